@@ -1,0 +1,105 @@
+"""Shrink wide layers to few weighted neurons that compute and train like the original.
+
+The public names are listed in `__all__`; each is imported when it is first used, so that
+`import jlab_compress` stays quick and pulls in neither ONNX nor IPython.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jlab_compress.core.cells import compress_cloud
+    from jlab_compress.core.cloud import Cloud
+    from jlab_compress.core.recombination import Recombination, recombine
+    from jlab_compress.deployment.onnx import ExportReport, export_onnx
+    from jlab_compress.deployment.repository import export_repository
+    from jlab_compress.errors import ExportMismatchError, RecombinationError, UnsupportedBlockError
+    from jlab_compress.network.blocks import Block, find_blocks
+    from jlab_compress.network.compression import Compression, compress, sweep
+    from jlab_compress.network.optimizers import clip_grad_norm_, transfer_optimizer
+    from jlab_compress.network.slim import fold
+    from jlab_compress.network.storage import load, save
+    from jlab_compress.notebook.panel import panel
+    from jlab_compress.validation.training import Validation, validate
+
+_HOME = {
+    "Block": "network.blocks",
+    "Cloud": "core.cloud",
+    "Compression": "network.compression",
+    "ExportMismatchError": "errors",
+    "ExportReport": "deployment.onnx",
+    "Recombination": "core.recombination",
+    "RecombinationError": "errors",
+    "UnsupportedBlockError": "errors",
+    "Validation": "validation.training",
+    "clip_grad_norm_": "network.optimizers",
+    "compress": "network.compression",
+    "compress_cloud": "core.cells",
+    "export_onnx": "deployment.onnx",
+    "export_repository": "deployment.repository",
+    "find_blocks": "network.blocks",
+    "fold": "network.slim",
+    "load": "network.storage",
+    "panel": "notebook.panel",
+    "recombine": "core.recombination",
+    "save": "network.storage",
+    "sweep": "network.compression",
+    "transfer_optimizer": "network.optimizers",
+    "validate": "validation.training",
+}
+
+__all__ = [
+    "Block",
+    "Cloud",
+    "Compression",
+    "ExportMismatchError",
+    "ExportReport",
+    "Recombination",
+    "RecombinationError",
+    "UnsupportedBlockError",
+    "Validation",
+    "clip_grad_norm_",
+    "compress",
+    "compress_cloud",
+    "export_onnx",
+    "export_repository",
+    "find_blocks",
+    "fold",
+    "load",
+    "panel",
+    "recombine",
+    "save",
+    "sweep",
+    "transfer_optimizer",
+    "validate",
+]
+
+__version__ = metadata.version("jlab-compress")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'jlab_compress' has no attribute {name!r}")
+    value = getattr(import_module(f"jlab_compress.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magics and the side panel's channel: `%load_ext jlab_compress`."""
+    from jlab_compress.notebook import extension
+
+    extension.load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take back what `load_ipython_extension` registered."""
+    from jlab_compress.notebook import extension
+
+    extension.unload(shell)

@@ -1,0 +1,1 @@
+"""Clouds of weighted objects and their reduction; knows tensors, no network."""

@@ -1,0 +1,1 @@
+"""Weighted subsets that stand for whole data sets."""

@@ -1,0 +1,1 @@
+"""ONNX files, server repositories and servers to try them on."""

@@ -1,0 +1,1 @@
+"""Fits of few weighted neurons to one wide layer, from its tensors and its inputs; knows no module."""

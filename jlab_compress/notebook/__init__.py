@@ -1,0 +1,1 @@
+"""Magics, the panel and the channel to the JupyterLab side panel."""

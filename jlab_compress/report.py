@@ -1,0 +1,232 @@
+"""One schema for everything the package has to say, shown as text, as HTML or as JSON.
+
+A stage hands over a `Report`; how it looks is decided here and nowhere else. The HTML holds no
+script and pictures are inline images, so a saved, untrusted or converted notebook shows it whole.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of plain values under named columns.
+
+    Parameters
+    ----------
+    title : str
+        What the rows are, as a caption.
+    columns : tuple of str
+        One name per column.
+    rows : tuple of tuple
+        Each as long as `columns`.
+
+    Raises
+    ------
+    ValueError
+        If a row is not as long as `columns`.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Scalar, ...], ...]
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"table {self.title!r}: a row has {len(row)} values for {len(self.columns)} columns; "
+                    "give one value per column"
+                )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with the words that stand for it where it cannot be seen.
+
+    Parameters
+    ----------
+    title : str
+        Caption.
+    svg : str
+        The picture as one SVG document.
+    alt : str
+        What the picture shows, in one sentence.
+    """
+
+    title: str
+    svg: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one stage found: a sentence, named figures, tables, pictures, warnings and notes.
+
+    Parameters
+    ----------
+    title : str
+        What was done.
+    summary : str
+        The result in one sentence.
+    facts : mapping of str to scalar
+        Named values, in the order in which they are shown; the keys are part of the JSON schema.
+    tables, figures, warnings, notes : tuple
+        Shown below the facts; a warning asks for a decision, a note states a condition.
+
+    Examples
+    --------
+    >>> print(Report("Compression", "1 block made slimmer.", {"width_after": 64}))
+    Compression
+    1 block made slimmer.
+      width after  64
+    """
+
+    title: str
+    summary: str = ""
+    facts: Mapping[str, Scalar] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report as plain JSON types; pictures are left out, their tables stay."""
+        return {
+            "title": self.title,
+            "summary": self.summary,
+            "facts": dict(self.facts),
+            "tables": [
+                {"title": t.title, "columns": list(t.columns), "rows": [list(r) for r in t.rows]}
+                for t in self.tables
+            ],
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as indented JSON; a value that is not finite becomes a string."""
+        return json.dumps(_finite(self.to_dict()), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def __str__(self) -> str:
+        return render_text(self)
+
+    def _repr_html_(self) -> str:
+        return render_html(self)
+
+
+def format_scalar(value: Scalar) -> str:
+    """Return a value as it is read by a person: 4 significant digits, thousands apart, no `None`."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+    return value
+
+
+def render_text(report: Report) -> str:
+    """Return the report as aligned plain text."""
+    lines = [report.title] + ([report.summary] if report.summary else [])
+    keys = {key: key.replace("_", " ") for key in report.facts}
+    wide = max((len(words) for words in keys.values()), default=0)
+    lines += [f"  {words:<{wide}}  {format_scalar(report.facts[key])}" for key, words in keys.items()]
+    for table in report.tables:
+        lines += ["", table.title, *_text_rows(table)]
+    lines += [f"! {warning}" for warning in report.warnings]
+    lines += [f"* {note}" for note in report.notes]
+    return "\n".join(lines)
+
+
+def _text_rows(table: Table) -> list[str]:
+    cells = [list(table.columns)] + [[format_scalar(v) for v in row] for row in table.rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
+    numeric = [_is_numeric(table, i) for i in range(len(table.columns))]
+    return [
+        "  "
+        + "  ".join(
+            f"{cell:>{width}}" if right else f"{cell:<{width}}"
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def render_html(report: Report) -> str:
+    """Return the report as one HTML card without scripts, readable on light and dark pages."""
+    parts = [f'<h4 style="margin:0 0 4px 0">{html.escape(report.title)}</h4>']
+    if report.summary:
+        parts.append(f'<p style="margin:0 0 8px 0">{html.escape(report.summary)}</p>')
+    parts += [_html_notice("Warning: ", text) for text in report.warnings]
+    if report.facts:
+        rows = "".join(
+            f'<tr><th scope="row" style="text-align:left;font-weight:normal;opacity:.75">'
+            f"{html.escape(key.replace('_', ' '))}</th>"
+            f'<td style="text-align:right">{html.escape(format_scalar(value))}</td></tr>'
+            for key, value in report.facts.items()
+        )
+        parts.append(f'<table style="margin:0 0 8px 0">{rows}</table>')
+    parts += [_html_table(table) for table in report.tables]
+    parts += [_html_figure(figure) for figure in report.figures]
+    parts += [_html_notice("", text) for text in report.notes]
+    return f'<div class="jlab-compress-report" style="max-width:960px">{"".join(parts)}</div>'
+
+
+def _html_table(table: Table) -> str:
+    numeric = [_is_numeric(table, i) for i in range(len(table.columns))]
+    align = ["text-align:right" if right else "text-align:left" for right in numeric]
+    head = "".join(
+        f'<th scope="col" style="{style}">{html.escape(name)}</th>'
+        for name, style in zip(table.columns, align, strict=True)
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td style="{style}">{html.escape(format_scalar(value))}</td>'
+            for value, style in zip(row, align, strict=True)
+        )
+        + "</tr>"
+        for row in table.rows
+    )
+    return (
+        f'<table style="margin:0 0 8px 0"><caption style="text-align:left;font-weight:bold">'
+        f"{html.escape(table.title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _html_figure(figure: Figure) -> str:
+    data = base64.b64encode(figure.svg.encode()).decode()
+    return (
+        f'<p style="margin:0 0 8px 0"><img alt="{html.escape(figure.alt)}" title="{html.escape(figure.title)}" '
+        f'style="max-width:100%" src="data:image/svg+xml;base64,{data}"></p>'
+    )
+
+
+def _html_notice(lead: str, text: str) -> str:
+    return f'<p style="margin:0 0 4px 0"><strong>{lead}</strong>{html.escape(text)}</p>'
+
+
+def _is_numeric(table: Table, column: int) -> bool:
+    values = [row[column] for row in table.rows if row[column] is not None]
+    return bool(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,1 @@
+"""Proof that a slim model computes and trains like the original."""

@@ -1,0 +1,53 @@
+"""The report reads the same as text, HTML and JSON, and shows text as text."""
+
+import json
+
+import pytest
+
+from jlab_compress.report import Figure, Report, Table, format_scalar
+
+REPORT = Report(
+    "A <b>title</b>",
+    "One sentence & more.",
+    {"width_before": 1024, "gap": float("nan")},
+    tables=(Table("Blocks", ("name", "width"), (("<script>x</script>", 3), ("b", 12))),),
+    figures=(Figure("f", "<svg xmlns='http://www.w3.org/2000/svg'/>", 'a "picture"'),),
+    warnings=("careful <i>",),
+    notes=("n",),
+)
+
+
+def test_html_escapes_every_text_and_holds_no_script():
+    page = REPORT._repr_html_()
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert "&lt;script&gt;x&lt;/script&gt;" in page
+    assert 'alt="a &quot;picture&quot;"' in page
+    assert "data:image/svg+xml;base64," in page
+
+
+def test_text_aligns_numbers_right():
+    lines = str(REPORT).splitlines()
+    assert lines[0] == "A <b>title</b>"
+    at = lines.index("Blocks")
+    assert len({line.rfind(end) for line, end in [(lines[at + 2], "3"), (lines[at + 3], "2")]}) == 1
+
+
+def test_json_is_strict_even_with_values_that_are_not_finite():
+    data = json.loads(REPORT.to_json())
+    assert data["facts"] == {"width_before": 1024, "gap": "nan"}
+    assert data["tables"][0]["rows"] == [["<script>x</script>", 3], ["b", 12]]
+
+
+def test_ragged_row_is_refused():
+    with pytest.raises(ValueError, match="a row has 1 values for 2 columns"):
+        Table("t", ("a", "b"), ((1,),))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (True, "yes"), (1234567, "1,234,567"), (0.123456, "0.1235"), (1e-9, "1e-09"), ("a", "a")],
+)
+def test_scalars_read_well(value, text):
+    assert format_scalar(value) == text
