@@ -208,7 +208,8 @@ def _html_table(table: Table) -> str:
 def _html_figure(figure: Figure) -> str:
     data = base64.b64encode(figure.svg.encode()).decode()
     return (
-        f'<p style="margin:0 0 8px 0"><img alt="{html.escape(figure.alt)}" title="{html.escape(figure.title)}" '
+        f'<p style="margin:0 0 8px 0"><img alt="{html.escape(figure.alt)}" '
+        f'title="{html.escape(figure.title)}" '
         f'style="max-width:100%" src="data:image/svg+xml;base64,{data}"></p>'
     )
 

@@ -28,7 +28,8 @@ ALLOWED = {
     "network": NUMERICS | {"safetensors", "tqdm"},
     "data": NUMERICS | {"dask", "distributed", "tqdm"},
     "validation": NUMERICS | {"ot", "matplotlib", "tqdm"},
-    "deployment": NUMERICS | {"onnx", "onnxruntime", "onnxscript", "tritonclient", "google", "mlflow", "tqdm"},
+    "deployment": NUMERICS
+    | {"onnx", "onnxruntime", "onnxscript", "tritonclient", "google", "mlflow", "tqdm"},
     "notebook": NUMERICS | {"IPython", "ipywidgets", "anywidget", "traitlets", "matplotlib", "comm", "tqdm"},
 }
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -1,0 +1,115 @@
+"""A wide layer as a cloud of weighted neurons, and what a fit returns for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Activation = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The function f(x) = sum_j c_j act(w_j . x + b_j, ...) v_j + bias of n weighted neurons.
+
+    An MLP block has one incoming matrix; a gated one has two (gate and up), and its activation
+    takes both, for example ``silu(gate) * up``.
+
+    Parameters
+    ----------
+    incoming : tuple of Tensor, each (n, n_in)
+        Row j is w_j.
+    biases : tuple of (Tensor (n,) or None)
+        One entry per incoming matrix.
+    outgoing : Tensor, (n, n_out)
+        Row j is v_j.
+    outgoing_bias : Tensor (n_out,) or None
+        Added once; no neuron owns it.
+    multiplicities : Tensor, (n,)
+        c_j > 0; the original layer has ones.
+    activation : callable
+        Pointwise over neurons: one (q, n) tensor per incoming matrix to (q, n).
+
+    Raises
+    ------
+    ValueError
+        If two tensors disagree about n.
+    """
+
+    incoming: tuple[Tensor, ...]
+    biases: tuple[Tensor | None, ...]
+    outgoing: Tensor
+    outgoing_bias: Tensor | None
+    multiplicities: Tensor
+    activation: Activation
+
+    def __post_init__(self) -> None:
+        rows = [w.shape[0] for w in self.incoming] + [b.shape[0] for b in self.biases if b is not None]
+        rows += [self.outgoing.shape[0], self.multiplicities.shape[0]]
+        if len(set(rows)) != 1:
+            raise ValueError(
+                f"Layer: incoming, biases, outgoing and multiplicities have {rows} neurons; expected one number"
+            )
+
+    @property
+    def width(self) -> int:
+        """The number of neurons n."""
+        return self.outgoing.shape[0]
+
+    def hidden(self, inputs: Tensor) -> Tensor:
+        """Return the hidden activations (q, n) for inputs (q, n_in), without multiplicities."""
+        parts = [
+            inputs @ w.T if b is None else torch.addmm(b, inputs, w.T)
+            for w, b in zip(self.incoming, self.biases, strict=True)
+        ]
+        return self.activation(*parts)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return f(x), (q, n_out), for inputs (q, n_in)."""
+        outputs = (self.hidden(inputs) * self.multiplicities) @ self.outgoing
+        return outputs if self.outgoing_bias is None else outputs + self.outgoing_bias
+
+    def select(self, indices: Tensor, multiplicities: Tensor | None = None) -> Layer:
+        """Return the layer of the neurons at `indices` (s,), with new multiplicities (s,) if given."""
+        return Layer(
+            tuple(w[indices] for w in self.incoming),
+            tuple(None if b is None else b[indices] for b in self.biases),
+            self.outgoing[indices],
+            self.outgoing_bias,
+            self.multiplicities[indices] if multiplicities is None else multiplicities,
+            self.activation,
+        )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A slim layer and how well it stands for the wide one, judged on rows that the fit did not see.
+
+    Parameters
+    ----------
+    layer : Layer
+        s neurons with multiplicities.
+    indices : Tensor (s,) or None
+        The kept neurons where incoming weights are untouched; None where nodes moved or merged.
+    method : str
+        The candidate that was kept, in the field's words ("moved nodes", "k-means merge", ...).
+    function_error : float
+        ||f_slim - f|| / ||f|| on held-out rows.
+    kernel_error : float or None
+        Relative error of the tangent kernel's action on held-out rows; None where not computed.
+    follows : bool or None
+        The guard's forecast: will the slim layer train like the wide one? None where not judged.
+    notes : tuple of str
+        What a reader of the report must know.
+    """
+
+    layer: Layer
+    indices: Tensor | None
+    method: str
+    function_error: float
+    kernel_error: float | None = None
+    follows: bool | None = None
+    notes: tuple[str, ...] = ()
