@@ -51,7 +51,8 @@ class Layer:
         rows += [self.outgoing.shape[0], self.multiplicities.shape[0]]
         if len(set(rows)) != 1:
             raise ValueError(
-                f"Layer: incoming, biases, outgoing and multiplicities have {rows} neurons; expected one number"
+                "Layer: incoming, biases, outgoing and multiplicities must agree on the number of neurons; "
+                f"got {rows}"
             )
 
     @property
