@@ -73,6 +73,22 @@ class Layer:
         outputs = (self.hidden(inputs) * self.multiplicities) @ self.outgoing
         return outputs if self.outgoing_bias is None else outputs + self.outgoing_bias
 
+    def to(self, dtype: torch.dtype) -> Layer:
+        """Return the layer with every tensor in `dtype`; the activation stays."""
+        return Layer(
+            tuple(w.to(dtype) for w in self.incoming),
+            tuple(None if b is None else b.to(dtype) for b in self.biases),
+            self.outgoing.to(dtype),
+            None if self.outgoing_bias is None else self.outgoing_bias.to(dtype),
+            self.multiplicities.to(dtype),
+            self.activation,
+        )
+
+    def with_outgoing(self, outgoing: Tensor, outgoing_bias: Tensor | None) -> Layer:
+        """Return the layer with other outgoing rows (n, n_out) and output bias, each neuron counted once."""
+        ones = torch.ones_like(self.multiplicities)
+        return Layer(self.incoming, self.biases, outgoing, outgoing_bias, ones, self.activation)
+
     def select(self, indices: Tensor, multiplicities: Tensor | None = None) -> Layer:
         """Return the layer of the neurons at `indices` (s,), with new multiplicities (s,) if given."""
         return Layer(
