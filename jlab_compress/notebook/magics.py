@@ -1,0 +1,136 @@
+"""`%compress`: the Python functions in one line, on names of the user's namespace."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import ChainMap
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class, needs_local_scope, no_var_expand
+from traitlets import Bool, Enum, Float, Int, Unicode, Union
+
+import jlab_compress
+from jlab_compress.notebook.grammar import OVERVIEW, PARSERS, PRESERVE, split_line
+from jlab_compress.notebook.words import did_you_mean, model_of, text_of, value_of
+
+Names = Mapping[str, Any]
+
+
+@magics_class
+class Compress(Magics):
+    """The line magic `%compress` and its options, `%config Compress`."""
+
+    width = Union(
+        [Int(min=1), Float(min=0.0, max=1.0), Unicode()],
+        default_value=0.25,
+        help="Width where none is written: a count, a fraction or 'polylog'.",
+    ).tag(config=True)
+    preserve = Enum(PRESERVE, default_value="dynamics", help="What a slim model keeps.").tag(config=True)
+    tolerance = Float(
+        None, allow_none=True, min=0.0, help="Predicted error that widths meet where none is written."
+    ).tag(config=True)
+    steps = Int(200, min=1, help="Training steps of a validation.").tag(config=True)
+    opset = Int(18, min=17, max=23, help="ONNX opset of an export.").tag(config=True)
+    cards = Bool(False, help="Show every torch.nn.Module as a card with its blocks.").tag(config=True)
+
+    @needs_local_scope
+    @no_var_expand
+    @line_magic
+    def compress(self, line: str, local_ns: dict[str, Any] | None = None) -> Any:
+        action, *words = split_line(line) or ["help"]
+        if action in {"help", "--help", "-h"}:
+            print(OVERVIEW)
+            return None
+        if action not in PARSERS:
+            hint = did_you_mean(action, PARSERS) or f"; expected one of {', '.join(PARSERS)}"
+            raise UsageError(f"%compress: unknown action {action!r}{hint}")
+        if {"-h", "--help"} & set(words):
+            print(PARSERS[action].format_help())
+            return None
+        given = PARSERS[action].parse_line(words)
+        assert self.shell is not None
+        result = getattr(self, f"_{action}")(given, ChainMap(local_ns or {}, self.shell.user_ns))
+        if getattr(given, "text", False):
+            print(result)
+        if getattr(given, "html", False):
+            self.shell.display_pub.publish({"text/html": result._repr_html_(), "text/plain": str(result)})
+        return result
+
+    compress.__doc__ = OVERVIEW
+
+    def _inspect(self, given: Namespace, names: Names) -> Any:
+        return jlab_compress.find_blocks(model_of(given.model, names), _optional(given.inputs, names))
+
+    def _run(self, given: Namespace, names: Names) -> Any:
+        tolerance = _optional(given.tolerance, names)
+        if tolerance is None and not given.widths:
+            tolerance = self.tolerance
+        widths = _widths(given.widths, names) if given.widths else self.width
+        return jlab_compress.compress(
+            model_of(given.model, names),
+            widths if tolerance is None else None,
+            calibration=value_of(given.calibration, names),
+            preserve=given.preserve or self.preserve,
+            seed=given.seed,
+            plain=given.plain,
+            **({} if tolerance is None else {"tolerance": tolerance}),
+        )
+
+    def _sweep(self, given: Namespace, names: Names) -> Any:
+        return jlab_compress.sweep(
+            model_of(given.model, names),
+            [value_of(width, names) for width in given.widths] or None,
+            calibration=value_of(given.calibration, names),
+            preserve=given.preserve or self.preserve,
+            seed=given.seed,
+        )
+
+    def _validate(self, given: Namespace, names: Names) -> Any:
+        optimizer = value_of(given.optimizer, names)
+        return jlab_compress.validate(
+            model_of(given.model, names),
+            model_of(given.slim, names),
+            value_of(given.batches, names),
+            value_of(given.loss, names),
+            optimizer=optimizer if given.rate is None else partial(optimizer, lr=given.rate),
+            steps=given.steps or self.steps,
+            held_out=_optional(given.held_out, names),
+            metric=_optional(given.metric, names),
+        )
+
+    def _export(self, given: Namespace, names: Names) -> Any:
+        model = model_of(given.model, names)
+        path, inputs = text_of(given.path, names), value_of(given.inputs, names)
+        opset = given.opset or self.opset
+        if given.layout is None:
+            return jlab_compress.export_onnx(model, path, inputs, opset=opset)
+        return jlab_compress.export_repository(
+            model, path, given.name or given.model, inputs, layout=given.layout
+        )
+
+    def _panel(self, given: Namespace, names: Names) -> Any:
+        model = None if given.model is None else model_of(given.model, names)
+        return jlab_compress.panel(model, calibration=_optional(given.calibration, names))
+
+
+def _optional(word: str | None, names: Names) -> Any:
+    return None if word is None else value_of(word, names)
+
+
+def _widths(words: list[str], names: Names) -> Any:
+    """Return one width for all blocks, or a dict where the words are BLOCK=WIDTH."""
+    pairs = [word.rpartition("=") for word in words]
+    if all(block for block, _, _ in pairs):
+        return {block: _width(width, names) for block, _, width in pairs}
+    if len(words) == 1:
+        return _width(words[0], names)
+    raise UsageError(
+        f"%compress run: widths {' '.join(words)!r}; write one width, or BLOCK=WIDTH for each block"
+    )
+
+
+def _width(word: str, names: Names) -> Any:
+    return word if word == "polylog" else value_of(word, names)
