@@ -1,0 +1,106 @@
+"""What a training gap is measured against: other models of the same width and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from jlab_compress.network.compression import compress, compress_baseline
+from jlab_compress.network.slim import plan_of, unwrapped
+
+REORDERED = "another batch order"
+RANDOM = "random subset"
+FUNCTION = "function only"
+REFERENCES = (REORDERED, RANDOM, FUNCTION)
+
+
+def build_references(
+    original: nn.Module,
+    slim: nn.Module,
+    calibration: Sequence[Any],
+    *,
+    names: Sequence[str],
+    seed: int,
+    known: Mapping[str, nn.Module],
+) -> dict[str, nn.Module]:
+    """Return slim models of the same widths that were made in other ways.
+
+    Parameters
+    ----------
+    original, slim : nn.Module
+        The widths come from the plan of `slim`.
+    calibration : sequence of inputs
+        What the references are fitted on: the inputs of the training batches.
+    names : sequence of str
+        Which references; the original under another batch order needs no model of its own.
+    seed : int
+        Draws the random subset.
+    known : mapping of str to nn.Module
+        Results of an earlier seed; the function-only model is fitted once.
+    """
+    widths = {block.name: block.width_after for block in plan_of(slim).blocks}
+    made: dict[str, nn.Module] = {}
+    if RANDOM in names:
+        made[RANDOM] = compress_baseline(
+            original, widths, calibration=list(calibration), method="random", seed=seed
+        ).model
+    if FUNCTION in names:
+        made[FUNCTION] = known.get(FUNCTION) or _function_only(original, widths, calibration, seed)
+    return made
+
+
+def _function_only(
+    original: nn.Module, widths: dict[str, int], calibration: Sequence[Any], seed: int
+) -> nn.Module:
+    return compress(
+        original, widths, calibration=list(calibration), preserve="function", seed=seed, progress=False
+    ).model
+
+
+def check_shared_plan(original: nn.Module, slim: nn.Module) -> None:
+    """Refuse a pair of models of which the second is not a slim form of the first.
+
+    Raises
+    ------
+    TypeError
+        If one of them is no module.
+    ValueError
+        If `slim` has no plan, or a block of the plan is missing or of another width in `original`.
+    """
+    for name, model in (("original", original), ("slim", slim)):
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"{name}: expected a torch.nn.Module, got {type(model).__name__}")
+    for block in plan_of(slim).blocks:
+        for model, side, width in (
+            (original, "original", block.width_before),
+            (slim, "slim", block.width_after),
+        ):
+            found = _width(model, block.incoming[0])
+            if found != width:
+                raise ValueError(
+                    f"{side}: block {block.name!r} should have {width} neurons by the slim model's plan, "
+                    f"found {found or 'no such layer'}; pass the model that the slim one was made from"
+                )
+    _check_other_shapes(original, slim)
+
+
+def _width(model: nn.Module, path: str) -> int | None:
+    """Return the number of neurons that a layer makes: its bias's, else its weight's leading size."""
+    layer = dict(unwrapped(model).named_modules()).get(path)
+    weight = getattr(layer, "weight", None)
+    if weight is None:
+        return None
+    return int(getattr(layer, "nf", weight.shape[0]))
+
+
+def _check_other_shapes(original: nn.Module, slim: nn.Module) -> None:
+    touched = {path for block in plan_of(slim).blocks for path in (*block.incoming, block.outgoing)}
+    shapes = {name: p.shape for name, p in unwrapped(original).named_parameters()}
+    for name, parameter in unwrapped(slim).named_parameters():
+        if name.rpartition(".")[0] not in touched and shapes.get(name) != parameter.shape:
+            raise ValueError(
+                f"slim: parameter {name!r} of shape {tuple(parameter.shape)} has no equal in the original; "
+                "pass the model that the slim one was made from"
+            )

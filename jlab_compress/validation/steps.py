@@ -1,0 +1,104 @@
+"""One training step with the caller's own loss and optimizer, checked where it can go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from jlab_compress.network.inputs import Call, device_of, read_call
+from jlab_compress.validation.batches import Batch
+
+Loss = Callable[[Any, Any], Tensor]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+Step = Callable[[nn.Module, Batch, Optimizer], Any]
+
+
+def default_step(loss_fn: Loss) -> Step:
+    """Return the plain step: forward, backward, update; the optimizer gets a closure, as LBFGS needs.
+
+    Parameters
+    ----------
+    loss_fn : callable
+        ``loss_fn(outputs, targets)`` gives one number.
+
+    Returns
+    -------
+    callable
+        ``step(model, batch, optimizer) -> loss``, the loss before the update.
+    """
+
+    def step(model: nn.Module, batch: Batch, optimizer: Optimizer) -> Any:
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = loss_fn(*answer(model, batch))
+            read_loss(loss)
+            loss.backward()
+            return loss
+
+        return optimizer.step(closure)
+
+    return step
+
+
+def answer(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
+    """Return the model's output for a batch's inputs, and its targets on the model's device."""
+    device = device_of(model)
+    inputs, targets = batch
+    return read_call(model, inputs)[0].to(device)(model), Call((targets,)).to(device).args[0]
+
+
+def read_loss(loss: Any) -> float:
+    """Return a loss as a float.
+
+    Raises
+    ------
+    ValueError
+        If it is not one number.
+
+    Examples
+    --------
+    >>> read_loss(0.5)
+    0.5
+    """
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        return float(loss.detach())
+    if isinstance(loss, int | float) and not isinstance(loss, bool):
+        return float(loss)
+    found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    raise ValueError(f"loss: expected one number per batch, got {found}; reduce it with mean() or sum()")
+
+
+def make_optimizer(factory: OptimizerFactory, model: nn.Module) -> Optimizer:
+    """Call the factory on the model's trainable parameters and check what it made.
+
+    Raises
+    ------
+    TypeError
+        If `factory` is not a function, or what it returns is no optimizer.
+    ValueError
+        If the optimizer holds other parameters than those it was given.
+    """
+    if isinstance(factory, Optimizer) or not callable(factory):
+        raise TypeError(
+            "optimizer: expected a function of the parameters such as lambda p: torch.optim.SGD(p, lr=0.1), "
+            f"got {type(factory).__name__}; every model needs an optimizer of its own"
+        )
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("optimizer: the model has no parameter that requires a gradient; unfreeze some")
+    optimizer = factory(parameters)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"optimizer: expected the function to return a torch optimizer, got {type(optimizer).__name__}"
+        )
+    owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not owned or not owned <= {id(p) for p in parameters}:
+        raise ValueError(
+            "optimizer: it does not own the parameters that it was given; build it from the function's "
+            "argument, not from the parameters of another model"
+        )
+    return optimizer

@@ -1,0 +1,129 @@
+"""The report of a validation: figures, tables and the conditions under which they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from torch import nn
+
+from jlab_compress.report import Figure, Report, Scalar, Table
+from jlab_compress.validation.references import FUNCTION, RANDOM, REORDERED
+from jlab_compress.validation.sidebyside import ORIGINAL, Curve
+from jlab_compress.validation.verdict import Verdict
+
+SLIM = "slim"
+Curves = Sequence[Mapping[str, Curve]]
+FACT_NAMES = {SLIM: "training_gap", REORDERED: "noise_floor", RANDOM: "training_gap_random"} | {
+    FUNCTION: "training_gap_function_only"
+}
+
+
+def summarise(
+    curves: Curves,
+    verdict: Verdict,
+    *,
+    figures: tuple[Figure, ...] = (),
+    tables: tuple[Table, ...] = (),
+    warnings: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Report:
+    """Return the report of a validation from its curves and verdict."""
+    steps = len(curves[0][SLIM].losses)
+    return Report(
+        title="Does it train the same?",
+        summary=f"{verdict.label.capitalize()}: {verdict.reason}.",
+        facts=_facts(curves, verdict, steps),
+        tables=(models_table(curves), steps_table(curves), *tables),
+        figures=figures,
+        warnings=(*_divergence(curves), *warnings),
+        notes=(*notes, *_conditions(curves, steps)),
+    )
+
+
+def models_table(curves: Curves) -> Table:
+    """Return one row per model: gaps, losses and metric at the end, mean over seeds."""
+    judged = bool(curves[0][SLIM].held_out_losses), bool(curves[0][SLIM].metrics)
+    columns = ["model", "training gap", "function gap before", "function gap after", "final training loss"]
+    columns += ["held-out loss"] * judged[0] + ["metric before", "metric after"] * judged[1]
+    rows: list[tuple[Scalar, ...]] = []
+    for name in curves[0]:
+        runs = [run[name] for run in curves]
+        row: list[Scalar] = [name]
+        row += [fmean(c.training_gaps[-1] for c in runs) if name != ORIGINAL else None]
+        row += [fmean(c.function_gaps[i] for c in runs) if name != ORIGINAL else None for i in (0, -1)]
+        row += [fmean(tail_loss(c) for c in runs)]
+        row += [fmean(c.held_out_losses[-1] for c in runs)] if judged[0] else []
+        row += [fmean(c.metrics[i] for c in runs) for i in (0, -1)] if judged[1] else []
+        rows.append(tuple(row))
+    return Table(f"After {len(curves[0][SLIM].losses)} steps, mean over seeds", tuple(columns), tuple(rows))
+
+
+def steps_table(curves: Curves, n_rows: int = 8) -> Table:
+    """Return the training gap of each model against the step, mean over seeds."""
+    names = [name for name in curves[0] if name != ORIGINAL]
+    recorded = curves[0][SLIM].recorded
+    last = len(recorded) - 1
+    places = sorted({round(1 + (last - 1) * i / (n_rows - 1)) for i in range(n_rows)}) if last > 1 else [last]
+    rows = tuple(
+        (recorded[i], *(fmean(run[name].training_gaps[i] for run in curves) for name in names))
+        for i in places
+    )
+    return Table("Training gap against the step, mean over seeds", ("step", *names), rows)
+
+
+def tail_loss(curve: Curve) -> float:
+    """Return the mean training loss of the last tenth of the steps."""
+    return fmean(curve.losses[-max(1, len(curve.losses) // 10) :])
+
+
+def _facts(curves: Curves, verdict: Verdict, steps: int) -> dict[str, Scalar]:
+    facts: dict[str, Scalar] = {"verdict": verdict.label}
+    facts["function_gap"] = curves[0][SLIM].function_gaps[0]
+    for name, fact in FACT_NAMES.items():
+        if name in curves[0]:
+            facts[fact] = fmean(run[name].training_gaps[-1] for run in curves)
+    facts |= {
+        "gap_to_floor": verdict.ratio,
+        "gap_to_floor_low": verdict.low,
+        "gap_to_floor_high": verdict.high,
+    }
+    if curves[0][SLIM].metrics:
+        for name in (ORIGINAL, SLIM):
+            facts[f"metric_{name}_before"] = fmean(run[name].metrics[0] for run in curves)
+            facts[f"metric_{name}_after"] = fmean(run[name].metrics[-1] for run in curves)
+    return facts | {"steps": steps, "seeds": len(curves)}
+
+
+def _divergence(curves: Curves) -> tuple[str, ...]:
+    return tuple(
+        f"The model {name!r} diverged at step {curve.diverged_at}, run {number}; its gaps count as infinite."
+        for number, run in enumerate(curves)
+        for name, curve in run.items()
+        if curve.diverged_at is not None
+    )
+
+
+def _conditions(curves: Curves, steps: int) -> tuple[str, ...]:
+    notes = [
+        f"Each model trained for {steps} steps on the same batches in the same order, with the same random "
+        "state at each step. Training gap: ||(f_slim,t - f_slim,0) - (f_t - f_0)|| / ||f_t - f_0|| on "
+        "held-out inputs."
+    ]
+    if REORDERED in curves[0]:
+        notes.append(
+            "Noise floor: the training gap of the original itself when it sees the batches in another order. "
+            "The interval is Student's 80 % interval of the mean log ratio of gap to floor over the seeds."
+        )
+    return tuple(notes)
+
+
+def condition_notes(slim: nn.Module) -> tuple[str, ...]:
+    """Return what cannot be exact in the training of this slim model."""
+    drops = [n for n, m in slim.named_modules() if isinstance(m, nn.Dropout) and m.p > 0]
+    if not drops:
+        return ()
+    return (
+        f"Dropout is on ({', '.join(drops[:4])}{', ...' if len(drops) > 4 else ''}): inside a slim block it "
+        "drops c copies at once, so training is equal in the mean only, not step by step.",
+    )

@@ -1,0 +1,248 @@
+"""Train a slim model beside its original, on the caller's data, and say whether they train alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from torch import nn
+from tqdm.auto import tqdm
+
+from jlab_compress.network.tracing import copy_model
+from jlab_compress.report import Report
+from jlab_compress.validation.batches import materialise, materialise_held_out, random_state_kept
+from jlab_compress.validation.references import (
+    FUNCTION,
+    RANDOM,
+    REFERENCES,
+    REORDERED,
+    build_references,
+    check_shared_plan,
+)
+from jlab_compress.validation.sidebyside import ORIGINAL, Contest, Curve, Metric, train_side_by_side
+from jlab_compress.validation.steps import Loss, OptimizerFactory, Step, default_step
+from jlab_compress.validation.summary import SLIM, condition_notes, summarise
+from jlab_compress.validation.verdict import Verdict, judge
+
+NO_HELD_OUT = "No held-out data was given: gaps and losses are taken on the first training batches."
+STANDSTILL = 1e-9  # ||f_t - f_0|| / ||f_0|| below this is rounding, not training
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What training both models side by side has shown.
+
+    Parameters
+    ----------
+    curves : tuple of mapping of str to Curve
+        One mapping per seed: "original", "slim" and each reference.
+    verdict : Verdict
+        "trains alike", "differs" or "cannot tell", with its numbers.
+    report : Report
+        All of it for people; `report.to_dict()` for programs.
+    """
+
+    curves: tuple[Mapping[str, Curve], ...]
+    verdict: Verdict
+    report: Report
+
+    @property
+    def function_gap(self) -> float:
+        """||f_slim - f|| / ||f|| on held-out inputs, before training."""
+        return self.curves[0][SLIM].function_gaps[0]
+
+    @property
+    def training_gap(self) -> float:
+        """The slim model's training gap after the last step, mean over seeds."""
+        return final_gap(self.curves, SLIM)
+
+    @property
+    def noise_floor(self) -> float | None:
+        """The training gap of the original under another batch order, mean over seeds."""
+        return final_gap(self.curves, REORDERED) if REORDERED in self.curves[0] else None
+
+    @property
+    def training_gap_random(self) -> float | None:
+        """The training gap of a random subset of the same width, mean over seeds."""
+        return final_gap(self.curves, RANDOM) if RANDOM in self.curves[0] else None
+
+    @property
+    def training_gap_function(self) -> float | None:
+        """The training gap of the model fitted to the function alone, mean over seeds."""
+        return final_gap(self.curves, FUNCTION) if FUNCTION in self.curves[0] else None
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+
+def final_gap(curves: Sequence[Mapping[str, Curve]], name: str) -> float:
+    """Return a model's training gap after the last step, mean over seeds."""
+    return fmean(run[name].training_gaps[-1] for run in curves)
+
+
+def validate(
+    original: nn.Module,
+    slim: nn.Module,
+    batches: Iterable[Any],
+    loss_fn: Loss | None = None,
+    *,
+    optimizer: OptimizerFactory,
+    steps: int | None = None,
+    seconds: float | None = None,
+    held_out: Any = None,
+    metric: Metric | None = None,
+    step: Step | None = None,
+    seeds: Sequence[int] = (0, 1),
+    references: Sequence[str] = REFERENCES,
+    progress: bool = True,
+) -> Validation:
+    """Train copies of both models on the same batches in the same order, and compare what they learn.
+
+    The training gap ||(f_slim,t - f_slim,0) - (f_t - f_0)|| / ||f_t - f_0|| is measured on held-out
+    inputs and judged against references at the same cost: the original under another batch order
+    (the noise floor), a random subset of the same width, and a slim model fitted to the function alone.
+    Both models, their flags and all random states stay as they are, also on an interrupt.
+
+    Parameters
+    ----------
+    original, slim : nn.Module
+        The model, and its slim form from `compress` or `load`.
+    batches : iterable of (inputs, targets)
+        Read once and kept in memory; inputs are a tensor, a tuple or a dict of arguments.
+    loss_fn : callable
+        ``loss_fn(outputs, targets)`` gives one number; may be left out where `step` is given.
+    optimizer : callable
+        ``optimizer(parameters)`` gives a torch optimizer; it is called once per model. A scheduler
+        can ride on it: ``opt.register_step_post_hook(lambda *_: scheduler.step())``.
+    steps, seconds : int, float, optional
+        The budget, in steps per model or in seconds for everything trained; one pass by default.
+    held_out : (inputs, targets) or an iterable of them, optional
+        Judges both models; without it the first training batches do, and the report warns.
+    metric : callable, optional
+        ``metric(outputs, targets)`` gives one number, for example the accuracy.
+    step : callable, optional
+        The caller's own training step: ``step(model, batch, optimizer) -> loss``.
+    seeds : sequence of int
+        Each draws a batch order and a random subset; the verdict needs two or more.
+    references : sequence of str
+        Some of "another batch order", "random subset", "function only".
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Validation
+        Curves, gaps, verdict and report.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence, where an argument cannot be used; nothing has changed then.
+
+    Notes
+    -----
+    Cost: ``len(seeds) * (2 + len(references)) * steps`` training steps, plus the fits of the references.
+    """
+    check_shared_plan(original, slim)
+    _check_budget(steps, seconds, seeds, references)
+    with random_state_kept():
+        pool = materialise(batches, steps)
+        judges = pool[:8] if held_out is None else materialise_held_out(held_out)
+        contest = Contest(pool, judges, _step(step, loss_fn), optimizer, loss_fn, metric)
+        curves = _run_seeds(
+            original,
+            slim,
+            contest,
+            seeds=seeds,
+            references=references,
+            steps=steps or (None if seconds else len(pool)),
+            seconds=seconds,
+            progress=progress,
+        )
+    verdict = _judge(curves)
+    warnings = (NO_HELD_OUT,) if held_out is None else ()
+    return Validation(
+        curves, verdict, summarise(curves, verdict, warnings=warnings, notes=condition_notes(slim))
+    )
+
+
+def _run_seeds(
+    original: nn.Module,
+    slim: nn.Module,
+    contest: Contest,
+    *,
+    seeds: Sequence[int],
+    references: Sequence[str],
+    steps: int | None,
+    seconds: float | None,
+    progress: bool,
+) -> tuple[Mapping[str, Curve], ...]:
+    curves: list[Mapping[str, Curve]] = []
+    share = None if seconds is None else seconds / len(seeds)
+    calibration = [inputs for inputs, _ in contest.batches]
+    fixed: dict[str, nn.Module] = {}
+    with closing(tqdm(total=steps and steps * len(seeds), disable=not progress, unit="step")) as bar:
+        for seed in seeds:
+            bar.set_description(f"fit references, seed {seed}")
+            fixed = build_references(original, slim, calibration, names=references, seed=seed, known=fixed)
+            models = {ORIGINAL: original, SLIM: slim, **fixed}
+            if REORDERED in references:
+                models[REORDERED] = original
+            bar.set_description(f"train {len(models)} models, seed {seed}")
+            curves.append(
+                train_side_by_side(
+                    {name: _trainable_copy(model) for name, model in models.items()},
+                    contest,
+                    seed=seed,
+                    reordered={REORDERED},
+                    steps=steps,
+                    seconds=share,
+                    tick=bar.update,
+                )
+            )
+            steps, share = len(curves[0][SLIM].losses), None  # a time budget becomes equal steps
+    return tuple(curves)
+
+
+def _trainable_copy(model: nn.Module) -> nn.Module:
+    twin = copy_model(model)
+    return twin if model.training else twin.train()
+
+
+def _step(step: Step | None, loss_fn: Loss | None) -> Step:
+    if step is None and loss_fn is None:
+        raise TypeError("loss_fn: expected a function of (outputs, targets), got None; or give your own step")
+    for name, value in (("step", step), ("loss_fn", loss_fn)):
+        if value is not None and not callable(value):
+            raise TypeError(f"{name}: expected a function, got {type(value).__name__}")
+    return step or default_step(loss_fn)  # type: ignore[arg-type]
+
+
+def _judge(curves: Sequence[Mapping[str, Curve]]) -> Verdict:
+    gaps = [run[SLIM].training_gaps[-1] for run in curves]
+    if REORDERED not in curves[0]:
+        return judge(gaps, [0.0] * len(gaps))
+    moved = [run[ORIGINAL].movements[-1] > STANDSTILL for run in curves]
+    floors = [
+        run[REORDERED].training_gaps[-1] if m else math.nan for run, m in zip(curves, moved, strict=True)
+    ]
+    return judge(gaps, floors)
+
+
+def _check_budget(steps: Any, seconds: Any, seeds: Sequence[int], references: Sequence[str]) -> None:
+    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
+        raise ValueError(f"steps: expected a whole number of at least 1, got {steps!r}")
+    if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds < math.inf):
+        raise ValueError(f"seconds: expected a positive number, got {seconds!r}")
+    if not seeds or not all(isinstance(seed, int) for seed in seeds) or len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds: expected different whole numbers, got {tuple(seeds)!r}")
+    unknown = [name for name in references if name not in REFERENCES]
+    if unknown:
+        raise ValueError(f"references: {unknown[0]!r} is unknown; choose from {', '.join(REFERENCES)}")

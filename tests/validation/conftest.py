@@ -1,0 +1,45 @@
+"""A wide net whose hidden neurons are copies of a few, and the slim net of the few."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from jlab_compress.network.plan import BlockPlan, Plan
+from jlab_compress.network.slim import attach_plan
+from jlab_compress.network.surgery import read_layer, write_layer
+from jlab_compress.network.tracing import copy_model
+
+COUNTS = (3, 1, 4, 2, 6)
+Pair = tuple[nn.Module, nn.Module]
+
+
+@pytest.fixture
+def make_pair() -> Callable[..., Pair]:
+    """`make_pair(activation)` gives (wide, slim), float64; neuron j of the slim one stands for COUNTS[j]."""
+
+    def make(activation: nn.Module | None = None, *, seed: int = 0) -> Pair:
+        torch.manual_seed(seed)
+        few = nn.Sequential(nn.Linear(3, len(COUNTS)), activation or nn.Tanh(), nn.Linear(len(COUNTS), 2))
+        few = few.double()
+        layer = read_layer(few, ("0",), "2", torch.tanh)
+        copies = torch.repeat_interleave(torch.arange(len(COUNTS)), torch.tensor(COUNTS))
+        wide = copy_model(few)
+        write_layer(wide, ("0",), "2", layer.select(copies))
+        slim = copy_model(few)
+        write_layer(slim, ("0",), "2", layer.select(torch.arange(5), torch.tensor(COUNTS).double()))
+        block = BlockPlan("0", "mlp", ("0",), "2", sum(COUNTS), len(COUNTS), "exact", "weighted")
+        attach_plan(slim, Plan((block,)))
+        return wide, slim
+
+    return make
+
+
+@pytest.fixture
+def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Twelve batches of a small regression problem."""
+    generator = torch.Generator().manual_seed(5)
+    inputs = torch.randn(12, 16, 3, generator=generator, dtype=torch.float64)
+    targets = torch.stack([inputs[..., 0] * inputs[..., 1], inputs[..., 2].sin()], -1)
+    return list(zip(inputs, targets, strict=True))
