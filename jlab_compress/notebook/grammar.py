@@ -12,6 +12,7 @@ from jlab_compress.notebook.words import did_you_mean
 
 _MODEL = "the model: a torch.nn.Module"
 PRESERVE = ("dynamics", "function", "moments")
+PRECISIONS = ("float32", "float16", "int8")
 LAYOUTS = ("triton", "kserve", "openvino", "mlflow")
 
 EXAMPLES = """\
@@ -26,7 +27,7 @@ an action gives back what the Python function of the same name gives::
     result = %compress run net 64 --calibration x_train
     %compress run net 0=64 2=0.5 --calibration x_train --preserve function
     %compress validate net result --batches batches --loss loss --optimizer torch.optim.SGD --rate 0.1
-    %compress export result slim.onnx --inputs x_train[:8]
+    %compress export result slim.onnx --inputs x_train[:8] --original net
     %compress export result models --inputs x_train[:8] --layout triton --name digits
     %compress panel net --calibration x_train
     %config Compress
@@ -127,6 +128,7 @@ def _validate() -> Parser:
     parser.add_argument("--optimizer", metavar="O", required=True, help="a class such as torch.optim.SGD")
     parser.add_argument("--rate", type=float, metavar="LR", help="passed to the optimizer as lr")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: Compress.steps)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="time to train, in place of steps")
     parser.add_argument("--held-out", metavar="X", help="(inputs, targets) that are not trained on")
     parser.add_argument("--metric", metavar="F", help="metric(outputs, targets) on the held-out rows")
     return parser
@@ -138,6 +140,9 @@ def _export() -> Parser:
     parser.add_argument("path", help="the file, or with --layout the folder")
     parser.add_argument("--inputs", metavar="X", required=True, help="example inputs with more than one row")
     parser.add_argument("--opset", type=int, metavar="K", help="ONNX opset (default: Compress.opset)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the weights")
+    parser.add_argument("--original", metavar="M", help="the original model, to measure before and after")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     parser.add_argument("--layout", choices=LAYOUTS, help="write a repository that this server starts on")
     parser.add_argument("--name", help="the name under which the server offers the model")
     return parser

@@ -96,7 +96,8 @@ class Compress(Magics):
             value_of(given.batches, names),
             value_of(given.loss, names),
             optimizer=optimizer if given.rate is None else partial(optimizer, lr=given.rate),
-            steps=given.steps or self.steps,
+            steps=self.steps if given.steps is None and given.seconds is None else given.steps,
+            seconds=given.seconds,
             held_out=_optional(given.held_out, names),
             metric=_optional(given.metric, names),
         )
@@ -104,12 +105,15 @@ class Compress(Magics):
     def _export(self, given: Namespace, names: Names) -> Any:
         model = model_of(given.model, names)
         path, inputs = text_of(given.path, names), value_of(given.inputs, names)
-        opset = given.opset or self.opset
+        options = {
+            "opset": given.opset or self.opset,
+            "precision": given.precision,
+            "original": None if given.original is None else model_of(given.original, names),
+        }
         if given.layout is None:
-            return jlab_compress.export_onnx(model, path, inputs, opset=opset)
-        return jlab_compress.export_repository(
-            model, path, given.name or given.model, inputs, layout=given.layout
-        )
+            return jlab_compress.export_onnx(model, path, inputs, overwrite=given.overwrite, **options)
+        name = given.name or given.model
+        return jlab_compress.export_repository(model, path, name, inputs, layout=given.layout, **options)
 
     def _panel(self, given: Namespace, names: Names) -> Any:
         model = None if given.model is None else model_of(given.model, names)

@@ -131,6 +131,8 @@ def test_validate_takes_a_result_as_the_slim_model(session):
     made = result.kwargs["optimizer"]([torch.zeros(1, requires_grad=True)])
     assert (type(made), made.param_groups[0]["lr"]) == (torch.optim.SGD, 0.5)
     assert run(session, VALIDATE).kwargs["optimizer"] is torch.optim.SGD
+    timed = run(session, VALIDATE + " --seconds 20").kwargs
+    assert (timed["steps"], timed["seconds"]) == (None, 20.0)
 
 
 def test_sweep(session):
@@ -147,6 +149,9 @@ def test_export_writes_a_file_or_a_repository(session):
     tree = run(session, "export slim models --inputs x --layout triton --name digits")
     assert (tree.called, tree.args[1:3]) == ("export_repository", ("models", "digits"))
     assert tree.kwargs["layout"] == "triton"
+    options = run(session, "export slim a.onnx --inputs x --precision int8 --original net --overwrite").kwargs
+    assert (options["precision"], options["overwrite"]) == ("int8", True)
+    assert options["original"] is session.user_ns["net"]
 
 
 def test_panel(session):
