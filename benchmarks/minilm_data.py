@@ -8,6 +8,7 @@ which makes a classification task of six classes. Same packages, same sentences.
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import random
 import re
@@ -58,7 +59,7 @@ def corpus(seed: int = 0) -> Corpus:
         labelled += [(s, label) for s in found[:quota]]
     random.Random(seed + 1).shuffle(labelled)
     ends = (0, CALIBRATION, CALIBRATION + TEST, CALIBRATION + TEST + TASK)
-    parts = [labelled[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    parts = [labelled[a:b] for a, b in itertools.pairwise(ends)]
     return Corpus(*(Sentences([s for s, _ in part], [k for _, k in part]) for part in parts))
 
 
@@ -81,7 +82,8 @@ def folder_of(source: str) -> Path:
     if source == "python":
         return Path(sysconfig.get_paths()["stdlib"])
     spec = find_spec(source)
-    assert spec is not None and spec.origin is not None
+    assert spec is not None, f"{source} is not installed"
+    assert spec.origin is not None, f"{source} has no folder"
     return Path(spec.origin).parent
 
 
