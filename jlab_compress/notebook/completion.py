@@ -18,8 +18,8 @@ from IPython.core.completer import (
 )
 from IPython.core.error import UsageError
 
-import jlab_compress
 from jlab_compress.notebook.grammar import PARSERS
+from jlab_compress.notebook.recall import recall_blocks
 from jlab_compress.notebook.words import model_names, model_of, value_of
 
 IDENTIFIER = "jlab_compress.completion"
@@ -95,9 +95,8 @@ def _widths(model: str, current: str, namespace: Mapping[str, Any]) -> list[str]
     if "=" in current:
         return ["polylog"]
     try:
-        module = model_of(model, namespace)
-        blocks = jlab_compress.find_blocks(module)
+        blocks = recall_blocks(model_of(model, namespace))
     except (UsageError, ValueError, TypeError, RuntimeError):
         return []
-    names = [block.name for block in blocks if block.locked is None and re.fullmatch(r"[\w.-]+", block.name)]
-    return [*(f"{name}=" for name in names), "polylog"]
+    names = [block.name for block in blocks or () if block.locked is None]
+    return [*(f"{name}=" for name in names if re.fullmatch(r"[\w.-]+", name)), "polylog"]

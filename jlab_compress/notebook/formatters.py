@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-import jlab_compress
+from jlab_compress.notebook.recall import recall_blocks
 from jlab_compress.report import Report, Scalar, Table, render_html, render_text
 
 MODULE = "torch.nn.modules.module.Module"
@@ -36,17 +36,17 @@ def show_cards(shell: Any, wanted: bool) -> None:
 
 
 def module_report(model: nn.Module) -> Report:
-    """Return the card of a module: its size, its state and its blocks; it is not run.
+    """Return the card of a module: its size, its state and its blocks.
 
     Parameters
     ----------
     model : nn.Module
-        Read, never changed.
+        Never changed; its blocks are found on copies, once per shape.
 
     Returns
     -------
     Report
-        A model whose blocks cannot be read says why in a note; of many blocks the first are shown.
+        Blocks that cannot be read, or not at once, are left out with a note; of many the first are shown.
 
     Examples
     --------
@@ -67,9 +67,12 @@ def module_report(model: nn.Module) -> Report:
         "mode": "training" if model.training else "evaluation",
     }
     try:
-        report = jlab_compress.find_blocks(model).report
+        blocks = recall_blocks(model)
     except (ValueError, TypeError, RuntimeError) as fault:
         return Report(name, facts=facts, notes=(f"The blocks cannot be read: {fault}",))
+    if blocks is None:
+        return Report(name, facts=facts, notes=("A large model: `%compress inspect` lists its blocks.",))
+    report = blocks.report
     tables = tuple(Table(t.title, t.columns, t.rows[:ROWS]) for t in report.tables)
     left = sum(max(len(t.rows) - ROWS, 0) for t in report.tables)
     more = (f"{left:,} more blocks: `jlab_compress.find_blocks` shows all.",) if left else ()

@@ -73,18 +73,21 @@ class Compress(Magics):
             model_of(given.model, names),
             widths if tolerance is None else None,
             calibration=value_of(given.calibration, names),
-            preserve=given.preserve or self.preserve,
+            preserve=self._preserve(given),
             seed=given.seed,
             plain=given.plain,
             **({} if tolerance is None else {"tolerance": tolerance}),
         )
+
+    def _preserve(self, given: Namespace) -> Any:
+        return given.preserve or self.preserve
 
     def _sweep(self, given: Namespace, names: Names) -> Any:
         return jlab_compress.sweep(
             model_of(given.model, names),
             [value_of(width, names) for width in given.widths] or None,
             calibration=value_of(given.calibration, names),
-            preserve=given.preserve or self.preserve,
+            preserve=self._preserve(given),
             seed=given.seed,
         )
 

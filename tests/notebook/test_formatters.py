@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import jlab_compress
+from jlab_compress.notebook import recall
 from jlab_compress.notebook.formatters import ROWS, module_report
 from jlab_compress.report import Report, Table
 
@@ -84,8 +85,9 @@ def test_lazy_and_empty_modules_have_a_sentence():
 
 
 def test_many_blocks_are_cut_and_counted(net, monkeypatch):
-    many = blocks(*(str(i) for i in range(ROWS + 5)))
-    monkeypatch.setitem(vars(jlab_compress), "find_blocks", lambda model: many)
+    monkeypatch.setitem(
+        vars(jlab_compress), "find_blocks", lambda model: blocks(*(str(i) for i in range(ROWS + 5)))
+    )
     report = module_report(net)
     assert len(report.tables[0].rows) == ROWS
     assert report.notes == ("5 more blocks: `jlab_compress.find_blocks` shows all.",)
@@ -100,9 +102,29 @@ def test_hostile_names_are_text(shell, net, monkeypatch):
     assert "&lt;script&gt;" in page
 
 
-def test_the_model_is_not_run_or_changed(net):
+def test_a_large_model_is_not_searched(net, monkeypatch):
+    monkeypatch.setattr(recall, "LARGE", 40)
+    report = module_report(net)
+    assert report.tables == ()
+    assert report.notes == ("A large model: `%compress inspect` lists its blocks.",)
+
+
+def test_blocks_are_found_once_per_shape(net, monkeypatch):
+    searches = []
+    monkeypatch.setitem(
+        vars(jlab_compress), "find_blocks", lambda model: searches.append(model) or blocks("0")
+    )
+    module_report(net)
+    module_report(net)
+    assert len(searches) == 1
+    net[0] = nn.Linear(3, 4)
+    net[2] = nn.Linear(4, 1)
+    module_report(net)
+    assert len(searches) == 2
+
+
+def test_the_model_is_not_changed(net):
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    net.forward = lambda *args: pytest.fail("the model was run")
     module_report(net)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert net.training
