@@ -91,6 +91,11 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Say where the built side panel lies; read by `jupyter-builder develop`."""
+    return [{"src": "labextension", "dest": "jlab-compress"}]
+
+
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics and the side panel's channel: `%load_ext jlab_compress`."""
     from jlab_compress.notebook import extension
