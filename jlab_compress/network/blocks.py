@@ -1,0 +1,257 @@
+"""Which blocks of a model can be compressed, and why the others cannot.
+
+A block is found by running the model once and following the values of each layer's units to the next
+layer; it is confirmed by running it with the hidden neurons permuted, and with some of them split in two
+copies of half the outgoing weight. What a reading of the code could miss (a statistic over the width, a
+fixed reshape, a second reader) shows in these runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from jlab_compress.fitting.layer import Activation
+from jlab_compress.network.confirmation import confirmed
+from jlab_compress.network.examples import example_call, neighbours
+from jlab_compress.network.inputs import Call, first_rows, read_batches
+from jlab_compress.network.locks import lock_of, owner_of
+from jlab_compress.network.structure import (
+    Candidate,
+    candidates,
+    input_value,
+    pointwise,
+)
+from jlab_compress.network.surgery import is_conv1d
+from jlab_compress.network.tracing import Trace, copy_model, record, undisturbed
+from jlab_compress.report import Report, Table
+
+
+@dataclass(frozen=True)
+class Block:
+    """Hidden neurons between the layers that make them and the layer that reads them.
+
+    Parameters
+    ----------
+    name : str
+        Dotted path of the (first) layer that makes the neurons.
+    kind : str
+        "mlp" or "gated-mlp".
+    width : int
+        The number of neurons n.
+    dimension : int
+        Numbers that belong to one neuron, m: its incoming rows, biases and outgoing column.
+    parameters : int
+        n m.
+    locked : str or None
+        Why the block cannot be compressed; None where it can.
+    incoming : tuple of str
+        Dotted paths of the layers that make the neurons.
+    outgoing : str
+        Dotted path of the layer that reads them.
+    macs : int or None
+        Multiply-adds of the block's layers for one row of the example.
+    activation : callable or None
+        What happens between the layers, as one function over (q, n) tensors.
+    """
+
+    name: str
+    kind: str
+    width: int
+    dimension: int
+    parameters: int
+    locked: str | None
+    incoming: tuple[str, ...]
+    outgoing: str
+    macs: int | None = None
+    activation: Activation | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def activation_name(self) -> str:
+        """The activation in words, such as "relu"."""
+        return str(getattr(self.activation, "name", "unknown"))
+
+
+class Blocks(tuple[Block, ...]):
+    """The blocks of a model, in the order in which they run; shows itself as a table."""
+
+    __slots__ = ()
+
+    @property
+    def unlocked(self) -> tuple[Block, ...]:
+        """The blocks that can be compressed."""
+        return tuple(block for block in self if block.locked is None)
+
+    def named(self, name: str) -> Block:
+        """Return the block of that name.
+
+        Raises
+        ------
+        KeyError
+            If there is none.
+        """
+        for block in self:
+            if block.name == name:
+                return block
+        raise KeyError(name)
+
+    @property
+    def report(self) -> Report:
+        """The table of blocks, with the reason for each locked one."""
+        rows = tuple(
+            (b.name, b.kind, b.activation_name, b.width, b.dimension, b.parameters, b.macs, b.locked)
+            for b in self
+        )
+        columns = ("block", "kind", "activation", "width", "dimension", "parameters", "macs", "locked")
+        summary = f"{len(self.unlocked)} of {len(self)} blocks can be compressed."
+        return Report(
+            "Blocks", summary, tables=(Table("Blocks in the order in which they run", columns, rows),)
+        )
+
+    def __repr__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+def find_blocks(model: nn.Module, example_inputs: Any = None) -> Blocks:
+    """List a model's blocks of hidden neurons, each confirmed or locked with the reason.
+
+    The model runs on copies only: its parameters, buffers, flags, hooks and the random states stay.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any module, in training or evaluation mode, on any device.
+    example_inputs : Tensor, tuple, mapping or None
+        What one forward call takes; at most 8 rows are used. None makes up inputs from the first layer, or
+        from `dummy_inputs`; where the model does not run on them, every block is locked.
+
+    Returns
+    -------
+    Blocks
+        A tuple of `Block`.
+
+    Raises
+    ------
+    TypeError
+        If the model is no torch module.
+    ValueError
+        If the model fails on the example, or cannot be copied.
+
+    Notes
+    -----
+    Costs one recorded run and, as a rule, three more for all blocks together; a block that fails in
+    company is run alone. Confirmed means: equal outputs on the example to rounding. A unit that does not
+    touch the outputs there (a zero outgoing weight) is confirmed by the recorded calls only.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+    >>> [(block.name, block.width, block.dimension, block.locked) for block in find_blocks(net)]
+    [('0', 16, 7, None)]
+    """
+    check_model(model)
+    copied = copy_model(model)
+    if example_inputs is None:
+        call = example_call(copied)
+        if call is None:
+            return Blocks(_unconfirmed(copied))
+    else:
+        call = _read_example(copied, example_inputs)
+    with undisturbed(copied):
+        trace = record(copied, call)
+    found = _listed(copied, trace)
+    return Blocks(confirmed(copied, call, found))
+
+
+def check_model(model: nn.Module) -> None:
+    """Refuse what is no plain torch module.
+
+    Raises
+    ------
+    TypeError
+        With what to pass instead.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model: expected a torch.nn.Module, got {type(model).__name__}; pass the network itself"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            "model: a TorchScript module cannot be changed; pass the module that it was made from"
+        )
+    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        raise TypeError("model: this is the result of torch.compile; pass the module that it was made from")
+
+
+def _read_example(model: nn.Module, example_inputs: Any) -> Call:
+    calls, _ = read_batches(model, example_inputs, "example_inputs")
+    for call in (first_rows(calls[0]), calls[0]):
+        try:
+            with undisturbed(model):
+                call(model)
+            return call
+        except Exception as error:
+            fault = error
+    raise ValueError(
+        f"example_inputs: the model fails on them ({type(fault).__name__}: {fault}); "
+        "pass what its forward takes"
+    ) from fault
+
+
+def _listed(model: nn.Module, trace: Trace) -> list[Block]:
+    readers: dict[int, list[Candidate]] = {}
+    for candidate in candidates(trace):
+        for source in candidate.sources:
+            readers.setdefault(source, []).append(candidate)
+    blocks: dict[str, Block] = {}
+    for source in sorted(readers):
+        group = readers[source]
+        if group[0].sources[0] != source and len(group) == 1:
+            continue
+        block = _block(model, trace, group)
+        blocks.setdefault(block.name, block)
+    return list(blocks.values())
+
+
+def _block(model: nn.Module, trace: Trace, group: list[Candidate]) -> Block:
+    candidate = group[0]
+    sources = [trace.operations[s] for s in candidate.sources]
+    incoming = tuple(owner_of(trace, s) for s in candidate.sources)
+    outgoing = owner_of(trace, candidate.sink)
+    width = trace.shapes[sources[0].outputs[0]][-1]
+    made = sum(trace.shapes[input_value(s)][-1] for s in sources)
+    biases = sum(getattr(model.get_submodule(name), "bias", None) is not None for name in incoming)
+    read = trace.shapes[trace.operations[candidate.sink].outputs[0]][-1]
+    rows = trace.shapes[sources[0].outputs[0]].numel() // max(1, width)
+    activation = pointwise(trace, candidate)
+    return Block(
+        name=incoming[0],
+        kind="mlp" if len(incoming) == 1 else "gated-mlp",
+        width=width,
+        dimension=made + biases + read,
+        parameters=width * (made + biases + read),
+        locked=lock_of(model, trace, group, incoming, outgoing),
+        incoming=incoming,
+        outgoing=outgoing,
+        macs=rows * width * (made + read) // max(1, trace.rows),
+        activation=activation,
+    )
+
+
+def _unconfirmed(model: nn.Module) -> list[Block]:
+    found = []
+    for first, second in neighbours(model):
+        maker, reader = model.get_submodule(first), model.get_submodule(second)
+        wide: Any = maker.weight
+        read: Any = reader.weight
+        width = wide.shape[1] if is_conv1d(maker) else wide.shape[0]
+        dimension = (wide.numel() + read.numel()) // width + (getattr(maker, "bias", None) is not None)
+        locked = "the model did not run on made-up inputs; pass example_inputs to confirm the block"
+        found.append(Block(first, "mlp", width, dimension, width * dimension, locked, (first,), second))
+    return found

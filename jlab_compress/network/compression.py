@@ -1,0 +1,177 @@
+"""Compress a model: the ways to fit fewer neurons, and the one call that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from jlab_compress.fitting import baselines
+from jlab_compress.fitting.dynamics import fit_dynamics
+from jlab_compress.fitting.function import fit_function
+from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.network.pipe import shrink
+from jlab_compress.network.plan import Plan
+from jlab_compress.network.progress import Progress
+from jlab_compress.report import Report
+
+Preserve = Literal["dynamics", "function", "moments"]
+
+
+@dataclass(frozen=True)
+class Compression:
+    """A slim model, how it was made, and what is known about it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The slim model: a new module that runs and trains in place of the original.
+    plan : Plan
+        Also stored in the model; see `plan_of`.
+    report : Report
+        Widths, costs, errors on held-out rows and the guard's forecast.
+    """
+
+    model: nn.Module
+    plan: Plan
+    report: Report
+
+    def __repr__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+def compress(
+    model: nn.Module,
+    widths: Any,
+    *,
+    calibration: Any,
+    preserve: Preserve = "dynamics",
+    seed: int = 0,
+    plain: bool = False,
+    progress: Progress = True,
+) -> Compression:
+    """Return a slim model in which blocks have fewer neurons, each with a multiplicity.
+
+    Blocks are done in the order in which they run: a block is fitted to the inputs that reach it in the
+    slim model so far. One row in ten is kept apart to measure the function gap of the whole model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The original; it stays bit for bit as it is, with its flags, hooks and random states.
+    widths : int, float, "polylog" or mapping of str to these
+        A number of neurons, a fraction of the present width, or 2 (ln n)^2; for every block that is not
+        locked, or per block name.
+    calibration : Tensor, tuple, mapping or iterable of these
+        Real inputs, without targets: one batch, or a list or loader of batches. At least six rows for
+        each kept neuron serve best.
+    preserve : {"dynamics", "function", "moments"}
+        "dynamics" matches outputs and tangent kernel, so that the slim model also trains alike;
+        "function" matches outputs best, for models that are only deployed; "moments" matches moments of
+        the parameters, for blocks of low dimension.
+    seed : int
+        Same seed, same bits.
+    plain : bool
+        Give stock layers without multiplicities (theta_j becomes sqrt(c_j) theta_j); exact for SGD where
+        the activation is positively homogeneous, such as ReLU.
+    progress : bool or callable
+        A progress bar, none, or a function of (block name, steps done, steps in all).
+
+    Returns
+    -------
+    Compression
+        The slim model, its plan and its report.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument cannot be used; nothing has changed then.
+    UnsupportedBlockError
+        If a wanted block is locked.
+
+    Notes
+    -----
+    Activations of one block at a time are in memory, at most 16,384 rows. Source of the multiplicities
+    and of the division of gradients: Wang, Luo, Poggio, Chuang, Ziyin (2026), arXiv 2510.00504.
+
+    Examples
+    --------
+    >>> import torch
+    >>> net = nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 1))
+    >>> for p in net.parameters():
+    ...     _ = nn.init.constant_(p, 0.5)
+    >>> slim = compress(net, 2, calibration=torch.randn(40, 2), progress=False).model
+    >>> slim[0].out_features, slim[0].output_multiplicities
+    (1, tensor([6.]))
+    """
+    if preserve not in _FITS:
+        raise ValueError(f"preserve: expected one of {sorted(_FITS)}, got {preserve!r}")
+    fit = _FITS[preserve]
+    slim, plan, report = shrink(
+        model,
+        widths,
+        calibration=calibration,
+        fit=lambda *given: fit(*given, seed),
+        method=preserve,
+        seed=seed,
+        plain=plain,
+        progress=progress,
+    )
+    return Compression(slim, plan, report)
+
+
+def compress_baseline(
+    model: nn.Module, widths: Any, *, calibration: Any, method: str, seed: int = 0
+) -> Compression:
+    """Return what a plain method of the field makes of the same blocks, for comparison.
+
+    Parameters
+    ----------
+    model, widths, calibration, seed
+        As in `compress`.
+    method : {"random", "magnitude", "k-means", "greedy", "interpolative", "nnls"}
+        Random subset with c = n/s, largest norms, k-means merge with counts, greedy selection with refit,
+        pivoted-QR interpolation, non-negative least squares on outputs.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown, and as `compress`.
+    """
+    if method not in _BASELINES:
+        raise ValueError(f"method: expected one of {sorted(_BASELINES)}, got {method!r}")
+    chosen = _BASELINES[method]
+
+    def fit(layer: Layer, inputs: Tensor, size: int, targets: Any, step: Any) -> Fit:
+        return chosen(layer, inputs, size, seed=seed)
+
+    slim, plan, report = shrink(
+        model, widths, calibration=calibration, fit=fit, method=method, seed=seed, plain=False, progress=False
+    )
+    return Compression(slim, plan, report)
+
+
+_BASELINES: dict[str, Callable[..., Fit]] = {
+    "random": baselines.random_subset,
+    "magnitude": baselines.magnitude,
+    "k-means": baselines.kmeans_merge,
+    "greedy": baselines.greedy_refit,
+    "interpolative": baselines.interpolative,
+    "nnls": baselines.nnls_outputs,
+}
+
+
+def _dynamics(layer: Layer, inputs: Tensor, size: int, targets: Any, step: Any, seed: int) -> Fit:
+    return fit_dynamics(layer, inputs, size, seed=seed, progress=step)
+
+
+def _function(layer: Layer, inputs: Tensor, size: int, targets: Tensor | None, step: Any, seed: int) -> Fit:
+    return fit_function(layer, inputs, size, targets=targets, seed=seed, progress=step)
+
+
+_FITS: dict[str, Callable[..., Fit]] = {"dynamics": _dynamics, "function": _function}

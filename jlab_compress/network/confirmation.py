@@ -1,0 +1,82 @@
+"""Confirm blocks by running the model with their neurons permuted and split."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from jlab_compress.fitting.layer import Layer
+from jlab_compress.network.inputs import Call, outputs_of
+from jlab_compress.network.surgery import read_layer, write_layer
+from jlab_compress.network.tracing import copy_model, undisturbed
+
+if TYPE_CHECKING:
+    from jlab_compress.network.blocks import Block
+
+
+def confirmed(model: nn.Module, call: Call, blocks: list[Block]) -> list[Block]:
+    """Return the blocks, those locked that change the model's outputs when permuted or split."""
+    with undisturbed(model):
+        expected = outputs_of(call(model))
+    free = [block for block in blocks if block.locked is None]
+    if _reaction(model, call, free, expected) is None:
+        return blocks
+    reasons = {block.name: _reaction(model, call, [block], expected) for block in free}
+    return [replace(block, locked=block.locked or reasons[block.name]) for block in blocks]
+
+
+def _reaction(model: nn.Module, call: Call, blocks: list[Block], expected: list[Tensor]) -> str | None:
+    """Return what changed when the blocks' neurons were permuted or split, or None."""
+    for change, words in ((_permutation, "permuted"), (_splitting, "split in two")):
+        changed = copy_model(model)
+        try:
+            for block in blocks:
+                layer = read_layer(changed, block.incoming, block.outgoing, block.activation or torch.relu)
+                write_layer(changed, block.incoming, block.outgoing, change(layer))
+            with undisturbed(changed):
+                got = outputs_of(call(changed))
+        except Exception as error:
+            return f"the model fails when its hidden neurons are {words} ({type(error).__name__}: {error})"
+        if difference(got, expected) > tolerance(*(t.dtype for t in expected)):
+            return (
+                f"the model's outputs change when its hidden neurons are {words}, so something depends on "
+                "their order or number (a norm or mean over the width, a fixed size)"
+            )
+    return None
+
+
+def _permutation(layer: Layer) -> Layer:
+    return layer.select(torch.randperm(layer.width, generator=torch.Generator().manual_seed(1)))
+
+
+def _splitting(layer: Layer) -> Layer:
+    generator = torch.Generator().manual_seed(2)
+    twice = torch.randperm(layer.width, generator=generator)[: (layer.width + 2) // 3]
+    share = torch.ones(layer.width, dtype=layer.outgoing.dtype)
+    share[twice] = 0.5
+    halved = replace(layer, outgoing=layer.outgoing * share.to(layer.outgoing)[:, None])
+    return halved.select(torch.cat([torch.arange(layer.width), twice]))
+
+
+def difference(got: list[Tensor], expected: list[Tensor]) -> float:
+    """Return the largest relative difference of two lists of tensors; infinite where shapes differ."""
+    if [t.shape for t in got] != [t.shape for t in expected]:
+        return float("inf")
+    worst = 0.0
+    for a, b in zip(got, expected, strict=True):
+        finite = torch.isfinite(b)
+        if not bool((torch.isfinite(a) == finite).all()):
+            return float("inf")
+        a, b = a[finite].double(), b[finite].double()
+        if b.numel():
+            worst = max(worst, float((a - b).norm() / b.norm().clamp_min(1e-30)))
+    return worst
+
+
+def tolerance(*dtypes: torch.dtype) -> float:
+    """Return the relative difference that rounding may cause in the coarsest of some dtypes."""
+    coarsest = max(torch.finfo(dtype).eps for dtype in dtypes)
+    return float(10 * coarsest**0.75)

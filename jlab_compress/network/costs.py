@@ -1,0 +1,43 @@
+"""What a model costs: multiply-adds, parameters and bytes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from jlab_compress.network.inputs import Call
+from jlab_compress.network.structure import weight_value
+from jlab_compress.network.tracing import AFFINE, copy_model, record, undisturbed
+
+
+def count_macs(model: nn.Module, call: Call) -> int:
+    """Return the multiply-adds of all linear and convolution layers for one row of a call.
+
+    Attention products, norms and activations are not counted. The model runs once, on a copy.
+
+    Examples
+    --------
+    >>> import torch
+    >>> count_macs(nn.Linear(3, 5), Call((torch.zeros(2, 3),)))
+    15
+    """
+    copied = copy_model(model)
+    with undisturbed(copied):
+        trace = record(copied, call)
+    total = 0
+    for operation in trace.operations:
+        if operation.name in AFFINE:
+            made = trace.shapes[operation.outputs[0]].numel()
+            weight = trace.shapes[weight_value(operation)]
+            total += made * (weight[0] if operation.name == "addmm" else weight[1:].numel())
+    return total // call.rows
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of parameters, shared ones once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def count_bytes(model: nn.Module) -> int:
+    """Return the bytes of all parameters and buffers, shared ones once."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum(t.numel() * t.element_size() for t in tensors)

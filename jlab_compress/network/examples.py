@@ -1,0 +1,91 @@
+"""Inputs made up for a model that comes without any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jlab_compress.network.inputs import Call, device_of
+from jlab_compress.network.surgery import is_linear, matrix_of
+from jlab_compress.network.tracing import undisturbed
+
+
+def example_call(model: nn.Module) -> Call | None:
+    """Return made-up arguments on which the model runs, or None.
+
+    Tried in order: `dummy_inputs` and the configuration of transformers models, then shapes that fit the
+    first layer with parameters. Values are standard normal, or random indices for an embedding.
+    """
+    device = device_of(model)
+    for call in _guesses(model):
+        placed = call.to(device)
+        try:
+            with undisturbed(model):
+                placed(model)
+            return placed
+        except Exception:
+            continue
+    return None
+
+
+def _guesses(model: nn.Module) -> Iterator[Call]:
+    yield from _transformers(model)
+    for module in model.modules():
+        shapes = _shapes(module)
+        if isinstance(module, nn.Embedding):
+            generator = torch.Generator().manual_seed(0)
+            yield Call((torch.randint(module.num_embeddings, (2, 8), generator=generator),))
+        for shape in shapes:
+            yield Call((_normal(model, shape),))
+            yield Call((_normal(model, shape), _normal(model, shape)))
+        if shapes or isinstance(module, nn.Embedding):
+            return
+
+
+def _transformers(model: nn.Module) -> Iterator[Call]:
+    config: Any = getattr(model, "config", None)
+    if getattr(model, "main_input_name", None) == "pixel_values" and config is not None:
+        side = getattr(config, "image_size", 32)
+        sides = tuple(side) if isinstance(side, tuple | list) else (side, side)
+        yield Call((), {"pixel_values": _normal(model, (2, getattr(config, "num_channels", 3), *sides))})
+    dummy = getattr(model, "dummy_inputs", None)
+    if isinstance(dummy, dict):
+        yield Call((), dummy)
+
+
+def _shapes(module: nn.Module) -> list[tuple[int, ...]]:
+    if isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+        return [(2, 7, module.self_attn.embed_dim)]
+    if isinstance(module, nn.MultiheadAttention):
+        return [(2, 7, module.embed_dim)]
+    if is_linear(module):
+        size = matrix_of(module).shape[1]
+        return [(2, size), (2, 7, size), (2, 1, 28, 28), (2, 3, 32, 32)]
+    if isinstance(module, nn.Conv1d):
+        return [(2, module.in_channels, n) for n in (64, 256, 1024)]
+    if isinstance(module, nn.Conv2d):
+        return [(2, module.in_channels, n, n) for n in (32, 28, 8, 64, 224)]
+    return []
+
+
+def _normal(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+def neighbours(model: nn.Module) -> list[tuple[str, str]]:
+    """Return pairs of linear layers that stand one after the other and fit, by registration only."""
+    leaves = [(name, m) for name, m in model.named_modules() if not list(m.children())]
+    pairs = []
+    previous: tuple[str, nn.Module] | None = None
+    for name, module in leaves:
+        if is_linear(module):
+            if previous is not None and matrix_of(previous[1]).shape[0] == matrix_of(module).shape[1]:
+                pairs.append((previous[0], name))
+            previous = (name, module)
+        elif list(module.parameters()):
+            previous = None
+    return pairs

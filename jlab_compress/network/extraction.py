@@ -1,0 +1,149 @@
+"""What reaches a block, and what leaves it, on the calibration batches.
+
+The only place that hooks into a running model. Hooks sit on copies and are gone afterwards; rows are
+kept one block at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jlab_compress.network.inputs import Call
+from jlab_compress.network.tracing import undisturbed
+
+MOST_ROWS = 16_384
+
+
+class _ReachedError(Exception):
+    """Ends a forward call once the last wanted layer has run."""
+
+
+def layer_rows(
+    model: nn.Module,
+    calls: Iterable[Call],
+    watched: dict[str, tuple[str, str]],
+    *,
+    seed: int = 0,
+    most: int = MOST_ROWS,
+    progress: Callable[[], None] | None = None,
+) -> dict[str, Tensor]:
+    """Run a model over calibration calls and return rows that enter or leave some of its layers.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Runs in evaluation mode; its flags are put back.
+    calls : iterable of Call
+        The calibration batches.
+    watched : dict of str to (str, str)
+        Per label a layer's dotted path and "input" or "output".
+    seed : int
+        Of the draw of rows where there are more than `most`; the same rows for every label and for
+        every model with the same seed and calls.
+    most : int
+        Rows to keep.
+    progress : callable, optional
+        Called once after each batch.
+
+    Returns
+    -------
+    dict of str to Tensor (q, width)
+        Detached rows in the model's dtype, in the order of the batches. Rows that a batch's
+        `attention_mask` blanks are left out.
+
+    Raises
+    ------
+    ValueError
+        If a call fails, a layer is not reached, or a row holds NaN or infinite values.
+    """
+    kept: dict[str, list[Tensor]] = {label: [] for label in watched}
+    keys: list[Tensor] = []
+    generator = torch.Generator().manual_seed(seed)
+    for number, call in enumerate(calls):
+        found = _watch(model, call, watched, number)
+        rows = next(iter(found.values())).shape[0]
+        keys.append(torch.rand(rows, generator=generator))
+        for label, values in found.items():
+            _check_rows(values, rows, watched[label][0], number)
+            kept[label].append(values)
+        if sum(len(k) for k in keys) > 2 * most:
+            _thin(kept, keys, most)
+        if progress is not None:
+            progress()
+    _thin(kept, keys, most)
+    return {label: values[0] for label, values in kept.items()}
+
+
+def _thin(kept: dict[str, list[Tensor]], keys: list[Tensor], most: int) -> None:
+    """Keep the rows with the smallest keys, a fair draw whose result depends on the keys alone."""
+    every = torch.cat(keys)
+    chosen = every.argsort()[:most].sort().values
+    keys[:] = [every[chosen]]
+    for label, values in kept.items():
+        rows = torch.cat(values)
+        kept[label] = [rows if len(chosen) == len(rows) else rows[chosen.to(rows.device)]]
+
+
+def _watch(
+    model: nn.Module, call: Call, watched: dict[str, tuple[str, str]], number: int
+) -> dict[str, Tensor]:
+    found: dict[str, list[Tensor]] = {label: [] for label in watched}
+    hooks = [
+        _attach(model.get_submodule(name), side, found, label) for label, (name, side) in watched.items()
+    ]
+    try:
+        with undisturbed(model):
+            call(model)
+    except _ReachedError:
+        pass
+    except Exception as error:
+        raise ValueError(
+            f"calibration batch {number}: the model fails on it ({type(error).__name__}: {error}); "
+            "pass what its forward takes"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for label, values in found.items():
+        if not values:
+            raise ValueError(
+                f"calibration batch {number}: it does not reach {watched[label][0]}; pass inputs that do"
+            )
+    return {label: _flat(values[0], call) for label, values in found.items()}
+
+
+def _attach(module: nn.Module, side: str, found: dict[str, list[Tensor]], label: str) -> Any:
+    def keep(value: Tensor) -> None:
+        found[label].append(value.detach().clone())
+        if all(found.values()):
+            raise _ReachedError
+
+    if side == "output":
+        return module.register_forward_hook(lambda module, args, output: keep(output))
+    return module.register_forward_pre_hook(
+        lambda module, args, kwargs: keep(args[0] if args else next(iter(kwargs.values()))), with_kwargs=True
+    )
+
+
+def _flat(values: Tensor, call: Call) -> Tensor:
+    mask = call.kwargs.get("attention_mask")
+    if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape == values.shape[:-1]:
+        return values[mask != 0]
+    return values.reshape(-1, values.shape[-1])
+
+
+def _check_rows(values: Tensor, rows: int, name: str, number: int) -> None:
+    if values.shape[0] != rows:
+        raise ValueError(
+            f"block {name}: calibration batch {number} gives {values.shape[0]} rows where {rows} were "
+            "expected; pass batches in which every layer sees the same rows"
+        )
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError(
+            f"block {name}: calibration batch {number} reaches it with NaN or infinite values; "
+            "check the model's weights and inputs"
+        )

@@ -1,0 +1,112 @@
+"""Why the units of a layer cannot be replaced, as far as the record of one run tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from jlab_compress.network.confirmation import difference, tolerance
+from jlab_compress.network.structure import Candidate, input_value, mixing_problem, pointwise, weight_value
+from jlab_compress.network.surgery import is_linear, read_layer
+from jlab_compress.network.tracing import Trace
+
+
+def owner_of(trace: Trace, index: int) -> str:
+    """Return the dotted path of the layer behind an operation."""
+    operation = trace.operations[index]
+    name = trace.parameters.get(weight_value(operation))
+    return operation.module if name is None else name.rpartition(".")[0]
+
+
+def lock_of(
+    model: nn.Module, trace: Trace, group: list[Candidate], incoming: tuple[str, ...], outgoing: str
+) -> str | None:
+    """Return why the units of a candidate cannot be replaced, or None as far as one run can tell.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model that was recorded.
+    trace : Trace
+        Its record.
+    group : list of Candidate
+        All ways from the same units to another layer; more than one is a reason.
+    incoming, outgoing : tuple of str, str
+        The layers of the first way.
+    """
+    candidate = group[0]
+    for name in (*incoming, outgoing):
+        problem = layer_problem(model, trace, name)
+        if problem is not None:
+            return problem
+    if any(c.problem for c in group):
+        return next(c.problem for c in group if c.problem)
+    if len(group) > 1:
+        names = ", ".join(dict.fromkeys(owner_of(trace, c.sink) for c in group))
+        return f"its units are read by more than one layer ({names})"
+    if len(set(incoming)) < len(incoming):
+        return "the layer makes its units more than once"
+    return _escape(trace, candidate) or _replay_problem(model, trace, candidate, incoming, outgoing)
+
+
+def layer_problem(model: nn.Module, trace: Trace, name: str) -> str | None:
+    """Return why a layer's neurons cannot be replaced, or None."""
+    module = model.get_submodule(name)
+    if not is_linear(module) or hasattr(module, "weight_g"):
+        return _foreign(name, module)
+    if getattr(module, "input_multiplicities", None) is not None or hasattr(module, "output_multiplicities"):
+        return f"{name} is already slim; compress the original model instead"
+    weight: Any = module.weight
+    for other, sibling in model.named_modules():
+        if sibling is not module and any(p is weight for p in sibling._parameters.values()):
+            return f"{name} shares its weight with {other}"
+    values = {v for v, p in trace.parameters.items() if model.get_parameter(p) is weight}
+    uses = [o for o in trace.operations if values & set(o.inputs)]
+    if len(uses) > 1 and all(o.module == uses[0].module and o.name == uses[0].name for o in uses):
+        return f"{name} runs {len(uses)} times in one forward call"
+    if len(uses) != 1 or model.get_submodule(uses[0].module) is not module:
+        return f"the weight of {name} is also read outside its own forward"
+    return None
+
+
+def _foreign(name: str, module: nn.Module) -> str:
+    kind = type(module).__name__
+    if torch.nn.utils.parametrize.is_parametrized(module) or hasattr(module, "weight_g"):
+        return f"the weight of {name} is computed by a parametrization (such as weight_norm); remove it first"
+    if "quant" in type(module).__module__ or "bit" in kind.lower():
+        return f"{name} is quantised; compress first, quantise afterwards"
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return f"{name} is a {kind}; convolution channels cannot be compressed yet"
+    return f"{name} is a {kind}, not a plain nn.Linear, so its neurons cannot be told apart safely"
+
+
+def _escape(trace: Trace, candidate: Candidate) -> str | None:
+    inside = {*candidate.steps, candidate.sink}
+    made = {v for s in (*candidate.sources, *candidate.steps) for v in trace.operations[s].outputs}
+    consumers = trace.consumers()
+    for value in made:
+        for index in consumers.get(value, []):
+            if index not in inside:
+                return f"its hidden units are also read by `{trace.operations[index].name}`"
+    return "its hidden units are among the model's outputs" if made & trace.results else None
+
+
+def _replay_problem(
+    model: nn.Module, trace: Trace, candidate: Candidate, incoming: tuple[str, ...], outgoing: str
+) -> str | None:
+    activation = pointwise(trace, candidate)
+    source, sink = trace.operations[candidate.sources[0]], trace.operations[candidate.sink]
+    width = trace.shapes[source.outputs[0]][-1]
+    problem = mixing_problem(activation, width)
+    if problem is not None:
+        return problem
+    layer = read_layer(model, incoming, outgoing, activation)
+    inputs = trace.snapshots[input_value(source)]
+    outputs = trace.snapshots[sink.outputs[0]]
+    expected = outputs.reshape(-1, outputs.shape[-1]).double()
+    got = layer(inputs.reshape(-1, inputs.shape[-1]).double())
+    if got.shape != expected.shape or difference([got], [expected]) > tolerance(outputs.dtype):
+        return "what happens between its two layers could not be repeated from the recorded calls"
+    return None

@@ -1,0 +1,209 @@
+"""The pipe from a model to a slim one: find blocks, read each, fit fewer neurons, put them in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jlab_compress.fitting.duplicates import merge_duplicates
+from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.network.blocks import Block, check_model, find_blocks
+from jlab_compress.network.extraction import layer_rows
+from jlab_compress.network.inputs import Call, first_rows, outputs_of, read_batches, split_rows
+from jlab_compress.network.plan import BlockPlan, Plan
+from jlab_compress.network.progress import Progress, follow
+from jlab_compress.network.slim import attach_plan
+from jlab_compress.network.structure import is_homogeneous
+from jlab_compress.network.summary import summarise
+from jlab_compress.network.surgery import input_scale, read_layer, rename_config, rename_widths, write_layer
+from jlab_compress.network.tracing import copy_model, undisturbed
+from jlab_compress.network.widths import read_widths
+from jlab_compress.report import Report
+
+HELD_OUT = 0.1
+Step = Callable[[int, int], None]
+FitBlock = Callable[[Layer, Tensor, int, Tensor | None, Step], Fit]
+
+
+def shrink(
+    model: nn.Module,
+    widths: Any,
+    *,
+    calibration: Any,
+    fit: FitBlock,
+    method: str,
+    seed: int,
+    plain: bool,
+    progress: Progress,
+) -> tuple[nn.Module, Plan, Report]:
+    """Return the slim model, its plan and its report, by any way to fit one layer.
+
+    Parameters are those of `compress`; `fit` takes (layer, inputs, size, targets or None, step) and
+    `method` is its name in the plan.
+    """
+    check_model(model)
+    check_weights(model)
+    with undisturbed(seed=seed):
+        calls, cut = read_batches(model, calibration)
+    blocks = find_blocks(model, calls[0])
+    wanted = read_widths(widths, blocks)
+    chosen = [block for block in blocks if block.name in wanted]
+    if plain:
+        _check_plain(chosen)
+    train, held = split_rows(calls, HELD_OUT, seed)
+    original, slim = copy_model(model), copy_model(model)
+    fits: dict[str, Fit] = {}
+    for block in chosen:
+        with follow(progress, block.name) as step:
+            size, moved = wanted[block.name], bool(fits)
+            made = _fit_block(original, slim, block, train, size, fit=fit, moved=moved, seed=seed, step=step)
+        fits[block.name] = replace(made, layer=plain_gauge(made.layer)) if plain else made
+        _put(slim, block, fits[block.name].layer)
+    after = {b.name: fits[b.name].layer.width if b.name in fits else b.width for b in blocks.unlocked}
+    rename_config(slim, {b.width for b in blocks.unlocked}, set(after.values()))
+    plan = Plan(tuple(_planned(block, fits[block.name], plain) for block in chosen), method, seed)
+    attach_plan(slim, plan)
+    gap = function_gap(original, slim, held or train)
+    notes = _notes(chosen, fits, cut=cut, held=bool(held))
+    return slim, plan, summarise(original, slim, chosen, fits, gap, first_rows(calls[0]), notes)
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse a model with NaN or infinite parameters.
+
+    Raises
+    ------
+    ValueError
+        Naming the first such parameter.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+            raise ValueError(
+                f"model: parameter {name} holds NaN or infinite values; train or repair it first"
+            )
+
+
+def _check_plain(blocks: list[Block]) -> None:
+    for block in blocks:
+        if not is_homogeneous(block.activation):
+            raise ValueError(
+                f"plain: block {block.name} has the activation {block.activation_name}, for which "
+                "act(t a) = t act(a) does not hold, so its multiplicities must stay; pass plain=False"
+            )
+
+
+def plain_gauge(layer: Layer) -> Layer:
+    """Return the layer with c = 1 and theta_j times sqrt(c_j), equal in function and under SGD.
+
+    Holds for positively homogeneous activations: (w, b, v, c) and (w/t, b/t, v/t, c t^2) are the same.
+    """
+    root = layer.multiplicities.sqrt()
+    return replace(
+        layer,
+        incoming=tuple(w * root[:, None] for w in layer.incoming),
+        biases=tuple(None if b is None else b * root for b in layer.biases),
+        outgoing=layer.outgoing * root[:, None],
+        multiplicities=torch.ones_like(root),
+    )
+
+
+def _fit_block(
+    original: nn.Module,
+    slim: nn.Module,
+    block: Block,
+    calls: list[Call],
+    size: int,
+    *,
+    fit: FitBlock,
+    moved: bool,
+    seed: int,
+    step: Step,
+) -> Fit:
+    assert block.activation is not None
+    layer = read_layer(slim, block.incoming, block.outgoing, block.activation)
+    distinct = merge_duplicates(layer)
+    if distinct.width <= size:
+        method = "exact duplicates" if distinct.width < layer.width else "kept"
+        return Fit(distinct, None, method, 0.0, 0.0, True)
+    inputs = layer_rows(slim, calls, {"inputs": (block.incoming[0], "input")}, seed=seed)["inputs"].double()
+    scale = input_scale(slim.get_submodule(block.incoming[0]))
+    inputs = inputs if scale is None else inputs * scale.double()
+    targets = None
+    if moved:
+        rows = layer_rows(original, calls, {"targets": (block.outgoing, "output")}, seed=seed)
+        targets = rows["targets"].double().cpu()
+    return fit(_on(layer, torch.device("cpu")), inputs.cpu(), size, targets, step)
+
+
+def _on(layer: Layer, device: torch.device) -> Layer:
+    return replace(
+        layer,
+        incoming=tuple(w.to(device) for w in layer.incoming),
+        biases=tuple(None if b is None else b.to(device) for b in layer.biases),
+        outgoing=layer.outgoing.to(device),
+        outgoing_bias=None if layer.outgoing_bias is None else layer.outgoing_bias.to(device),
+        multiplicities=layer.multiplicities.to(device),
+    )
+
+
+def _put(slim: nn.Module, block: Block, layer: Layer) -> None:
+    write_layer(slim, block.incoming, block.outgoing, layer)
+    rename_widths(slim, block.incoming, block.width, layer.width)
+
+
+def _planned(block: Block, fit: Fit, plain: bool) -> BlockPlan:
+    counts = tuple(fit.layer.multiplicities.tolist())
+    return BlockPlan(
+        name=block.name,
+        kind=block.kind,
+        incoming=block.incoming,
+        outgoing=block.outgoing,
+        width_before=block.width,
+        width_after=fit.layer.width,
+        method=fit.method,
+        gauge="plain" if plain or set(counts) == {1.0} else "weighted",
+        indices=None if fit.indices is None else tuple(fit.indices.tolist()),
+        multiplicities=None,
+    )
+
+
+def function_gap(original: nn.Module, slim: nn.Module, calls: list[Call]) -> float:
+    """Return ||f_slim - f|| / ||f|| over all floating-point outputs of some calls."""
+    error = size = 0.0
+    for call in calls:
+        with undisturbed(original):
+            expected = outputs_of(call(original))
+        with undisturbed(slim):
+            got = outputs_of(call(slim))
+        for a, b in zip(got, expected, strict=True):
+            error += float((a.double() - b.double()).square().sum())
+            size += float(b.double().square().sum())
+    return float((error / size) ** 0.5) if size > 0 else float(error > 0)
+
+
+def steps_of(block: Block) -> str:
+    """Return the recorded calls between the block's layers, in one line."""
+    return " ".join(operation.name for operation in getattr(block.activation, "operations", ()))
+
+
+def _notes(blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool) -> tuple[str, ...]:
+    notes = [f"{block.name}: {note}" for block in blocks for note in fits[block.name].notes]
+    if cut:
+        notes.append(
+            "The calibration batches hold more values than the model takes; the last ones were not used."
+        )
+    if not held:
+        notes.append(
+            "The calibration is too small to keep rows apart, so the function gap is not on unseen rows."
+        )
+    dropped = [block.name for block in blocks if "dropout" in steps_of(block)]
+    if dropped:
+        notes.append(
+            f"Dropout acts on hidden neurons of {', '.join(dropped)}: in training mode the slim model "
+            "follows the original in the mean only."
+        )
+    return tuple(notes)

@@ -1,0 +1,34 @@
+"""How a long fit shows how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm.auto import tqdm
+
+Progress = bool | Callable[[str, int, int], None]
+
+
+@contextmanager
+def follow(progress: Progress, name: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function of (steps done, steps in all) that moves a bar, calls the caller's, or does nothing.
+
+    Examples
+    --------
+    >>> with follow(lambda *seen: print(*seen), "encoder.0") as step:
+    ...     step(1, 2)
+    encoder.0 1 2
+    """
+    if callable(progress):
+        yield lambda done, total: progress(name, done, total)
+    elif not progress:
+        yield lambda done, total: None
+    else:
+        with tqdm(desc=name, unit="step", leave=False) as bar:
+
+            def move(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            yield move

@@ -1,0 +1,191 @@
+"""Keep a slim model in one file, and bring it back into a freshly built original."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from jlab_compress.network.plan import BlockPlan, Plan
+from jlab_compress.network.slim import as_weighted, attach_plan, plan_of, unwrapped
+from jlab_compress.network.surgery import (
+    is_linear,
+    leave_fast_path,
+    matrix_of,
+    rename_config,
+    rename_widths,
+    set_sizes,
+)
+from jlab_compress.network.tracing import copy_model
+
+FORMAT = "jlab-compress 1"
+
+
+def save(slim: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write a slim model's tensors and plan to one safetensors file.
+
+    The file is written beside the path and moved there at the end, so a reader never sees half of it. It
+    holds no code: tensors, and the plan and a checksum as text.
+
+    Parameters
+    ----------
+    slim : nn.Module
+        From `compress(...).model`, `load` or `fold`.
+    path : path-like
+        Where to write; an existing file is replaced.
+
+    Raises
+    ------
+    ValueError
+        If the model has no plan.
+    OSError
+        If the path cannot be written.
+
+    Notes
+    -----
+    Tensors that share memory are stored once under each name. The result of `torch.compile` is saved as
+    the module inside it.
+    """
+    plan = plan_of(slim)
+    target = Path(path)
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in unwrapped(slim).state_dict().items()
+    }
+    text = plan.to_json()
+    metadata = {"format": FORMAT, "plan": text, "sha256": _checksum(text, tensors)}
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(descriptor)
+    except OSError as error:
+        raise OSError(
+            f"path: cannot write to {target.parent} ({error.strerror}); choose another folder"
+        ) from error
+    try:
+        save_file(tensors, temporary, metadata)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OSError(f"path: cannot write {target} ({error.strerror}); choose another path") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
+    """Return the slim model of a file, built from an original of the same architecture.
+
+    Parameters
+    ----------
+    path : path-like
+        What `save` wrote.
+    model : nn.Module
+        A freshly built original (its values do not matter); it stays as it is. The slim model has its
+        device, dtype and flags.
+
+    Returns
+    -------
+    nn.Module
+        The slim model with its plan.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not one of ours, was changed after it was written, or belongs to another model.
+    """
+    tensors, plan = _read(Path(path))
+    slim = copy_model(model)
+    for block in plan.blocks:
+        _check_block(slim, block)
+    for block in plan.blocks:
+        _reserve(slim, block, tensors)
+    rename_config(slim, {b.width_before for b in plan.blocks}, {b.width_after for b in plan.blocks})
+    _fill(slim, tensors)
+    attach_plan(slim, plan)
+    return slim
+
+
+def _checksum(text: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Plan]:
+    if not path.is_file():
+        raise FileNotFoundError(f"path: there is no file {path}; pass what save wrote")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"path: {path} is not a whole safetensors file ({error}); save the model again"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"path: {path} was not written by jlab_compress.save (format {metadata.get('format')!r}, "
+            f"expected {FORMAT!r})"
+        )
+    if metadata.get("sha256") != _checksum(metadata.get("plan", ""), tensors):
+        raise ValueError(
+            f"path: {path} was changed after it was written (its checksum is wrong); do not use it"
+        )
+    return tensors, Plan.from_json(metadata["plan"])
+
+
+def _check_block(model: nn.Module, block: BlockPlan) -> None:
+    for name in (*block.incoming, block.outgoing):
+        try:
+            module = model.get_submodule(name)
+        except AttributeError:
+            module = model
+        side = 1 if name == block.outgoing else 0
+        width = matrix_of(module).shape[side] if is_linear(module) else None
+        if width != block.width_before:
+            raise ValueError(
+                f"model: block {block.name} of the file needs a linear layer {name} with "
+                f"{block.width_before} neurons, this model has {width or 'none'}; pass the architecture "
+                "that was compressed"
+            )
+
+
+def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> None:
+    """Give the block's layers the shapes and buffers of the file, values to follow."""
+    for name in (*block.incoming, block.outgoing):
+        module = slim.get_submodule(name)
+        for key in ("weight", "bias"):
+            stored = tensors.get(f"{name}.{key}")
+            if stored is not None:
+                old: Any = getattr(module, key)
+                like: Any = module.weight if old is None else old
+                setattr(module, key, nn.Parameter(like.new_empty(stored.shape), like.requires_grad))
+        set_sizes(module)
+        for key in ("input_multiplicities", "output_multiplicities"):
+            stored = tensors.get(f"{name}.{key}")
+            if stored is not None:
+                as_weighted(module)
+                setattr(module, key, cast(Tensor, module.weight).new_empty(stored.shape))
+                leave_fast_path(slim, name)
+    rename_widths(slim, block.incoming, block.width_before, block.width_after)
+
+
+def _fill(slim: nn.Module, tensors: dict[str, Tensor]) -> None:
+    try:
+        slim.load_state_dict(tensors)
+    except RuntimeError as error:
+        faults = " ".join(str(error).split("\n\t")[1:]) or str(error)
+        raise ValueError(
+            f"model: the file belongs to another architecture ({faults.strip()}); pass the one that was "
+            "compressed"
+        ) from error

@@ -1,0 +1,96 @@
+"""What a compression did, as a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from jlab_compress.fitting.layer import Fit
+from jlab_compress.network.blocks import Block
+from jlab_compress.network.costs import count_bytes, count_macs, count_parameters
+from jlab_compress.network.inputs import Call
+from jlab_compress.report import Report, Scalar, Table
+
+LARGE_ERROR = 0.3
+COLUMNS = (
+    "block",
+    "kind",
+    "width_before",
+    "width_after",
+    "parameters_before",
+    "parameters_after",
+    "macs_before",
+    "macs_after",
+    "method",
+    "function_error",
+    "kernel_error",
+    "follows",
+)
+
+
+def summarise(
+    original: nn.Module,
+    slim: nn.Module,
+    blocks: list[Block],
+    fits: Mapping[str, Fit],
+    gap: float,
+    call: Call,
+    notes: tuple[str, ...],
+) -> Report:
+    """Return the report of a compression.
+
+    Parameters
+    ----------
+    original, slim : nn.Module
+        Before and after.
+    blocks : list of Block
+        Those that were compressed.
+    fits : mapping of str to Fit
+        By block name.
+    gap : float
+        The function gap of the whole model on rows kept apart.
+    call : Call
+        A call to count multiply-adds with.
+    notes : tuple of str
+        Conditions to state.
+    """
+    before, after = count_parameters(original), count_parameters(slim)
+    facts: dict[str, Scalar] = {
+        "blocks": len(blocks),
+        "parameters_before": before,
+        "parameters_after": after,
+        "macs_before": count_macs(original, call),
+        "macs_after": count_macs(slim, call),
+        "bytes_before": count_bytes(original),
+        "bytes_after": count_bytes(slim),
+        "function_gap": gap,
+    }
+    rows = tuple(_row(block, fits[block.name]) for block in blocks)
+    summary = (
+        f"{len(blocks)} {'block' if len(blocks) == 1 else 'blocks'} made slimmer: "
+        f"{after / max(1, before):.0%} of the parameters, function gap {gap:.2g}."
+    )
+    warnings = tuple(w for block in blocks for w in _warnings(block, fits[block.name]))
+    return Report("Compression", summary, facts, (Table("Blocks", COLUMNS, rows),), (), warnings, notes)
+
+
+def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:
+    width = fit.layer.width
+    macs = None if block.macs is None else block.macs * width // block.width
+    sizes = (block.width, width, block.parameters, block.dimension * width, block.macs, macs)
+    errors = (fit.function_error, fit.kernel_error, fit.follows)
+    return (block.name, block.kind, *sizes, fit.method, *errors)
+
+
+def _warnings(block: Block, fit: Fit) -> list[str]:
+    width = f"block {block.name}: at {fit.layer.width} of {block.width} neurons"
+    found = []
+    if not fit.function_error <= LARGE_ERROR:
+        found.append(
+            f"{width} its held-out function error is {fit.function_error:.2g}, so it is not compressible to "
+            "that width; keep more neurons or leave it out"
+        )
+    if fit.follows is False:
+        found.append(f"{width} it will not follow the original in further training; keep more neurons")
+    return found
