@@ -1,0 +1,128 @@
+"""What a file costs to run, before and after: multiply-adds, latency side by side, peak memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from jlab_compress.deployment.signature import Signature
+from jlab_compress.deployment.tracing import exact_attention
+from jlab_compress.deployment.verification import open_session
+
+BATCHES = (1, 32)
+THREADS = {"1": 1, "all": 0}
+ROUNDS = range(7, 200)
+_PEAK = """
+import sys, numpy, onnxruntime
+def high_water():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+stored = numpy.load(sys.argv[2])
+arrays = [stored[f"arr_{i}"] for i in range(len(stored))]
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+options.log_severity_level = 4
+idle = high_water()
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+session.run(None, {port.name: array for port, array in zip(session.get_inputs(), arrays)})
+print(1024 * (high_water() - idle))
+"""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median milliseconds for one batch, for files measured in turn on the same inputs.
+
+    Parameters
+    ----------
+    batch : int
+        Rows in one request.
+    threads : str
+        "1" or "all".
+    milliseconds : tuple of float
+        One median per file, in the order in which they were given.
+    """
+
+    batch: int
+    threads: str
+    milliseconds: tuple[float, ...]
+
+
+def count_macs(model: nn.Module, signature: Signature) -> int:
+    """Return the multiply-adds of matrix products and convolutions for one row of the batch."""
+    one = signature.resized(batch=1)
+    with exact_attention(), FlopCounterMode(display=False) as counter:
+        model(*one.args, **one.kwargs)
+    return int(counter.get_total_flops()) // 2
+
+
+def measure_latency(
+    paths: Sequence[Path], signature: Signature, *, seconds: float = 1.0
+) -> tuple[Latency, ...]:
+    """Time files in interleaved rounds, so that a busy machine slows all of them alike.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        ONNX files that take the same inputs.
+    signature : Signature
+        The example inputs, resized to batch 1 and 32.
+    seconds : float
+        About how long each combination of batch and threads may take; at least 7 rounds are run.
+
+    Returns
+    -------
+    tuple of Latency
+        For batch 1 and 32, with one thread and with all.
+    """
+    return tuple(_latencies(paths, signature, seconds))
+
+
+def _latencies(paths: Sequence[Path], signature: Signature, seconds: float) -> Iterator[Latency]:
+    for batch in BATCHES:
+        feeds = signature.resized(batch=batch).feeds()
+        for label, threads in THREADS.items():
+            sessions = [open_session(path, threads=threads) for path in paths]
+            yield Latency(batch, label, _interleaved(sessions, feeds, seconds))
+
+
+def _interleaved(
+    sessions: Sequence[onnxruntime.InferenceSession], feeds: dict[str, NDArray[Any]], seconds: float
+) -> tuple[float, ...]:
+    for session in sessions:
+        session.run(None, feeds)
+    times: list[list[float]] = [[] for _ in sessions]
+    end = time.perf_counter() + seconds
+    for done in range(ROUNDS.stop):
+        if done >= ROUNDS.start and time.perf_counter() > end:
+            break
+        for session, taken in zip(sessions, times, strict=True):
+            start = time.perf_counter()
+            session.run(None, feeds)
+            taken.append(1e3 * (time.perf_counter() - start))
+    return tuple(median(taken) for taken in times)
+
+
+def measure_memory(path: Path, signature: Signature, *, batch: int = 32) -> int | None:
+    """Return the bytes that loading a file and running one batch adds to a fresh process; Linux only."""
+    if not sys.platform.startswith("linux"):
+        return None
+    with tempfile.TemporaryDirectory() as room:
+        feeds = Path(room, "feeds.npz")
+        np.savez(feeds, *signature.resized(batch=batch).feeds().values())
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, str(path), str(feeds)], capture_output=True, text=True, check=True
+        )
+    return int(done.stdout)
