@@ -73,6 +73,10 @@ def check_shared_plan(original: nn.Module, slim: nn.Module) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"{name}: expected a torch.nn.Module, got {type(model).__name__}")
     for block in plan_of(slim).blocks:
+        if block.gauge == "folded":
+            raise ValueError(
+                f"slim: block {block.name!r} is folded, which trains otherwise; pass the model before fold"
+            )
         for model, side, width in (
             (original, "original", block.width_before),
             (slim, "slim", block.width_after),

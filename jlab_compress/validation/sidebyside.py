@@ -16,7 +16,7 @@ from jlab_compress.network.inputs import outputs_of
 from jlab_compress.network.tracing import undisturbed
 from jlab_compress.validation.batches import Batch, draw_order
 from jlab_compress.validation.gaps import function_gap, training_gap
-from jlab_compress.validation.steps import Loss, OptimizerFactory, Step, answer, make_optimizer, read_loss
+from jlab_compress.validation.steps import Loss, OptimizerFactory, Step, answer, make_optimizer, read_number
 
 Metric = Callable[[Any, Any], float]
 ORIGINAL = "original"
@@ -161,7 +161,7 @@ def _advance(runner: _Runner, contest: Contest) -> None:
         runner.losses.append(math.nan)
         return
     step = len(runner.losses)
-    loss = read_loss(contest.step(runner.model, batch, runner.optimizer))
+    loss = read_number(contest.step(runner.model, batch, runner.optimizer), "loss")
     runner.losses.append(loss)
     if not math.isfinite(loss):
         if runner.name == ORIGINAL or step == 0:
@@ -188,17 +188,19 @@ def _record(runners: list[_Runner], contest: Contest) -> None:
 
 def _judge(model: nn.Module, contest: Contest) -> tuple[Tensor, dict[str, float]]:
     """Return the flat held-out outputs (float64, on the CPU) and the loss and metric over all rows."""
-    judges = {"held_out_losses": contest.loss_fn, "metrics": contest.metric}
-    flat, sums, rows = [], dict.fromkeys(judges, 0.0), 0
+    given = (("held_out_losses", "loss", contest.loss_fn), ("metrics", "metric", contest.metric))
+    judges = [(name, word, judge) for name, word, judge in given if judge is not None]
+    flat, rows = [], 0
+    sums = {name: 0.0 for name, _, _ in judges}
     with undisturbed(model):
         for batch in contest.held_out:
             outputs, targets = answer(model, batch)
             flat += [t.double().flatten().cpu() for t in outputs_of(outputs)]
             share = len(targets) if isinstance(targets, Tensor) and targets.ndim else 1
             rows += share
-            for name, judge in judges.items():
-                sums[name] += share * float(judge(outputs, targets)) if judge else 0.0
-    return torch.cat(flat), {name: sums[name] / rows for name, judge in judges.items() if judge}
+            for name, word, judge in judges:
+                sums[name] += share * read_number(judge(outputs, targets), word)
+    return torch.cat(flat), {name: total / rows for name, total in sums.items()}
 
 
 def _curve(runner: _Runner, recorded: tuple[int, ...]) -> Curve:

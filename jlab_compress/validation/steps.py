@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jlab_compress.network.inputs import Call, device_of, read_call
+from jlab_compress.network.rates import SCALE_FREE, gauge_factors, scale_rates
 from jlab_compress.validation.batches import Batch
 
 Loss = Callable[[Any, Any], Tensor]
@@ -35,8 +37,8 @@ def default_step(loss_fn: Loss) -> Step:
         def closure() -> Any:
             optimizer.zero_grad()
             loss = loss_fn(*answer(model, batch))
-            read_loss(loss)
-            loss.backward()
+            read_number(loss, "loss")
+            loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         return optimizer.step(closure)
@@ -51,8 +53,8 @@ def answer(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
     return read_call(model, inputs)[0].to(device)(model), Call((targets,)).to(device).args[0]
 
 
-def read_loss(loss: Any) -> float:
-    """Return a loss as a float.
+def read_number(value: Any, argument: str) -> float:
+    """Return a loss or metric as a float.
 
     Raises
     ------
@@ -61,19 +63,23 @@ def read_loss(loss: Any) -> float:
 
     Examples
     --------
-    >>> read_loss(0.5)
+    >>> read_number(torch.tensor([0.5]), "loss")
     0.5
     """
-    if isinstance(loss, Tensor) and loss.numel() == 1:
-        return float(loss.detach())
-    if isinstance(loss, int | float) and not isinstance(loss, bool):
-        return float(loss)
-    found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-    raise ValueError(f"loss: expected one number per batch, got {found}; reduce it with mean() or sum()")
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return float(value.detach())
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return float(value)
+    found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise ValueError(
+        f"{argument}: expected one number per batch, got {found}; reduce it with mean() or sum()"
+    )
 
 
 def make_optimizer(factory: OptimizerFactory, model: nn.Module) -> Optimizer:
     """Call the factory on the model's trainable parameters and check what it made.
+
+    A slim model in the plain gauge gets the rate factors of `adam_rate_factors` where they matter.
 
     Raises
     ------
@@ -101,4 +107,6 @@ def make_optimizer(factory: OptimizerFactory, model: nn.Module) -> Optimizer:
             "optimizer: it does not own the parameters that it was given; build it from the function's "
             "argument, not from the parameters of another model"
         )
+    if isinstance(optimizer, SCALE_FREE) and (factors := gauge_factors(model)):
+        scale_rates(optimizer, model, factors)
     return optimizer

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from torch import nn
 
+from jlab_compress.network.slim import plan_of
 from jlab_compress.report import Figure, Report, Scalar, Table
 from jlab_compress.validation.references import FUNCTION, RANDOM, REORDERED
 from jlab_compress.validation.sidebyside import ORIGINAL, Curve
@@ -120,10 +121,17 @@ def _conditions(curves: Curves, steps: int) -> tuple[str, ...]:
 
 def condition_notes(slim: nn.Module) -> tuple[str, ...]:
     """Return what cannot be exact in the training of this slim model."""
+    notes = []
+    plain = [block.name for block in plan_of(slim).blocks if block.gauge == "plain"]
+    if plain:
+        notes.append(
+            f"Plain gauge ({', '.join(plain)}): rates of Adam and its kin are multiplied by sqrt(n / s) on "
+            "the slim model, decoupled weight decay divided by it (adam_rate_factors); SGD needs nothing."
+        )
     drops = [n for n, m in slim.named_modules() if isinstance(m, nn.Dropout) and m.p > 0]
-    if not drops:
-        return ()
-    return (
-        f"Dropout is on ({', '.join(drops[:4])}{', ...' if len(drops) > 4 else ''}): inside a slim block it "
-        "drops c copies at once, so training is equal in the mean only, not step by step.",
-    )
+    if drops:
+        notes.append(
+            f"Dropout is on ({', '.join(drops[:4])}{', ...' if len(drops) > 4 else ''}): inside a slim block "
+            "it drops c copies at once, so training is equal in the mean only, not step by step."
+        )
+    return tuple(notes)

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 from tqdm.auto import tqdm
 
+from jlab_compress.network.slim import unwrapped
 from jlab_compress.network.tracing import copy_model
 from jlab_compress.report import Report
 from jlab_compress.validation.batches import materialise, materialise_held_out, random_state_kept
@@ -101,6 +102,7 @@ def validate(
     step: Step | None = None,
     seeds: Sequence[int] = (0, 1),
     references: Sequence[str] = REFERENCES,
+    tolerance: float = 0.05,
     progress: bool = True,
 ) -> Validation:
     """Train copies of both models on the same batches in the same order, and compare what they learn.
@@ -133,6 +135,8 @@ def validate(
         Each draws a batch order and a random subset; the verdict needs two or more.
     references : sequence of str
         Some of "another batch order", "random subset", "function only".
+    tolerance : float
+        A training gap up to this counts as none, also where the noise floor is lower.
     progress : bool
         Show a progress bar.
 
@@ -151,6 +155,7 @@ def validate(
     Cost: ``len(seeds) * (2 + len(references)) * steps`` training steps, plus the fits of the references.
     """
     check_shared_plan(original, slim)
+    original, slim = unwrapped(original), unwrapped(slim)
     _check_budget(steps, seconds, seeds, references)
     with random_state_kept():
         pool = materialise(batches, steps)
@@ -166,7 +171,7 @@ def validate(
             seconds=seconds,
             progress=progress,
         )
-    verdict = _judge(curves)
+    verdict = _judge(curves, tolerance)
     warnings = (NO_HELD_OUT,) if held_out is None else ()
     return Validation(
         curves, verdict, summarise(curves, verdict, warnings=warnings, notes=condition_notes(slim))
@@ -225,15 +230,15 @@ def _step(step: Step | None, loss_fn: Loss | None) -> Step:
     return step or default_step(loss_fn)  # type: ignore[arg-type]
 
 
-def _judge(curves: Sequence[Mapping[str, Curve]]) -> Verdict:
+def _judge(curves: Sequence[Mapping[str, Curve]], tolerance: float) -> Verdict:
     gaps = [run[SLIM].training_gaps[-1] for run in curves]
     if REORDERED not in curves[0]:
-        return judge(gaps, [0.0] * len(gaps))
+        return judge(gaps, [0.0] * len(gaps), tolerance=tolerance)
     moved = [run[ORIGINAL].movements[-1] > STANDSTILL for run in curves]
     floors = [
         run[REORDERED].training_gaps[-1] if m else math.nan for run, m in zip(curves, moved, strict=True)
     ]
-    return judge(gaps, floors)
+    return judge(gaps, floors, tolerance=tolerance)
 
 
 def _check_budget(steps: Any, seconds: Any, seeds: Sequence[int], references: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ class Verdict:
         return self.label
 
 
-def judge(gaps: Sequence[float], floors: Sequence[float], *, tolerance: float = 0.01) -> Verdict:
+def judge(gaps: Sequence[float], floors: Sequence[float], *, tolerance: float = 0.05) -> Verdict:
     """Judge training gaps against the noise floor.
 
     With r = gap / max(floor, tolerance) per seed and Student's 80 % interval of mean log r over the

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from jlab_compress.network.tracing import copy_model
 from jlab_compress.validation.sidebyside import Contest, train_side_by_side
-from jlab_compress.validation.steps import default_step, make_optimizer, read_loss
+from jlab_compress.validation.steps import default_step, make_optimizer, read_number
 
 
 def sgd(parameters):
@@ -116,7 +116,7 @@ def test_another_model_may_diverge_and_the_original_may_not(make_pair, batches):
 )
 def test_a_loss_is_one_number(loss, words):
     with pytest.raises(ValueError, match=words):
-        read_loss(loss)
+        read_number(loss, "loss")
 
 
 def test_an_optimizer_owns_the_parameters_that_it_got():

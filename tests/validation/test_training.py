@@ -1,0 +1,234 @@
+"""validate from end to end: exact pairs, each verdict, references, interrupts, bad input."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from jlab_compress.network.compression import compress_baseline
+from jlab_compress.network.slim import fold
+from jlab_compress.network.tracing import copy_model
+from jlab_compress.validation.training import validate
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.05, momentum=0.5)
+
+
+def run(wide, slim, batches, **changes):
+    given = {"optimizer": sgd, "steps": 30, "held_out": batches[9:], "progress": False}
+    given |= {"references": ("another batch order",)}
+    return validate(wide, slim, batches[:9], F.mse_loss, **(given | changes))
+
+
+def test_an_exact_slim_model_trains_alike(make_pair, batches):
+    wide, slim = make_pair()
+    found = run(wide, slim, batches)
+    assert found.verdict.label == "trains alike"
+    assert found.function_gap < 1e-12
+    assert found.training_gap < 1e-9
+    assert found.noise_floor > 1e-3
+    assert "Trains alike" in found.report.summary
+
+
+def test_a_folded_gauge_is_caught(make_pair, batches):
+    """The function is equal, the training is not: c folded into the outgoing weights."""
+    wide, slim = make_pair()
+    broken = copy_model(slim)
+    broken[2].weight.data *= broken[2].input_multiplicities
+    broken[2].input_multiplicities.fill_(1.0)
+    broken[0].output_multiplicities.fill_(1.0)
+    found = run(wide, broken, batches, steps=90, optimizer=lambda p: torch.optim.SGD(p, lr=0.01))
+    assert found.function_gap < 1e-12
+    assert found.training_gap > 0.05
+    assert found.verdict.label == "differs"
+
+
+def test_nobody_can_tell_when_nothing_moves(make_pair, batches):
+    wide, slim = make_pair()
+    found = run(wide, slim, batches, optimizer=lambda p: torch.optim.SGD(p, lr=1e-14))
+    assert found.verdict.label == "cannot tell"
+    assert "did not move" in found.verdict.reason
+
+
+@pytest.fixture(scope="module")
+def compressed():
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(3, 48), nn.Tanh(), nn.Linear(48, 2))
+    inputs = torch.randn(240, 3)
+    targets = torch.stack([inputs[:, 0] * inputs[:, 1], inputs[:, 2].sin()], -1)
+    slim = compress_baseline(net, 12, calibration=inputs, method="k-means").model
+    return net, slim, inputs, targets
+
+
+def test_references_stand_beside_the_slim_model(compressed):
+    net, slim, inputs, targets = compressed
+    loader = DataLoader(TensorDataset(inputs[:200], targets[:200]), batch_size=20, shuffle=True)
+    found = validate(
+        net, slim, loader, F.mse_loss, optimizer=sgd, steps=40, progress=False,
+        held_out=(inputs[200:], targets[200:]), metric=F.l1_loss,
+    )  # fmt: skip
+    names = ["original", "slim", "random subset", "function only", "another batch order"]
+    assert list(found.curves[0]) == names
+    assert [row[0] for row in found.report.tables[0].rows] == names
+    facts = found.report.to_dict()["facts"]
+    assert facts["training_gap"] == found.training_gap < found.training_gap_random
+    assert facts["training_gap_random"] == found.training_gap_random
+    assert found.training_gap_function is not None
+    assert {"metric_original_after", "metric_slim_before", "noise_floor"} <= set(facts)
+    assert "<table" in found._repr_html_()
+
+
+def test_a_random_subset_differs(compressed):
+    net, _, inputs, targets = compressed
+    slim = compress_baseline(net, 4, calibration=inputs, method="random").model
+    batches = [(inputs[i : i + 20], targets[i : i + 20]) for i in range(0, 240, 20)]
+    found = run(net, slim, batches, steps=60, seeds=(0, 1, 2))
+    assert found.verdict.label == "differs"
+
+
+def test_own_step_sees_the_pair_and_drives_a_scheduler(make_pair, batches):
+    wide, slim = make_pair()
+
+    def step(model, batch, optimizer):
+        optimizer.zero_grad()
+        for part in (slice(0, 8), slice(8, 16)):
+            (F.mse_loss(model(batch[0][part]), batch[1][part]) / 2).backward()
+        optimizer.step()
+        return F.mse_loss(model(batch[0]), batch[1]).item()
+
+    def scheduled(parameters):
+        optimizer = sgd(parameters)
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+        optimizer.register_step_post_hook(lambda *_: scheduler.step())
+        return optimizer
+
+    found = run(wide, slim, batches, step=step, optimizer=scheduled)
+    assert found.training_gap < 1e-9
+    without_loss = validate(
+        wide, slim, batches, step=step, optimizer=sgd, steps=3, progress=False, references=()
+    )
+    assert without_loss.curves[0]["slim"].held_out_losses == ()
+
+
+def test_a_time_budget_gives_every_seed_the_same_steps(make_pair, batches):
+    found = run(*make_pair(), batches, steps=None, seconds=0.1)
+    assert len({len(curve.losses) for one in found.curves for curve in one.values()}) == 1
+
+
+def test_one_pass_is_the_default_budget(make_pair, batches):
+    assert len(run(*make_pair(), batches, steps=None).curves[0]["slim"].losses) == 9
+
+
+def test_hidden_dropout_and_missing_held_out_data_are_said(make_pair, batches):
+    wide, slim = make_pair(nn.Sequential(nn.Tanh(), nn.Dropout(0.1)))
+    report = run(wide, slim, batches, held_out=None, steps=4).report
+    assert any("Dropout is on (1.1)" in note for note in report.notes)
+    assert any("No held-out data" in warning for warning in report.warnings)
+    report = run(*make_pair(), batches, steps=4).report
+    assert not report.warnings
+    assert not any("Dropout" in note for note in report.notes)
+
+
+def snapshot(*models):
+    values = [t.clone() for model in models for t in (*model.parameters(), *model.buffers())]
+    flags = [module.training for model in models for module in model.modules()]
+    return values, flags, torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+
+
+def assert_untouched(before, *models):
+    now = snapshot(*models)
+    assert all(torch.equal(a, b) for a, b in zip(before[0], now[0], strict=True))
+    assert before[1] == now[1]
+    assert torch.equal(before[2], now[2])
+    assert before[3:] == now[3:]
+    assert all(p.grad is None for model in models for p in model.parameters())
+
+
+def test_both_models_and_all_random_states_stay(make_pair, batches):
+    wide, slim = make_pair(nn.Sequential(nn.Tanh(), nn.Dropout(0.2)))
+    slim[1].eval()
+    before = snapshot(wide, slim)
+    run(wide, slim, batches, references=("another batch order", "random subset"))
+    assert_untouched(before, wide, slim)
+    with torch.no_grad():
+        slim[0].weight.add_(1)
+    with pytest.raises(AssertionError):
+        assert_untouched(before, wide, slim)
+
+
+def test_an_interrupt_passes_and_changes_nothing(make_pair, batches):
+    wide, slim = make_pair()
+    before, calls = snapshot(wide, slim), []
+
+    def loss_fn(outputs, targets):
+        calls.append(1)
+        if len(calls) > 25:
+            raise KeyboardInterrupt
+        return F.mse_loss(outputs, targets)
+
+    with pytest.raises(KeyboardInterrupt):
+        validate(wide, slim, batches, loss_fn, optimizer=sgd, steps=90, progress=False, references=())
+    assert_untouched(before, wide, slim)
+
+
+OTHER = nn.Sequential(nn.Linear(3, 7), nn.Tanh(), nn.Linear(7, 2)).double()
+BAD = {
+    "empty loader": ({"batches": []}, ValueError, "batches: expected at least one .* got none"),
+    "one tensor": ({"batches": torch.ones(3)}, TypeError, "batches: expected an iterable"),
+    "no pairs": ({"batches": [torch.ones(2, 3)]}, ValueError, "every batch to be a pair"),
+    "no steps": ({"steps": 0}, ValueError, "steps: expected a whole number of at least 1, got 0"),
+    "true steps": ({"steps": True}, ValueError, "steps: expected a whole number"),
+    "no time": ({"seconds": -1.0}, ValueError, "seconds: expected a positive number"),
+    "one seed twice": ({"seeds": (1, 1)}, ValueError, "seeds: expected different whole numbers"),
+    "reference": ({"references": ("best",)}, ValueError, "references: 'best' is unknown"),
+    "many losses": (
+        {"loss_fn": lambda o, t: (o - t).square()}, ValueError, "one number per batch, got a tensor of",
+    ),
+    "NaN loss": (
+        {"loss_fn": lambda o, t: (o - t).sum() * float("nan")}, ValueError, "finite number, got nan",
+    ),
+    "no loss": ({"loss_fn": None}, TypeError, "loss_fn: expected a function"),
+    "loss": ({"loss_fn": 3}, TypeError, "loss_fn: expected a function, got int"),
+    "foreign": ({"optimizer": lambda p: sgd(OTHER.parameters())}, ValueError, "does not own the parameters"),
+    "made": ({"optimizer": sgd(OTHER.parameters())}, TypeError, "a function of the parameters"),
+    "no plan": ({"slim": OTHER}, ValueError, "has no compression plan"),
+    "other original": ({"original": OTHER}, ValueError, "block '0' should have 16 neurons .* found 7"),
+    "no module": ({"original": torch.tanh}, TypeError, "original: expected a torch.nn.Module"),
+    "no slim module": ({"slim": None}, TypeError, "slim: expected a torch.nn.Module, got NoneType"),
+    "held out": ({"held_out": []}, ValueError, "held_out: expected at least one"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_changes_nothing(case, make_pair, batches):
+    changes, kind, words = BAD[case]
+    wide, slim = make_pair()
+    given = {"original": wide, "slim": slim, "batches": batches, "loss_fn": F.mse_loss}
+    given |= {"optimizer": sgd, "steps": 3, "progress": False} | changes
+    before = snapshot(wide, slim)
+    with pytest.raises(kind, match=words) as caught:
+        validate(
+            given.pop("original"), given.pop("slim"), given.pop("batches"), given.pop("loss_fn"), **given
+        )
+    assert "\n" not in str(caught.value)
+    assert_untouched(before, wide, slim)
+
+
+def test_a_folded_model_is_refused(make_pair, batches):
+    wide, slim = make_pair()
+    with pytest.raises(ValueError, match="folded"):
+        run(wide, fold(slim), batches)
+
+
+def test_layers_outside_the_plan_must_agree(make_pair, batches):
+    wide, slim = make_pair()
+    longer = nn.Sequential(*wide, nn.Linear(2, 2)).double()
+    fewer = copy_model(slim)
+    fewer.append(nn.Linear(2, 3).double())
+    with pytest.raises(ValueError, match=r"parameter '3.weight' of shape \(3, 2\) has no equal"):
+        run(longer, fewer, batches)
