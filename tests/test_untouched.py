@@ -1,0 +1,265 @@
+"""Models, data and random states are bit for bit what they were, after any call and any interrupt."""
+
+import copy
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from inspect import CO_GENERATOR
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+import jlab_compress
+from jlab_compress.fitting.dynamics import fit_dynamics
+
+WATCHED = (str(Path(jlab_compress.__file__).parent), __file__)
+HOOKS = [name for name in vars(nn.Linear(1, 1)) if "hook" in name]
+GLOBAL_HOOKS = [name for name in vars(torch_module) if name.startswith("_global") and "hook" in name]
+
+
+class Net(nn.Module):
+    """Two blocks, a buffer, dropout, mixed train/eval flags, one frozen layer, a hook and gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            self.body = nn.Sequential(
+                nn.Linear(5, 12), nn.ReLU(), nn.Dropout(0.2), nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 3)
+            )
+        self.register_buffer("offset", torch.tensor([1.0, 2.0, 3.0]))
+        self.body[5].weight.requires_grad_(False)
+        self.body[2].eval()
+        self.body[0].register_forward_hook(lambda *_: None)
+        self.body[0].weight.grad = torch.full((12, 5), 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x) + self.offset
+
+
+def bits(tensor: torch.Tensor | None) -> Any:
+    if tensor is None:
+        return None
+    content = tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()
+    return id(tensor), tensor._version, tensor.dtype, tensor.requires_grad, tensor.data_ptr(), content
+
+
+def state_of(model: nn.Module) -> dict[str, Any]:
+    """Everything about a model that a call could change."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return {
+        "modules": [(n, id(m), type(m), m.training, sorted(vars(m))) for n, m in model.named_modules()],
+        "hooks": [(n, h, dict(getattr(m, h) or {})) for n, m in model.named_modules() for h in HOOKS],
+        "tensors": [(n, bits(t), bits(t.grad), t._backward_hooks) for n, t in tensors],
+        "attributes": [(n, [id(v) for v in vars(m).values()]) for n, m in model.named_modules()],
+    }
+
+
+def state_of_torch() -> dict[str, Any]:
+    """The global settings that a library must not leave changed."""
+    return {
+        "random": (random.getstate(), numpy_state(), torch.get_rng_state().numpy().tobytes()),
+        "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "modes": len(torch.overrides._get_current_function_mode_stack()),
+        "defaults": (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()),
+        "fast path": torch.backends.mha.get_fastpath_enabled(),
+        "hooks": [(name, getattr(torch_module, name)) for name in GLOBAL_HOOKS],
+        "folder": os.getcwd(),
+    }
+
+
+def numpy_state() -> list[Any]:
+    return [part.tobytes() if isinstance(part, np.ndarray) else part for part in np.random.get_state()]
+
+
+class Session:
+    """A model, data and a slim model, as a notebook holds them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.net = Net()
+        generator = torch.Generator().manual_seed(1)
+        self.rows = torch.randn(24, 5, generator=generator)
+        targets = torch.randint(3, (24,), generator=generator)
+        self.batches = [(self.rows[i : i + 8], targets[i : i + 8]) for i in (0, 8, 16)]
+        self.slim = jlab_compress.compress(self.net, 4, calibration=self.rows, progress=False).model
+        jlab_compress.save(self.slim, folder / "kept.safetensors")
+
+    def state(self) -> dict[str, Any]:
+        """All that must stay: both models, the data, torch's settings and the files."""
+        return {
+            "net": state_of(self.net),
+            "slim": state_of(self.slim),
+            "data": [bits(self.rows), *(bits(t) for pair in self.batches for t in pair)],
+            "torch": state_of_torch(),
+            "files": sorted(str(path) for path in self.folder.rglob("*")),
+        }
+
+
+def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(outputs, targets)
+
+
+def optimizer(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+def compress(s: Session, **options: Any) -> Any:
+    return jlab_compress.compress(s.net, 4, calibration=s.rows, progress=False, **options)
+
+
+def validate(s: Session) -> Any:
+    return jlab_compress.validate(
+        s.net, s.slim, s.batches, loss, optimizer=optimizer, steps=3, held_out=s.batches[0], progress=False
+    )
+
+
+CALLS: dict[str, Callable[[Session], Any]] = {
+    "find_blocks": lambda s: jlab_compress.find_blocks(s.net),
+    "find_blocks with inputs": lambda s: jlab_compress.find_blocks(s.net, s.rows),
+    "compress for dynamics": compress,
+    "compress for the function": lambda s: compress(s, preserve="function"),
+    "compress plain": lambda s: compress(s, plain=True),
+    "validate": validate,
+    "fold": lambda s: jlab_compress.fold(s.slim),
+    "load": lambda s: jlab_compress.load(s.folder / "kept.safetensors", s.net),
+}
+WRITING: dict[str, Callable[[Session, Path], Any]] = {
+    "save": lambda s, to: jlab_compress.save(s.slim, to / "slim.safetensors"),
+    "export_onnx": lambda s, to: jlab_compress.export_onnx(s.slim, to / "slim.onnx", s.rows),
+}
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """One session for all: a test that changed it would make the next ones fail."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(fit_dynamics.__kwdefaults__, "steps", 20)  # the path is the same, the fit is poor
+        yield Session(tmp_path_factory.mktemp("kept"))
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    folder = tmp_path / "target"
+    folder.mkdir()
+    return folder
+
+
+class Interrupt:
+    """Counts the calls of functions of the package, the model and the user; raises at the k-th.
+
+    Generators are left out: one that is being collected swallows what is raised in it.
+    """
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.seen = at, 0
+
+    def __call__(self, frame: Any, event: str, argument: Any) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(WATCHED) and not code.co_flags & CO_GENERATOR:
+            self.seen += 1
+            if self.seen == self.at:
+                raise KeyboardInterrupt
+
+
+def traced(interrupt: Interrupt, call: Callable[[], Any]) -> None:
+    sys.settrace(interrupt)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+
+
+def points(total: int, between: int) -> list[int]:
+    """The first and last calls and some in between, evenly."""
+    inner = [round(total * i / (between + 1)) for i in range(1, between + 1)]
+    return sorted({1, 2, total - 1, total, *inner} - {0})
+
+
+def emptied(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def assert_interrupts_leave_no_trace(
+    session: Session, target: Path, call: Callable[[], Any], between: int = 10
+) -> None:
+    call()  # what is imported now is not imported, and not counted, below
+    emptied(target)
+    before = session.state()
+    counter = Interrupt()
+    traced(counter, call)
+    emptied(target)
+    for at in points(counter.seen, between):
+        interrupt = Interrupt(at)
+        try:
+            traced(interrupt, call)
+        except KeyboardInterrupt:
+            assert list(target.iterdir()) == [], f"left behind by an interrupt at {at} of {counter.seen}"
+        else:
+            assert interrupt.seen < at, "the interrupt was swallowed"  # a timed loop made fewer rounds
+            emptied(target)
+        assert session.state() == before, f"changed by an interrupt at call {at} of {counter.seen}"
+    call()
+    assert session.state() == before
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_changes_nothing(session, name):
+    before = session.state()
+    CALLS[name](session)
+    assert session.state() == before
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_call_that_writes_changes_nothing_else(session, target, name):
+    before = session.state()
+    WRITING[name](session, target)
+    assert session.state() == before
+    assert list(target.iterdir())
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_interrupt_changes_nothing(session, target, name):
+    assert_interrupts_leave_no_trace(session, target, lambda: CALLS[name](session))
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_an_interrupt_leaves_no_half_written_file(session, target, name):
+    assert_interrupts_leave_no_trace(session, target, lambda: WRITING[name](session, target), 4)
+
+
+CHANGES: dict[str, Callable[[Session], Any]] = {
+    "weight": lambda s: s.net.body[0].load_state_dict(s.net.body[0].state_dict()),
+    "one bit": lambda s: s.net.body[0].weight.data.view(-1)[0].nextafter_(torch.tensor(9.0)),
+    "buffer": lambda s: s.net.offset.mul_(1.0),
+    "replaced": lambda s: setattr(s.net.body, "0", nn.Linear(5, 12)),
+    "flag": lambda s: s.net.body[2].train(),
+    "frozen": lambda s: s.net.body[0].weight.requires_grad_(False),
+    "gradient": lambda s: setattr(s.net.body[0].weight, "grad", torch.ones(12, 5)),
+    "hook": lambda s: s.net.body[1].register_forward_pre_hook(lambda *_: None),
+    "attribute": lambda s: setattr(s.net, "note", 1),
+    "data": lambda s: s.rows.add_(1.0),
+    "torch random": lambda s: torch.rand(1),
+    "numpy random": lambda s: np.random.rand(),
+    "python random": lambda s: random.random(),
+    "slim": lambda s: s.slim.eval(),
+    "file": lambda s: (s.folder / "left.tmp").write_text(""),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_comparison_notices_every_kind_of_change(session, name):
+    changed = copy.deepcopy(session)
+    before = changed.state()
+    assert changed.state() == before
+    CHANGES[name](changed)
+    assert changed.state() != before
+    if name == "file":
+        (session.folder / "left.tmp").unlink()
