@@ -101,7 +101,7 @@ class ExportReport:
         """Write the report as JSON."""
         Path(path).write_text(self.report.to_json() + "\n", encoding="utf-8")
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return str(self.report)
 
     def _repr_html_(self) -> str:

@@ -79,7 +79,7 @@ class Validation:
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return str(self.report)
 
 
