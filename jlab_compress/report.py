@@ -116,7 +116,7 @@ class Report:
         """Return `to_dict` as indented JSON; a value that is not finite becomes a string."""
         return json.dumps(_finite(self.to_dict()), indent=2, ensure_ascii=False, allow_nan=False)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return render_text(self)
 
     def _repr_html_(self) -> str:
