@@ -1,7 +1,6 @@
 """Models, data and random states are bit for bit what they were, after any call and any interrupt."""
 
 import copy
-import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -13,14 +12,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.modules import module as torch_module
 
 import jlab_compress
 from jlab_compress.fitting.dynamics import fit_dynamics
 
 WATCHED = (str(Path(jlab_compress.__file__).parent), __file__)
-HOOKS = [name for name in vars(nn.Linear(1, 1)) if "hook" in name]
-GLOBAL_HOOKS = [name for name in vars(torch_module) if name.startswith("_global") and "hook" in name]
 
 
 class Net(nn.Module):
@@ -43,46 +39,11 @@ class Net(nn.Module):
         return self.body(x) + self.offset
 
 
-def bits(tensor: torch.Tensor | None) -> Any:
-    if tensor is None:
-        return None
-    content = tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()
-    return id(tensor), tensor._version, tensor.dtype, tensor.requires_grad, tensor.data_ptr(), content
-
-
-def state_of(model: nn.Module) -> dict[str, Any]:
-    """Everything about a model that a call could change."""
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    return {
-        "modules": [(n, id(m), type(m), m.training, sorted(vars(m))) for n, m in model.named_modules()],
-        "hooks": [(n, h, dict(getattr(m, h) or {})) for n, m in model.named_modules() for h in HOOKS],
-        "tensors": [(n, bits(t), bits(t.grad), t._backward_hooks) for n, t in tensors],
-        "attributes": [(n, [id(v) for v in vars(m).values()]) for n, m in model.named_modules()],
-    }
-
-
-def state_of_torch() -> dict[str, Any]:
-    """The global settings that a library must not leave changed."""
-    return {
-        "random": (random.getstate(), numpy_state(), torch.get_rng_state().numpy().tobytes()),
-        "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
-        "modes": len(torch.overrides._get_current_function_mode_stack()),
-        "defaults": (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()),
-        "fast path": torch.backends.mha.get_fastpath_enabled(),
-        "hooks": [(name, getattr(torch_module, name)) for name in GLOBAL_HOOKS],
-        "folder": os.getcwd(),
-    }
-
-
-def numpy_state() -> list[Any]:
-    return [part.tobytes() if isinstance(part, np.ndarray) else part for part in np.random.get_state()]
-
-
 class Session:
     """A model, data and a slim model, as a notebook holds them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, fingerprint: Callable[..., list[Any]]) -> None:
+        self.folder, self.fingerprint = folder, fingerprint
         self.net = Net()
         generator = torch.Generator().manual_seed(1)
         self.rows = torch.randn(24, 5, generator=generator)
@@ -91,15 +52,10 @@ class Session:
         self.slim = jlab_compress.compress(self.net, 4, calibration=self.rows, progress=False).model
         jlab_compress.save(self.slim, folder / "kept.safetensors")
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> list[Any]:
         """All that must stay: both models, the data, torch's settings and the files."""
-        return {
-            "net": state_of(self.net),
-            "slim": state_of(self.slim),
-            "data": [bits(self.rows), *(bits(t) for pair in self.batches for t in pair)],
-            "torch": state_of_torch(),
-            "files": sorted(str(path) for path in self.folder.rglob("*")),
-        }
+        data = [self.rows, *(tensor for pair in self.batches for tensor in pair)]
+        return [self.fingerprint(self.net, self.slim, *data), sorted(map(str, self.folder.rglob("*")))]
 
 
 def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -137,11 +93,11 @@ WRITING: dict[str, Callable[[Session, Path], Any]] = {
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+def session(tmp_path_factory: pytest.TempPathFactory, fingerprint: Any) -> Iterator[Session]:
     """One session for all: a test that changed it would make the next ones fail."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(fit_dynamics.__kwdefaults__, "steps", 20)  # the path is the same, the fit is poor
-        yield Session(tmp_path_factory.mktemp("kept"))
+        yield Session(tmp_path_factory.mktemp("kept"), fingerprint)
 
 
 @pytest.fixture
