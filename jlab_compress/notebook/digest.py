@@ -1,0 +1,181 @@
+"""What the kernel tells the front end about a survey: plain JSON, bounded, free of user code.
+
+The shape of every message is fixed by `labextension/fixtures/messages.json`, which the tests of
+both sides read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import weakref
+from hashlib import blake2b
+from typing import Any
+
+from jlab_compress.notebook.survey import Structure, Survey, Value, class_name
+
+PROTOCOL = 1
+TEXT_CAP = 1000
+REPORT_CAP = 200_000
+ROW_CAP = 5000
+
+
+class Digest:
+    """Turn surveys into messages; the blocks of a model are found once per shape of it.
+
+    Parameters
+    ----------
+    version : str
+        Version of the package, so that a front end can say that the other side is too old.
+
+    Notes
+    -----
+    Finding blocks runs a copy of the model, so it never happens unasked after a cell: a state holds
+    the blocks that are known, and `None` for a model that has not been asked for in its present shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from jlab_compress.notebook.survey import survey
+    >>> state = Digest("1.0").state(survey({"x": torch.ones(2, 3)}))
+    >>> state["type"], state["values"]
+    ('state', [{'name': 'x', 'kind': 'tensor', 'shape': [2, 3], 'dtype': 'float32'}])
+    """
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self._found: dict[int, tuple[weakref.ref[Any], int, list[dict[str, Any]]]] = {}
+
+    def state(self, survey: Survey) -> dict[str, Any]:
+        """Return the whole state, with the blocks that are known, up to a number of rows."""
+        rows = ROW_CAP
+        models = []
+        for name, model, structure in survey.models:
+            known = self._known(model, structure)
+            rows -= len(known or ())
+            models.append(_model_row(name, model, structure, known if rows >= 0 else None))
+        content = {
+            "torch": survey.torch,
+            "complete": survey.complete,
+            "models": models,
+            "values": [_value_row(name, value) for name, value in survey.values],
+            "results": [_result_row(name, kind, result, survey) for name, kind, result in survey.results],
+        }
+        mark = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return {"type": "state", "protocol": PROTOCOL, "version": self.version, "hash": mark, **content}
+
+    def blocks(self, model: Any, structure: Structure) -> list[dict[str, Any]]:
+        """Return the rows of a model's blocks, found anew only if its shape changed."""
+        known = self._known(model, structure)
+        if known is not None:
+            return known
+        try:
+            rows = _block_rows(model)
+        except Exception as fault:  # whatever the user's own forward raises
+            rows = [_unreadable(fault)]
+        self._found = {k: v for k, v in self._found.items() if v[0]() is not None}
+        self._found[id(model)] = (weakref.ref(model), structure.key, rows)
+        return rows
+
+    def _known(self, model: Any, structure: Structure) -> list[dict[str, Any]] | None:
+        entry = self._found.get(id(model))
+        same = entry is not None and entry[0]() is model and entry[1] == structure.key
+        return entry[2] if entry is not None and same else None
+
+
+def _model_row(
+    name: str, model: Any, structure: Structure, blocks: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "class": _cut(class_name(type(model)), 200),
+        "id": f"{id(model):x}",
+        "parameters": structure.parameters,
+        "bytes": structure.bytes,
+        "modules": structure.modules,
+        "devices": sorted(str(device) for device in structure.devices),
+        "dtypes": sorted(str(dtype).removeprefix("torch.") for dtype in structure.dtypes),
+        "training": structure.training,
+        "lazy": structure.lazy,
+        "slim": _slim_rows(model),
+        "blocks": blocks,
+    }
+
+
+def _block_rows(model: Any) -> list[dict[str, Any]]:
+    from jlab_compress.network.blocks import find_blocks
+    from jlab_compress.network.widths import read_widths
+
+    blocks = find_blocks(model)
+    polylog = read_widths("polylog", blocks) if blocks.unlocked else {}
+    return [_block_row(block, polylog.get(block.name)) for block in blocks][:ROW_CAP]
+
+
+def _block_row(block: Any, polylog: int | None) -> dict[str, Any]:
+    locked = block.locked
+    if len(block.name) > TEXT_CAP:
+        locked = f"its name has {len(block.name):,} characters; rename the layer to use it from the panel"
+    return {
+        "name": _cut(block.name, TEXT_CAP),
+        "kind": _cut(block.kind, 40),
+        "width": block.width,
+        "dimension": block.dimension,
+        "parameters": block.parameters,
+        "macs": block.macs,
+        "polylog": polylog,
+        "locked": None if locked is None else _cut(locked, TEXT_CAP),
+    }
+
+
+def _unreadable(fault: Exception) -> dict[str, Any]:
+    reason = _cut(f"the blocks of this model could not be read: {fault}", TEXT_CAP)
+    return {
+        "name": "",
+        "kind": "model",
+        "width": 0,
+        "dimension": 0,
+        "parameters": 0,
+        "macs": None,
+        "polylog": None,
+        "locked": reason,
+    }
+
+
+def _slim_rows(model: Any) -> list[dict[str, Any]] | None:
+    """Return name and widths of each block of a slim model; None for any other."""
+    slim = sys.modules.get("jlab_compress.network.slim")
+    if slim is None:
+        return None
+    try:
+        plan = slim.plan_of(model)
+    except ValueError:  # no slim model
+        return None
+    return [
+        {
+            "name": _cut(block.name, TEXT_CAP),
+            "width_before": block.width_before,
+            "width_after": block.width_after,
+            "method": block.method,
+        }
+        for block in plan.blocks[:ROW_CAP]
+    ]
+
+
+def _value_row(name: str, value: Value) -> dict[str, Any]:
+    return {"name": name, "kind": value.kind, "shape": list(value.shape), "dtype": value.dtype}
+
+
+def _result_row(name: str, kind: str, result: Any, survey: Survey) -> dict[str, Any]:
+    report = getattr(result, "report", result)
+    text = report.to_json()
+    content = json.loads(text)
+    if len(text) > REPORT_CAP:
+        content["tables"] = []
+        content["notes"] = [*content["notes"], "The tables are too long for the panel; show them in a cell."]
+    made = getattr(result, "model", None)
+    model = next((label for label, candidate, _ in survey.models if candidate is made), None)
+    return {"name": name, "kind": kind, "id": f"{id(result):x}", "model": model, "report": content}
+
+
+def _cut(text: str, cap: int) -> str:
+    return text if len(text) <= cap else text[: cap - 1] + "…"

@@ -1,0 +1,197 @@
+"""What is alive in a namespace: models, values that a cell can name, results.
+
+Runs after every cell while the panel is open, so it only reads attributes that cost nothing: no
+`repr`, no `str`, no `len` of a foreign object, no forward pass. Two surveys with equal `key` need
+not be told twice.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+HIDDEN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
+RESULTS = {
+    "compression": ("jlab_compress.network.compression", "Compression"),
+    "sweep": ("jlab_compress.network.compression", "Sweep"),
+    "validation": ("jlab_compress.validation.training", "Validation"),
+    "export": ("jlab_compress.deployment.onnx", "ExportReport"),
+}
+class_name = type.__dict__["__name__"].__get__  # a metaclass cannot put its own code in between
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Size and shape of one model, read off its parameters; `key` changes whenever they do."""
+
+    parameters: int
+    bytes: int
+    modules: int
+    devices: frozenset[Any]
+    dtypes: frozenset[Any]
+    training: bool
+    lazy: bool
+    key: int
+
+
+@dataclass(frozen=True)
+class Value:
+    """A named thing that a cell can be given: calibration data, batches, a loss, a function."""
+
+    kind: str
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over a namespace found; `complete` is False where a cap stopped it."""
+
+    torch: bool
+    models: tuple[tuple[str, Any, Structure], ...] = ()
+    values: tuple[tuple[str, Value], ...] = ()
+    results: tuple[tuple[str, str, Any], ...] = ()
+    complete: bool = True
+
+    @property
+    def key(self) -> int:
+        """Equal for two surveys of the same objects in the same shapes, within one process."""
+        models = tuple((name, id(model), structure.key) for name, model, structure in self.models)
+        results = tuple((name, id(value)) for name, _, value in self.results)
+        return hash((self.torch, models, self.values, results, self.complete))
+
+
+def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5000) -> Survey:
+    """Look once over the user's names, for at most `seconds` and `rows` names of interest.
+
+    Parameters
+    ----------
+    namespace : mapping
+        The user's names; those with a leading underscore and IPython's own are left out.
+    seconds : float
+        Time after which the rest is left unread and `complete` is False.
+    rows : int
+        Greatest number of models, values and results together.
+
+    Returns
+    -------
+    Survey
+        In the order of the namespace. A module without parameters is no model; a loss module is a
+        value.
+
+    Examples
+    --------
+    >>> import torch
+    >>> found = survey({"net": torch.nn.Linear(2, 3), "_hidden": torch.nn.Linear(2, 3)})
+    >>> [(name, structure.parameters) for name, _, structure in found.models]
+    [('net', 9)]
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "nn") or not hasattr(torch.nn, "Module"):
+        return Survey(torch=False)
+    deadline = time.perf_counter() + seconds
+    kinds = {
+        kind: getattr(sys.modules[home], name)
+        for kind, (home, name) in RESULTS.items()
+        if hasattr(sys.modules.get(home), name)
+    }
+    models: list[tuple[str, Any, Structure]] = []
+    values: list[tuple[str, Value]] = []
+    results: list[tuple[str, str, Any]] = []
+    complete = True
+    for name, thing in _items(namespace):
+        if len(models) + len(values) + len(results) >= rows or time.perf_counter() > deadline:
+            complete = False
+            break
+        cls = type(thing)
+        if issubclass(cls, torch.nn.Module):
+            structure = structure_of(thing)
+            if structure.parameters or structure.lazy:
+                models.append((name, thing, structure))
+            elif issubclass(cls, torch.nn.modules.loss._Loss):
+                values.append((name, Value("loss")))
+        elif (result := next((kind for kind, c in kinds.items() if issubclass(cls, c)), None)) is not None:
+            results.append((name, result, thing))
+        elif (value := value_of(thing, torch)) is not None:
+            values.append((name, value))
+    return Survey(True, tuple(models), tuple(values), tuple(results), complete)
+
+
+def _items(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for _ in range(3):
+        try:
+            found = list(namespace.items())
+            break
+        except RuntimeError:  # another thread changed the dict while it was copied
+            continue
+    else:
+        return
+    for name, thing in found:
+        if type(name) is str and not name.startswith("_") and name not in HIDDEN and name.isidentifier():
+            yield name, thing
+
+
+def structure_of(model: Any) -> Structure:
+    """Read sizes, devices and shapes of a module tree; shared parameters count once."""
+    seen: set[int] = set()
+    facts: list[Any] = []
+    devices, dtypes = set(), set()
+    parameters = size = modules = 0
+    lazy = False
+    stack = [model]
+    while stack:
+        module = stack.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        modules += 1
+        attributes = module.__dict__
+        facts.append(type(module))
+        for tensor in (attributes.get("_parameters") or {}).values():
+            if tensor is None or id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            try:
+                shape, dtype, device = tuple(tensor.shape), tensor.dtype, tensor.device
+                count = tensor.numel()
+            except (RuntimeError, ValueError, AttributeError):  # a lazy parameter has no shape yet
+                lazy = True
+                continue
+            parameters += count
+            size += count * tensor.element_size()
+            devices.add(device)
+            dtypes.add(dtype)
+            facts.append((shape, dtype, device))
+        children = (attributes.get("_modules") or {}).items()
+        facts.extend(name for name, _ in children)
+        stack.extend(child for _, child in children if child is not None)
+    training = bool(model.__dict__.get("training", False))
+    key = hash((tuple(facts), training, lazy))
+    return Structure(parameters, size, modules, frozenset(devices), frozenset(dtypes), training, lazy, key)
+
+
+def value_of(thing: Any, torch: Any) -> Value | None:
+    """Say what a value may serve as, or None; only exact built-in containers are looked into."""
+    cls = type(thing)
+    if cls is torch.Tensor:
+        return Value("tensor", tuple(thing.shape), _plain(thing.dtype))
+    loader = sys.modules.get("torch.utils.data")
+    if loader is not None and issubclass(cls, loader.DataLoader):
+        return Value("batches")
+    if cls is list and thing and type(thing[0]) in (torch.Tensor, tuple, dict):
+        first = thing[0][0] if type(thing[0]) is tuple and thing[0] else thing[0]
+        tensors = type(first) in (torch.Tensor, dict)
+        return Value("batches", (len(thing),)) if tensors else None
+    if cls is tuple and thing and all(type(item) is torch.Tensor for item in thing[:8]):
+        return Value("tuple", (len(thing),))
+    if cls is dict and thing and len(thing) <= 64 and all(type(v) is torch.Tensor for v in thing.values()):
+        return Value("mapping", (len(thing),))
+    return Value("function") if cls is FunctionType else None
+
+
+def _plain(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")

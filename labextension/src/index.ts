@@ -1,0 +1,77 @@
+/** Plugins only. */
+
+import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { ILauncher } from '@jupyterlab/launcher';
+import { IMainMenu } from '@jupyterlab/mainmenu';
+import { INotebookTracker } from '@jupyterlab/notebook';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { UUID } from '@lumino/coreutils';
+import { compressIcon } from './icons';
+import { LabHost } from './labHost';
+import { CompressPanel } from './panel';
+import { ActiveSession } from './session';
+import { followSettings } from './settings';
+import { COMMANDS, EXTENSION, PANEL, PLUGIN } from './tokens';
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: PLUGIN,
+  description: 'Shows the torch models of the active notebook and drives their compression.',
+  autoStart: true,
+  requires: [INotebookTracker],
+  optional: [
+    ILabShell,
+    ILayoutRestorer,
+    ICommandPalette,
+    IMainMenu,
+    ILauncher,
+    ISettingRegistry,
+    ITranslator
+  ],
+  activate: (
+    app: JupyterFrontEnd,
+    tracker: INotebookTracker,
+    _labShell: ILabShell | null,
+    restorer: ILayoutRestorer | null,
+    palette: ICommandPalette | null,
+    menu: IMainMenu | null,
+    launcher: ILauncher | null,
+    settings: ISettingRegistry | null,
+    translator: ITranslator | null
+  ) => {
+    const trans = (translator ?? nullTranslator).load(EXTENSION.replace('-', '_'));
+    const session = new ActiveSession(tracker, pageId());
+    const host = new LabHost(session, app.commands, trans);
+    const panel = new CompressPanel(session, host);
+    app.shell.add(panel, 'right', { rank: 850, type: 'Compress' });
+    restorer?.add(panel, PANEL);
+    app.commands.addCommand(COMMANDS.open, {
+      label: trans.__('Compress Model'),
+      caption: trans.__('Show the models of the active notebook and make them slim'),
+      icon: compressIcon,
+      describedBy: { args: { type: 'object', properties: {} } },
+      execute: () => app.shell.activateById(panel.id)
+    });
+    palette?.addItem({ command: COMMANDS.open, category: trans.__('Notebook Operations') });
+    menu?.viewMenu.addGroup([{ command: COMMANDS.open }], 40);
+    launcher?.add({ command: COMMANDS.open, category: trans.__('Other'), rank: 20 });
+    if (settings !== null) {
+      void followSettings(settings, host, session);
+    }
+  }
+};
+
+/** One name per browser tab that a reload keeps. */
+function pageId(): string {
+  const key = 'jlab-compress:page';
+  try {
+    const known = sessionStorage.getItem(key) ?? UUID.uuid4();
+    sessionStorage.setItem(key, known);
+    return known;
+  } catch {
+    return UUID.uuid4();
+  }
+}
+
+export default plugin;

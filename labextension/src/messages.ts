@@ -1,0 +1,197 @@
+/**
+ * What the kernel says, and nothing else: the types of its messages and the door that lets them in.
+ *
+ * The twin on the kernel's side is `jlab_compress/notebook/digest.py`; `fixtures/messages.json` is read
+ * by the tests of both.
+ */
+
+export const PROTOCOL = 1;
+export const TARGET = 'jlab-compress';
+
+export interface IBlock {
+  name: string;
+  kind: string;
+  width: number;
+  dimension: number;
+  parameters: number;
+  macs: number | null;
+  polylog: number | null;
+  locked: string | null;
+}
+
+export interface ISlimBlock {
+  name: string;
+  width_before: number;
+  width_after: number;
+  method: string | null;
+}
+
+export interface IModel {
+  name: string;
+  class: string;
+  id: string;
+  parameters: number;
+  bytes: number;
+  modules: number;
+  devices: string[];
+  dtypes: string[];
+  training: boolean;
+  lazy: boolean;
+  slim: ISlimBlock[] | null;
+  /** `null` while the kernel has not looked for them yet. */
+  blocks: IBlock[] | null;
+}
+
+export interface IValue {
+  name: string;
+  kind: string;
+  shape: number[];
+  dtype: string;
+}
+
+export type Scalar = string | number | boolean | null;
+
+export interface ITable {
+  title: string;
+  columns: string[];
+  rows: Scalar[][];
+}
+
+export interface IReport {
+  title: string;
+  summary: string;
+  facts: { [key: string]: Scalar };
+  tables: ITable[];
+  warnings: string[];
+  notes: string[];
+}
+
+export interface IResult {
+  name: string;
+  kind: string;
+  id: string;
+  model: string | null;
+  report: IReport;
+}
+
+export interface IState {
+  type: 'state';
+  request?: number | null;
+  protocol: number;
+  version: string;
+  hash: string;
+  torch: boolean;
+  complete: boolean;
+  models: IModel[];
+  values: IValue[];
+  results: IResult[];
+}
+
+export interface IBlocks {
+  type: 'blocks';
+  request: number | null;
+  model: string;
+  blocks: IBlock[];
+}
+
+export interface IProgress {
+  type: 'progress';
+  label: string;
+  done: number;
+  total: number | null;
+  seconds: number;
+}
+
+export interface IFault {
+  type: 'error';
+  request: number | null;
+  message: string;
+}
+
+export type Message = IState | IBlocks | IProgress | IFault;
+
+type Shape = { [key: string]: Check };
+type Check = (value: unknown) => boolean;
+
+const text: Check = value => typeof value === 'string';
+const number: Check = value => typeof value === 'number' && isFinite(value);
+const flag: Check = value => typeof value === 'boolean';
+const maybe =
+  (check: Check): Check =>
+  value =>
+    value === null || value === undefined || check(value);
+const list =
+  (check: Check): Check =>
+  value =>
+    Array.isArray(value) && value.every(check);
+const shape =
+  (fields: Shape): Check =>
+  value =>
+    isRecord(value) && Object.keys(fields).every(key => fields[key](value[key]));
+const scalar: Check = value => value === null || text(value) || number(value) || flag(value);
+const facts: Check = value => isRecord(value) && Object.values(value).every(scalar);
+
+const block = shape({
+  name: text,
+  kind: text,
+  width: number,
+  dimension: number,
+  parameters: number,
+  macs: maybe(number),
+  polylog: maybe(number),
+  locked: maybe(text)
+});
+const table = shape({ title: text, columns: list(text), rows: list(list(scalar)) });
+const report = shape({
+  title: text,
+  summary: text,
+  facts,
+  tables: list(table),
+  warnings: list(text),
+  notes: list(text)
+});
+const slimBlock = shape({ name: text, width_before: number, width_after: number, method: maybe(text) });
+
+const SHAPES: { [type: string]: Check } = {
+  state: shape({
+    protocol: number,
+    version: text,
+    hash: text,
+    torch: flag,
+    complete: flag,
+    models: list(
+      shape({
+        name: text,
+        class: text,
+        id: text,
+        parameters: number,
+        bytes: number,
+        modules: number,
+        devices: list(text),
+        dtypes: list(text),
+        training: flag,
+        lazy: flag,
+        slim: maybe(list(slimBlock)),
+        blocks: maybe(list(block))
+      })
+    ),
+    values: list(shape({ name: text, kind: text, shape: list(number), dtype: text })),
+    results: list(shape({ name: text, kind: text, id: text, model: maybe(text), report }))
+  }),
+  blocks: shape({ request: maybe(number), model: text, blocks: list(block) }),
+  progress: shape({ label: text, done: number, total: maybe(number), seconds: number }),
+  error: shape({ request: maybe(number), message: text })
+};
+
+/** Return the message if it is one, `null` for anything else; a newer kernel may say more. */
+export function readMessage(value: unknown): Message | null {
+  if (!isRecord(value) || typeof value.type !== 'string') {
+    return null;
+  }
+  const check = SHAPES[value.type];
+  return check !== undefined && check(value) ? (value as unknown as Message) : null;
+}
+
+export function isRecord(value: unknown): value is { [key: string]: unknown } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

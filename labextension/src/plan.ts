@@ -1,0 +1,181 @@
+/** Widths of a plan: what they cost, what they are forecast to lose, and how a budget becomes widths. */
+
+import { IBlock, IModel } from './messages';
+
+export type Width = number | 'polylog';
+export type Widths = { [block: string]: Width };
+
+/** Width and predicted relative error, by rising width. */
+export type Curve = readonly (readonly [number, number])[];
+export type Curves = { [block: string]: Curve };
+
+export type Rule =
+  | { kind: 'hand' }
+  | { kind: 'polylog' }
+  | { kind: 'smaller'; factor: number }
+  | { kind: 'error'; percent: number };
+
+export interface ITotals {
+  parametersBefore: number;
+  parametersAfter: number;
+  bytesBefore: number;
+  bytesAfter: number;
+  macsBefore: number | null;
+  macsAfter: number | null;
+  error: number | null;
+}
+
+/** The number of neurons that a width stands for, never above the present one. */
+export function neurons(block: IBlock, width: Width): number {
+  const count = width === 'polylog' ? (block.polylog ?? block.width) : width;
+  return Math.max(1, Math.min(block.width, Math.round(count)));
+}
+
+/** A neuron carries `dimension` parameters; what is left does not depend on the width. */
+export function parametersAt(block: IBlock, width: Width): number {
+  return block.parameters - (block.width - neurons(block, width)) * block.dimension;
+}
+
+/** Predicted relative error at a width: straight between known points, on logarithmic axes. */
+export function errorAt(block: IBlock, width: Width, curve: Curve | undefined): number | null {
+  const count = neurons(block, width);
+  if (count >= block.width) {
+    return 0;
+  }
+  if (curve === undefined || curve.length === 0) {
+    return null;
+  }
+  const after = curve.findIndex(([known]) => known >= count);
+  if (after === 0 || after === -1) {
+    return curve[after === 0 ? 0 : curve.length - 1][1];
+  }
+  const [low, lowError] = curve[after - 1];
+  const [high, highError] = curve[after];
+  const share = Math.log(count / low) / Math.log(high / low);
+  if (lowError <= 0 || highError <= 0) {
+    return lowError + share * (highError - lowError);
+  }
+  return Math.exp((1 - share) * Math.log(lowError) + share * Math.log(highError));
+}
+
+/** Sums over a model; errors of several blocks are taken as independent, so their squares add. */
+export function totals(model: IModel, widths: Widths, curves: Curves): ITotals {
+  const blocks = model.blocks ?? [];
+  const chosen = blocks.filter(block => block.locked === null && widths[block.name] !== undefined);
+  const saved = chosen.reduce(
+    (sum, block) => sum + block.parameters - parametersAt(block, widths[block.name]),
+    0
+  );
+  const perParameter = model.parameters > 0 ? model.bytes / model.parameters : 4;
+  const known = blocks.length > 0 && blocks.every(block => block.macs !== null);
+  const macsBefore = known ? blocks.reduce((sum, block) => sum + (block.macs ?? 0), 0) : null;
+  const macsSaved = chosen.reduce(
+    (sum, block) => sum + (block.macs ?? 0) * (1 - neurons(block, widths[block.name]) / block.width),
+    0
+  );
+  const errors = chosen.map(block => errorAt(block, widths[block.name], curves[block.name]));
+  const predicted = errors.every(error => error !== null);
+  return {
+    parametersBefore: model.parameters,
+    parametersAfter: model.parameters - saved,
+    bytesBefore: model.bytes,
+    bytesAfter: Math.round(model.bytes - saved * perParameter),
+    macsBefore,
+    macsAfter: macsBefore === null ? null : Math.round(macsBefore - macsSaved),
+    error:
+      chosen.length > 0 && predicted
+        ? Math.sqrt(errors.reduce<number>((sum, error) => sum + (error ?? 0) ** 2, 0))
+        : null
+  };
+}
+
+/**
+ * Widths of the chosen blocks under a rule; `null` if the rule needs what is not known, and as near as
+ * the chosen blocks allow if they cannot reach it.
+ */
+export function widthsByRule(model: IModel, chosen: IBlock[], rule: Rule, curves: Curves): Widths | null {
+  switch (rule.kind) {
+    case 'hand':
+      return null;
+    case 'polylog':
+      return Object.fromEntries(chosen.map(block => [block.name, 'polylog' as const]));
+    case 'smaller':
+      return smaller(model, chosen, rule.factor);
+    case 'error':
+      return within(chosen, rule.percent / 100, curves);
+  }
+}
+
+function smaller(model: IModel, chosen: IBlock[], factor: number): Widths {
+  const movable = chosen.reduce((sum, block) => sum + block.width * block.dimension, 0);
+  const target = model.parameters * (1 - 1 / Math.max(1, factor));
+  const keep = movable > 0 ? Math.max(0, 1 - target / movable) : 1;
+  return Object.fromEntries(
+    chosen.map(block => [block.name, neurons(block, Math.floor(block.width * keep))])
+  );
+}
+
+function within(chosen: IBlock[], error: number, curves: Curves): Widths | null {
+  if (chosen.some(block => (curves[block.name] ?? []).length === 0)) {
+    return null;
+  }
+  const share = error / Math.sqrt(Math.max(1, chosen.length));
+  return Object.fromEntries(
+    chosen.map(block => [block.name, smallestWidth(block, share, curves[block.name])])
+  );
+}
+
+/** Errors may rise and fall along a curve: the smallest width from which on it stays below. */
+function smallestWidth(block: IBlock, error: number, curve: Curve): number {
+  let low = 1;
+  let high = block.width;
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    if ((errorAt(block, middle, curve) ?? 1) <= error) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
+}
+
+/** A slider moves on a logarithmic scale: 0 is one neuron, 1000 the present width. */
+export function toSlider(width: number, full: number): number {
+  return full <= 1 ? 1000 : Math.round((1000 * Math.log(width)) / Math.log(full));
+}
+
+export function fromSlider(position: number, full: number): number {
+  return Math.max(1, Math.min(full, Math.round(Math.exp((position / 1000) * Math.log(full)))));
+}
+
+export interface IPlan {
+  name: string;
+  model: string;
+  widths: Widths;
+}
+
+/** Rows of blocks against plans, for plans laid side by side. */
+export function compare(plans: IPlan[]): { block: string; widths: (Width | null)[] }[] {
+  const names = [...new Set(plans.flatMap(plan => Object.keys(plan.widths)))];
+  return names.map(block => ({ block, widths: plans.map(plan => plan.widths[block] ?? null) }));
+}
+
+/** Keep what is a plan; notebooks are written by others too. */
+export function readPlans(value: unknown): IPlan[] {
+  if (!Array.isArray(value)) {
+    return [];
+  }
+  return value.filter((plan: unknown): plan is IPlan => {
+    const { name, model, widths } = (plan ?? {}) as Partial<IPlan>;
+    return (
+      typeof name === 'string' &&
+      typeof model === 'string' &&
+      typeof widths === 'object' &&
+      widths !== null &&
+      Object.values(widths).every(
+        width => width === 'polylog' || (Number.isInteger(width) && (width as number) > 0)
+      )
+    );
+  });
+}

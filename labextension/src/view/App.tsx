@@ -1,0 +1,86 @@
+/** The whole panel, the same in the side bar and in a cell. */
+
+import * as React from 'react';
+import { IHost } from '../host';
+import { IModel } from '../messages';
+import { BlockTable } from './BlockTable';
+import { PanelContext } from './context';
+import { ModelPicker } from './ModelPicker';
+import { Plans } from './Plans';
+import { Progress } from './RunBar';
+import { SituationCard } from './SituationCard';
+import { Steps } from './Steps';
+import { Change, FIRST, IChoices, change, recalled } from './store';
+import { Totals } from './Totals';
+import { WidthEditor } from './WidthEditor';
+
+export function App({ host }: { host: IHost }): JSX.Element {
+  const hostState = React.useSyncExternalStore(
+    React.useCallback(listener => host.subscribe(listener), [host]),
+    () => host.getState()
+  );
+  const [choices, dispatch] = React.useReducer(reduce, FIRST);
+  const [said, announce] = React.useState('');
+  const { notebook, situation, state, failure, run } = hostState;
+
+  React.useEffect(() => dispatch({ type: 'recall', value: host.recall(notebook) }), [host, notebook]);
+  const remembered = React.useRef(notebook);
+  React.useEffect(() => {
+    if (remembered.current === notebook) {
+      host.remember(notebook, choices);
+    }
+    remembered.current = notebook;
+  }, [host, notebook, choices]);
+
+  const models = state?.models ?? [];
+  const model = models.find(entry => entry.name === choices.model) ?? firstModel(models);
+  const missing = model !== undefined && model.blocks === null ? model.name : null;
+  React.useEffect(() => {
+    if (missing !== null && run === null) {
+      host.loadBlocks(missing);
+    }
+  }, [host, missing, run]);
+
+  const context = React.useMemo(
+    () => ({ host, hostState, choices, change: dispatch, announce }),
+    [host, hostState, choices]
+  );
+  const { trans } = host;
+  return (
+    <PanelContext value={context}>
+      <section className="jlc-App" aria-label={trans.__('Compress')}>
+        {state === null || model === undefined ? (
+          <SituationCard />
+        ) : (
+          <>
+            {situation.kind !== 'ready' && <SituationCard />}
+            <ModelPicker models={models} model={model} />
+            <BlockTable key={`${notebook}/${model.name}`} model={model} />
+            <WidthEditor model={model} />
+            <Totals model={model} />
+            <Steps model={model} />
+            <Progress />
+            <Plans model={model} />
+          </>
+        )}
+        {failure !== null && (
+          <p className="jlc-Notice jlc-mod-warning" role="alert">
+            {failure}
+          </p>
+        )}
+        <div className="jlc-live" role="status" aria-live="polite">
+          {said}
+        </div>
+      </section>
+    </PanelContext>
+  );
+}
+
+/** A slim model is what became of another one: look at the other one first. */
+function firstModel(models: IModel[]): IModel | undefined {
+  return models.find(model => model.slim === null) ?? models[0];
+}
+
+function reduce(choices: IChoices, by: Change | { type: 'recall'; value: unknown }): IChoices {
+  return by.type === 'recall' ? recalled(by.value) : change(choices, by);
+}

@@ -1,0 +1,85 @@
+/** Step 2: original and slim train side by side on the same batches. */
+
+import * as React from 'react';
+import { IValidateForm, LOSSES, OPTIMIZERS, isIdentifier, validateCode } from '../code';
+import { IModel } from '../messages';
+import { usePanel } from './context';
+import { Choice, Code, pick, valueOptions } from './fields';
+import { Results } from './Results';
+import { RunBar } from './RunBar';
+import { slimOf } from './slim';
+import { IChoices } from './store';
+import { NumberField } from './WidthEditor';
+
+const BATCHES = ['batches', 'function'];
+
+export function ValidateStep({ model }: { model: IModel }): JSX.Element {
+  const { hostState, choices, change, trans } = usePanel();
+  const state = hostState.state;
+  const values = state?.values ?? [];
+  const set = (fields: Partial<IChoices>): void => change({ type: 'set', fields });
+  const slims = (state?.models ?? []).filter(candidate => candidate.slim !== null);
+  const slim = slimOf(slims, model, choices.slim);
+  const batches = pick(values, BATCHES, choices.batches, ['batches', 'train', 'loader']);
+  const heldOut = pick(values, ['batches', 'tuple'], choices.heldOut, ['held', 'test', 'val']);
+  const own = valueOptions(values, ['loss', 'function']);
+  const loss = [...LOSSES, ...own.map(([name]) => name)].includes(choices.loss) ? choices.loss : LOSSES[0];
+  const form: IValidateForm = {
+    model: model.name,
+    slim,
+    batches,
+    loss,
+    optimizer: choices.optimizer,
+    rate: choices.rate,
+    steps: choices.steps ?? hostState.defaults.steps,
+    heldOut: heldOut === batches ? '' : heldOut
+  };
+  const hindrance = !isIdentifier(slim)
+    ? trans.__('Compress the model first.')
+    : !isIdentifier(batches)
+      ? trans.__('Give the training batches a name in the notebook: a list of (inputs, targets) or a DataLoader.')
+      : null;
+  const code = hindrance === null ? validateCode(form) : '';
+  return (
+    <>
+      <Choice
+        label={trans.__('Slim model')}
+        value={slim}
+        options={slims.map(({ name }) => [name, name] as const)}
+        onValue={value => set({ slim: value })}
+      />
+      <Choice
+        label={trans.__('Training batches')}
+        value={batches}
+        options={valueOptions(values, BATCHES)}
+        onValue={value => set({ batches: value })}
+      />
+      <Choice
+        label={trans.__('Held-out batches')}
+        value={form.heldOut}
+        options={valueOptions(values, ['batches', 'tuple'])}
+        none={trans.__('none')}
+        onValue={value => set({ heldOut: value })}
+      />
+      <Choice
+        label={trans.__('Loss')}
+        value={loss}
+        options={[...LOSSES.map(name => [name, name.replace(/_/g, ' ')] as const), ...own]}
+        onValue={value => set({ loss: value })}
+      />
+      <Choice
+        label={trans.__('Optimizer')}
+        value={choices.optimizer}
+        options={OPTIMIZERS.map(name => [name, name] as const)}
+        onValue={value => set({ optimizer: value as IValidateForm['optimizer'] })}
+      />
+      <div className="jlc-Numbers">
+        <NumberField label={trans.__('learning rate')} value={choices.rate} least={1e-8} most={100} fraction onValue={rate => set({ rate })} />
+        <NumberField label={trans.__('steps')} value={form.steps} least={1} most={1e6} onValue={steps => set({ steps })} />
+      </div>
+      <RunBar step="validate" model={model.name} label={trans.__('Validate')} hindrance={hindrance} code={code} fields={{ ...form }} />
+      {code !== '' && <Code code={code} />}
+      <Results kinds={['validation']} model={model.name} />
+    </>
+  );
+}

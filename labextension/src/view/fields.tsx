@@ -1,0 +1,78 @@
+/** Form parts that the steps share. */
+
+import * as React from 'react';
+import { IValue } from '../messages';
+import { usePanel } from './context';
+import { shown } from './words';
+
+interface IChoice {
+  label: string;
+  value: string;
+  options: readonly (readonly [string, string])[];
+  none?: string;
+  onValue: (value: string) => void;
+}
+
+export function Choice({ label, value, options, none, onValue }: IChoice): JSX.Element {
+  const { trans } = usePanel();
+  return (
+    <label className="jlc-Field">
+      <span>{label}</span>
+      <select className="jlc-Select" value={value} onChange={event => onValue(event.target.value)}>
+        {(none !== undefined || options.length === 0) && <option value="">{none ?? trans.__('nothing fits')}</option>}
+        {options.map(([key, words]) => (
+          <option key={key} value={key}>
+            {words}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+export function valueOptions(values: IValue[], kinds: string[]): [string, string][] {
+  return values
+    .filter(value => kinds.includes(value.kind))
+    .map(value => [
+      value.name,
+      value.shape.length > 0 ? `${shown(value.name, 40)}  (${value.shape.join(' × ')})` : shown(value.name, 40)
+    ]);
+}
+
+/** The value that was chosen if it still lives, else the one whose name says what it is for. */
+export function pick(values: IValue[], kinds: string[], chosen: string, hints: string[]): string {
+  const fitting = values.filter(value => kinds.includes(value.kind));
+  if (fitting.some(value => value.name === chosen)) {
+    return chosen;
+  }
+  for (const hint of hints) {
+    const named = fitting.find(value => value.name.toLowerCase().includes(hint));
+    if (named !== undefined) {
+      return named.name;
+    }
+  }
+  return fitting.find(value => value.kind !== 'tensor' || value.shape.length > 1)?.name ?? '';
+}
+
+/** The cell that a button would write; copied or only read. */
+export function Code({ code }: { code: string }): JSX.Element {
+  const { host, trans, announce } = usePanel();
+  return (
+    <details className="jlc-Code">
+      <summary>{host.cells ? trans.__('The cell that this writes') : trans.__('The same in Python')}</summary>
+      <pre tabIndex={0} aria-label={trans.__('Code')}>
+        {code}
+      </pre>
+      <button
+        type="button"
+        className="jlc-Button"
+        onClick={() => {
+          host.copy(code);
+          announce(trans.__('Copied.'));
+        }}
+      >
+        {trans.__('Copy')}
+      </button>
+    </details>
+  );
+}
