@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,8 @@ def example_call(model: nn.Module) -> Call | None:
     for call in _guesses(model):
         placed = call.to(device)
         try:
-            with undisturbed(model):
+            with undisturbed(model), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 placed(model)
             return placed
         except Exception:

@@ -122,15 +122,14 @@ def _attach(module: nn.Module, side: str, found: dict[str, list[Tensor]], label:
         if all(found.values()):
             raise _ReachedError
 
-    if side == "output":
-        return module.register_forward_hook(lambda module, args, output: keep(output))
-    return module.register_forward_pre_hook(
-        lambda module, args, kwargs: keep(args[0] if args else next(iter(kwargs.values()))), with_kwargs=True
-    )
+    def watch(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+        keep(output if side == "output" else args[0] if args else next(iter(kwargs.values())))
+
+    return module.register_forward_hook(watch, with_kwargs=True)
 
 
 def _flat(values: Tensor, call: Call) -> Tensor:
-    mask = call.kwargs.get("attention_mask")
+    mask = None if "decoder_input_ids" in call.kwargs else call.kwargs.get("attention_mask")
     if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape == values.shape[:-1]:
         return values[mask != 0]
     return values.reshape(-1, values.shape[-1])

@@ -128,7 +128,7 @@ def _fit_block(
     distinct = merge_duplicates(layer)
     if distinct.width <= size:
         method = "exact duplicates" if distinct.width < layer.width else "kept"
-        return Fit(distinct, None, method, 0.0, 0.0, True)
+        return Fit(distinct, first_copies(layer, distinct), method, 0.0, 0.0, True)
     inputs = layer_rows(slim, calls, {"inputs": (block.incoming[0], "input")}, seed=seed)["inputs"].double()
     scale = input_scale(slim.get_submodule(block.incoming[0]))
     inputs = inputs if scale is None else inputs * scale.double()
@@ -137,6 +137,20 @@ def _fit_block(
         rows = layer_rows(original, calls, {"targets": (block.outgoing, "output")}, seed=seed)
         targets = rows["targets"].double().cpu()
     return fit(_on(layer, torch.device("cpu")), inputs.cpu(), size, targets, step)
+
+
+def first_copies(layer: Layer, distinct: Layer) -> Tensor:
+    """Return, for each neuron of `distinct` (s of them), the index of its first copy in `layer`."""
+    found: dict[bytes, int] = {}
+    for index, row in enumerate(_neurons(layer)):
+        found.setdefault(row, index)
+    return torch.tensor([found[row] for row in _neurons(distinct)])
+
+
+def _neurons(layer: Layer) -> list[bytes]:
+    biases = [b[:, None] for b in layer.biases if b is not None]
+    rows = torch.cat([*layer.incoming, *biases, layer.outgoing], dim=1) + 0.0
+    return [row.tobytes() for row in rows.cpu().numpy()]
 
 
 def _on(layer: Layer, device: torch.device) -> Layer:
@@ -194,12 +208,10 @@ def _notes(blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool) 
     notes = [f"{block.name}: {note}" for block in blocks for note in fits[block.name].notes]
     if cut:
         notes.append(
-            "The calibration batches hold more values than the model takes; the last ones were not used."
+            "The calibration holds more values per batch than the model takes; only the first were used."
         )
     if not held:
-        notes.append(
-            "The calibration is too small to keep rows apart, so the function gap is not on unseen rows."
-        )
+        notes.append("Too few calibration rows to keep some apart: the function gap is not on unseen rows.")
     dropped = [block.name for block in blocks if "dropout" in steps_of(block)]
     if dropped:
         notes.append(

@@ -13,9 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from jlab_compress.network.inputs import device_of
 from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.slim import as_weighted, attach_plan, plan_of, unwrapped
 from jlab_compress.network.surgery import (
+    is_conv1d,
     is_linear,
     leave_fast_path,
     matrix_of,
@@ -101,9 +103,12 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
         If the file is not one of ours, was changed after it was written, or belongs to another model.
     """
     tensors, plan = _read(Path(path))
+    if device_of(model).type == "meta":
+        raise ValueError("model: it is on the meta device and can hold no values; build it on a real one")
     slim = copy_model(model)
     for block in plan.blocks:
         _check_block(slim, block)
+    _check_shapes(slim, plan, tensors)
     for block in plan.blocks:
         _reserve(slim, block, tensors)
     rename_config(slim, {b.width_before for b in plan.blocks}, {b.width_after for b in plan.blocks})
@@ -157,6 +162,22 @@ def _check_block(model: nn.Module, block: BlockPlan) -> None:
                 f"model: block {block.name} of the file needs a linear layer {name} with "
                 f"{block.width_before} neurons, this model has {width or 'none'}; pass the architecture "
                 "that was compressed"
+            )
+
+
+def _check_shapes(model: nn.Module, plan: Plan, tensors: dict[str, Tensor]) -> None:
+    sizes: dict[str, list[int]] = {}
+    for block in plan.blocks:
+        for name, side in [*((name, 0) for name in block.incoming), (block.outgoing, 1)]:
+            size = sizes.setdefault(name, list(matrix_of(model.get_submodule(name)).shape))
+            size[side] = block.width_after
+    for name, size in sizes.items():
+        expected = size[::-1] if is_conv1d(model.get_submodule(name)) else size
+        stored = tensors.get(f"{name}.weight")
+        if stored is None or list(stored.shape) != expected:
+            raise ValueError(
+                f"model: the file belongs to another architecture ({name}.weight would be {expected} here "
+                f"and is {None if stored is None else list(stored.shape)}); pass the one that was compressed"
             )
 
 

@@ -18,7 +18,7 @@ from jlab_compress.network.tracing import AFFINE, Operation, Slot, Trace
 # Calls that only change the shape around the neurons, or nothing at all outside training.
 _SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "view_as"}
 _IDENTITIES = {"dropout", "dropout1d", "alpha_dropout", "to", "type", "type_as", "float", "half", "bfloat16"}
-_PARTS = {"chunk", "split", "tensor_split", "unbind", "glu"}
+_PARTS = {"chunk", "split", "tensor_split", "unbind", "glu", "cat", "concat", "concatenate"}
 _SKIPPED = _SHAPES | _IDENTITIES | {"double", "clone", "cpu", "cuda"}
 
 
@@ -157,9 +157,7 @@ def _follow(trace: Trace, index: int, operation: Operation, paths: dict[int, Pat
     for value in operation.outputs:
         size = trace.shapes[value][-1] if trace.shapes[value] else 0
         if parts and size:
-            problem = (
-                f"its units are cut into parts by `{operation.name}`, which belong together in ways unknown"
-            )
+            problem = f"its units are cut into parts or joined with others by `{operation.name}`"
             paths[value] = replace(merged, size=size, problem=merged.problem or problem)
         elif size == merged.size:
             paths[value] = merged
@@ -224,8 +222,7 @@ def mixing_problem(activation: Pointwise, width: int) -> str | None:
 
 def is_homogeneous(activation: Any) -> bool:
     """Return whether act(t a) = t act(a) for t > 0, judged by values; needed for the plain gauge."""
-    a = torch.linspace(-3, 3, 61, dtype=torch.float64)[:, None]
-    try:
-        return all(torch.allclose(activation(t * a), t * activation(a), rtol=1e-9) for t in (0.3, 2.5, 40.0))
-    except TypeError:
+    if isinstance(activation, Pointwise) and len(activation.sources) > 1:
         return False
+    a = torch.linspace(-3, 3, 61, dtype=torch.float64)[:, None]
+    return all(torch.allclose(activation(t * a), t * activation(a), rtol=1e-9) for t in (0.3, 2.5, 40.0))

@@ -1,0 +1,237 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from jlab_compress.network.blocks import Block, find_blocks
+from tests.network.models import Gated, TwoBranches, mlp, rows, seeded
+
+
+def only(model, example=None):
+    blocks = find_blocks(model, example)
+    assert len(blocks) == 1
+    return blocks[0]
+
+
+def test_each_hidden_layer_of_an_mlp_is_a_block():
+    blocks = find_blocks(mlp(4, 16, 8, 2), rows(3, 4))
+    assert [(b.name, b.width, b.outgoing, b.locked) for b in blocks] == [
+        ("0", 16, "2", None),
+        ("2", 8, "4", None),
+    ]
+    first = blocks.named("0")
+    assert (first.kind, first.dimension, first.parameters, first.macs) == ("mlp", 4 + 1 + 8, 16 * 13, 16 * 12)
+    assert isinstance(first, Block)
+    with pytest.raises(KeyError, match="7"):
+        blocks.named("7")
+
+
+def test_a_single_layer_has_no_block():
+    assert find_blocks(nn.Linear(3, 2)) == ()
+
+
+@pytest.mark.parametrize("kind", ["plain", "inplace", "sigmoid_gelu"])
+def test_pointwise_code_between_the_layers_is_found_and_can_be_replayed(kind):
+    model = seeded(TwoBranches, kind)
+    block = only(model, rows(7, 5, dtype=torch.float32))
+    assert block.locked is None
+    h = rows(7, 12, dtype=torch.float32, seed=3)
+    expected = getattr(model, f"_{kind}")(torch.tanh(h).clone())
+    assert torch.allclose(block.activation(h), expected)
+    assert torch.equal(h, rows(7, 12, dtype=torch.float32, seed=3)), "the replay changed its argument"
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("layernorm", "one parameter for each hidden unit"),
+        ("bare_norm", "combines its hidden units"),
+        ("softmax", "mixes its hidden units"),
+        ("mean", "combines its hidden units"),
+        ("reads_width", "split in two"),
+        ("reads_shape", "split in two"),
+        ("fixed_view", "split in two"),
+        ("positions", "one parameter for each hidden unit"),
+        ("flip", "mixes its hidden units"),
+        ("cumulative", "mixes its hidden units"),
+        ("chunk", "cut into parts or joined"),
+        ("detached", "cuts its gradient"),
+        ("reads_values", "also read by `abs`"),
+    ],
+)
+def test_code_that_depends_on_the_width_locks_the_block_with_its_reason(kind, reason):
+    block = only(seeded(TwoBranches, kind), rows(7, 5, dtype=torch.float32))
+    assert block.locked is not None
+    assert reason in block.locked
+
+
+def test_a_gated_block_names_both_layers_that_make_it():
+    block = only(seeded(Gated), rows(5, 6, dtype=torch.float32))
+    assert (block.name, block.kind, block.incoming, block.outgoing) == (
+        "gate",
+        "gated-mlp",
+        ("gate", "up"),
+        "down",
+    )
+    assert block.dimension == 6 + 6 + 4
+    assert block.locked is None
+
+
+class Custom(nn.Module):
+    def __init__(self, forward, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+        self._run = forward
+
+    def forward(self, *args, **kwargs):
+        return self._run(self, *args, **kwargs)
+
+
+def tied():
+    model = Custom(
+        lambda m, x: m.b(torch.relu(m.a(x))) + m.c(x), a=nn.Linear(4, 6), b=nn.Linear(6, 4), c=nn.Linear(4, 6)
+    )
+    model.c.weight = model.a.weight
+    model._run = lambda m, x: (m.b(torch.relu(m.a(x))), m.c(x))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (tied, "shares its weight with c"),
+        (
+            lambda: Custom(
+                lambda m, x: m.b(F.relu(m.a(F.relu(m.a(x))))), a=nn.Linear(4, 4), b=nn.Linear(4, 2)
+            ),
+            "runs 2 times",
+        ),
+        (
+            lambda: Custom(
+                lambda m, x: m.b(F.relu(m.a(x))) + m.a.weight.square().sum(),
+                a=nn.Linear(4, 6),
+                b=nn.Linear(6, 2),
+            ),
+            "read outside its own forward",
+        ),
+        (
+            lambda: Custom(
+                lambda m, x: m.b(F.relu(F.linear(x, m.a.weight, m.a.bias))),
+                a=nn.Linear(4, 6),
+                b=nn.Linear(6, 2),
+            ),
+            "read outside its own forward",
+        ),
+        (
+            lambda: Custom(
+                lambda m, x: m.b(F.relu(m.a(x))),
+                a=nn.utils.parametrizations.weight_norm(nn.Linear(4, 6)),
+                b=nn.Linear(6, 2),
+            ),
+            "computed by a parametrization",
+        ),
+        (
+            lambda: Custom(lambda m, x: m.b(m.a(x) + x), a=nn.Linear(4, 4), b=nn.Linear(4, 2)),
+            "residual stream",
+        ),
+        (
+            lambda: Custom(
+                lambda m, x: (m.b(h := F.relu(m.a(x))), m.c(h)),
+                a=nn.Linear(4, 6),
+                b=nn.Linear(6, 2),
+                c=nn.Linear(6, 3),
+            ),
+            r"read by more than one layer (b, c)",
+        ),
+        (
+            lambda: Custom(lambda m, x: (m.b(h := F.relu(m.a(x))), h), a=nn.Linear(4, 6), b=nn.Linear(6, 2)),
+            "among the model's outputs",
+        ),
+        (
+            lambda: Custom(
+                lambda m, x: m.b(F.relu(m.a(x))), a=type("Mine", (nn.Linear,), {})(4, 6), b=nn.Linear(6, 2)
+            ),
+            "is a Mine, not a plain nn.Linear",
+        ),
+    ],
+)
+def test_couplings_are_locked_with_their_own_reason(build, reason):
+    locked = [b.locked for b in find_blocks(seeded(build), rows(5, 4, dtype=torch.float32)) if b.locked]
+    assert any(reason in words for words in locked), locked
+
+
+def test_the_model_and_the_random_states_stay_bit_for_bit():
+    calls = []
+    model = seeded(
+        lambda: nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(), nn.Linear(6, 2))
+    )
+    model[2].eval()
+    model[0].weight.requires_grad_(False)
+    handle = model[0].register_forward_hook(lambda *a: calls.append(1) or None)
+    state, flags = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
+    torch.manual_seed(5)
+    np.random.seed(5)
+    find_blocks(model, rows(6, 4, dtype=torch.float32))
+    drawn = torch.rand(1), np.random.rand()
+    torch.manual_seed(5)
+    np.random.seed(5)
+    assert (drawn[0], drawn[1]) == (torch.rand(1), np.random.rand())
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in state.items())
+    assert [m.training for m in model.modules()] == flags
+    assert not model[0].weight.requires_grad
+    assert list(model[0]._forward_hooks) == [handle.id]
+    assert not model[0]._forward_pre_hooks
+
+
+def test_without_an_example_inputs_are_made_up():
+    assert only(mlp(4, 16, 2)).locked is None
+    assert only(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)).locked is None
+
+
+def test_where_no_made_up_input_fits_blocks_are_listed_but_locked():
+    model = Custom(lambda m, graph: m.net(graph["nodes"]), net=mlp(4, 16, 2))
+    block = only(model)
+    assert (block.name, block.width, block.dimension) == ("net.0", 16, 7)
+    assert "pass example_inputs" in block.locked
+    assert only(model, ({"nodes": rows(3, 4)},)).locked is None
+
+
+def test_keyword_inputs_and_tuple_outputs_work():
+    model = Custom(lambda m, *, x, factor: (m.net(x) * factor, {"twice": x}), net=mlp(4, 16, 2))
+    assert only(model, {"x": rows(3, 4), "factor": 2.0}).locked is None
+
+
+def test_half_precision_models_are_confirmed_at_their_own_precision():
+    assert only(mlp(8, 32, 4, dtype=torch.bfloat16), rows(4, 8, dtype=torch.bfloat16)).locked is None
+
+
+def test_a_model_that_draws_random_numbers_is_confirmed():
+    model = Custom(lambda m, x: m.net(x + torch.randn_like(x)), net=mlp(4, 16, 2))
+    assert only(model, rows(3, 4)).locked is None
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "kind", "words"),
+    [
+        ("net", None, TypeError, "expected a torch.nn.Module, got str"),
+        (torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), None, TypeError, "TorchScript"),
+        (mlp(4, 8, 2), rows(3, 5), ValueError, "the model fails on them .RuntimeError"),
+        (mlp(4, 8, 2), rows(0, 4), ValueError, "empty tensor"),
+        (mlp(4, 8, 2), torch.full((2, 4), torch.nan), ValueError, "NaN or infinite"),
+        (mlp(4, 8, 2), 3, TypeError, "expected a tensor"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_sentence(model, example, kind, words):
+    with pytest.raises(kind, match=words):
+        find_blocks(model, example)
+
+
+def test_the_table_shows_each_block():
+    blocks = find_blocks(mlp(4, 16, 8, 2))
+    assert "2 of 2 blocks can be compressed" in repr(blocks)
+    assert "<table" in blocks._repr_html_()
+    assert [row[0] for row in blocks.report.tables[0].rows] == ["0", "2"]
