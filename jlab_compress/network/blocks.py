@@ -26,6 +26,7 @@ from jlab_compress.network.structure import (
     pointwise,
 )
 from jlab_compress.network.surgery import is_conv1d
+from jlab_compress.network.surroundings import Residual, residual_of
 from jlab_compress.network.tracing import Trace, copy_model, record, undisturbed
 from jlab_compress.report import Report, Table
 
@@ -56,6 +57,8 @@ class Block:
         Multiply-adds of the block's layers for one row of the example.
     activation : callable or None
         What happens between the layers, as one function over (q, n) tensors.
+    residual : Residual or None
+        The norm behind the residual stream that the outputs are added to.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Block:
     outgoing: str
     macs: int | None = None
     activation: Activation | None = field(default=None, repr=False, compare=False)
+    residual: Residual | None = None
 
     @property
     def activation_name(self) -> str:
@@ -241,6 +245,7 @@ def _block(model: nn.Module, trace: Trace, group: list[Candidate]) -> Block:
         outgoing=outgoing,
         macs=rows * width * (made + read) // max(1, trace.rows),
         activation=activation,
+        residual=residual_of(model, trace, trace.operations[candidate.sink].outputs[0]),
     )
 
 

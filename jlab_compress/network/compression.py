@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from jlab_compress.fitting import baselines
 from jlab_compress.fitting.dynamics import fit_dynamics
 from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Fit, Layer
-from jlab_compress.network.pipe import shrink
+from jlab_compress.network.pipe import Step, shrink
 from jlab_compress.network.plan import Plan
 from jlab_compress.network.progress import Progress
+from jlab_compress.network.surroundings import Rows
 from jlab_compress.report import Report
 
 Preserve = Literal["dynamics", "function", "moments"]
@@ -147,8 +148,8 @@ def compress_baseline(
         raise ValueError(f"method: expected one of {sorted(_BASELINES)}, got {method!r}")
     chosen = _BASELINES[method]
 
-    def fit(layer: Layer, inputs: Tensor, size: int, targets: Any, step: Any) -> Fit:
-        return chosen(layer, inputs, size, seed=seed)
+    def fit(layer: Layer, rows: Rows, size: int, step: Step) -> Fit:
+        return chosen(layer, rows.inputs, size, seed=seed)
 
     slim, plan, report = shrink(
         model, widths, calibration=calibration, fit=fit, method=method, seed=seed, plain=False, progress=False
@@ -166,12 +167,21 @@ _BASELINES: dict[str, Callable[..., Fit]] = {
 }
 
 
-def _dynamics(layer: Layer, inputs: Tensor, size: int, targets: Any, step: Any, seed: int) -> Fit:
-    return fit_dynamics(layer, inputs, size, seed=seed, progress=step)
+def _dynamics(layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit:
+    return fit_dynamics(layer, rows.inputs, size, seed=seed, progress=step)
 
 
-def _function(layer: Layer, inputs: Tensor, size: int, targets: Tensor | None, step: Any, seed: int) -> Fit:
-    return fit_function(layer, inputs, size, targets=targets, seed=seed, progress=step)
+def _function(layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit:
+    return fit_function(
+        layer,
+        rows.inputs,
+        size,
+        targets=rows.targets,
+        stream=rows.stream,
+        readout=rows.readout,
+        seed=seed,
+        progress=step,
+    )
 
 
 _FITS: dict[str, Callable[..., Fit]] = {"dynamics": _dynamics, "function": _function}

@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.network.blocks import Block, check_model, find_blocks
-from jlab_compress.network.extraction import layer_rows
 from jlab_compress.network.inputs import Call, first_rows, outputs_of, read_batches, split_rows
 from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.slim import attach_plan
 from jlab_compress.network.structure import is_homogeneous
 from jlab_compress.network.summary import summarise
-from jlab_compress.network.surgery import input_scale, read_layer, rename_config, rename_widths, write_layer
+from jlab_compress.network.surgery import read_layer, rename_config, rename_widths, write_layer
+from jlab_compress.network.surroundings import Rows, gather_rows
 from jlab_compress.network.tracing import copy_model, undisturbed
 from jlab_compress.network.widths import read_widths
 from jlab_compress.report import Report
 
 HELD_OUT = 0.1
 Step = Callable[[int, int], None]
-FitBlock = Callable[[Layer, Tensor, int, Tensor | None, Step], Fit]
+FitBlock = Callable[[Layer, Rows, int, Step], Fit]
 
 
 def shrink(
@@ -42,7 +42,7 @@ def shrink(
 ) -> tuple[nn.Module, Plan, Report]:
     """Return the slim model, its plan and its report, by any way to fit one layer.
 
-    Parameters are those of `compress`; `fit` takes (layer, inputs, size, targets or None, step) and
+    Parameters are those of `compress`; `fit` takes (layer, rows, size, step) and
     `method` is its name in the plan.
     """
     check_model(model)
@@ -129,14 +129,9 @@ def _fit_block(
     if distinct.width <= size:
         method = "exact duplicates" if distinct.width < layer.width else "kept"
         return Fit(distinct, first_copies(layer, distinct), method, 0.0, 0.0, True)
-    inputs = layer_rows(slim, calls, {"inputs": (block.incoming[0], "input")}, seed=seed)["inputs"].double()
-    scale = input_scale(slim.get_submodule(block.incoming[0]))
-    inputs = inputs if scale is None else inputs * scale.double()
-    targets = None
-    if moved:
-        rows = layer_rows(original, calls, {"targets": (block.outgoing, "output")}, seed=seed)
-        targets = rows["targets"].double().cpu()
-    return fit(_on(layer, torch.device("cpu")), inputs.cpu(), size, targets, step)
+    place = (block.incoming[0], block.outgoing, block.residual)
+    rows = gather_rows(original, slim, place, calls, moved=moved, seed=seed)
+    return fit(_on(layer, torch.device("cpu")), rows, size, step)
 
 
 def first_copies(layer: Layer, distinct: Layer) -> Tensor:

@@ -19,7 +19,8 @@ from jlab_compress.network.tracing import AFFINE, Operation, Slot, Trace
 _SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "view_as"}
 _IDENTITIES = {"dropout", "dropout1d", "alpha_dropout", "to", "type", "type_as", "float", "half", "bfloat16"}
 _PARTS = {"chunk", "split", "tensor_split", "unbind", "glu", "cat", "concat", "concatenate"}
-_SKIPPED = _SHAPES | _IDENTITIES | {"double", "clone", "cpu", "cuda"}
+# Calls after which a neuron's values are what they were.
+PASSED = _SHAPES | _IDENTITIES | {"double", "clone", "cpu", "cuda"}
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,14 @@ class Pointwise:
     @property
     def name(self) -> str:
         """The chain in words, such as "relu" or "silu, mul"."""
-        names = [o.name.strip("_") for o in self.operations if o.name not in _SKIPPED]
+        names = [o.name.strip("_") for o in self.operations if o.name not in PASSED]
         return ", ".join(names) or "identity"
 
     def __call__(self, *parts: Tensor) -> Tensor:
         """Return the activations for the pre-activations, each (q, n)."""
         values: dict[int, Tensor] = dict(zip(self.sources, parts, strict=True))
         for operation in self.operations:
-            if operation.name in _SKIPPED:
+            if operation.name in PASSED:
                 values[operation.outputs[0]] = values[operation.inputs[0]]
                 continue
             args = self._filled(operation.args, values, parts[0])

@@ -85,7 +85,7 @@ def test_an_interrupt_leaves_the_model_as_it_was(monkeypatch):
     net = mlp(6, 40, 20, 3).train()
     before = copy.deepcopy(net.state_dict())
 
-    monkeypatch.setattr(pipe, "layer_rows", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(pipe, "gather_rows", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         narrow(net, 0.5)
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items())

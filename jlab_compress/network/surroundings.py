@@ -1,0 +1,131 @@
+"""What a block's outputs are worth to the model around it: the residual stream and the norm behind it.
+
+In a transformer the error of a block counts relative to the stream that its output is added to, after the
+norm that reads the sum. Fits that know both make up for the errors of earlier slim blocks as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from jlab_compress.network.extraction import layer_rows
+from jlab_compress.network.inputs import Call
+from jlab_compress.network.structure import PASSED
+from jlab_compress.network.surgery import input_scale
+from jlab_compress.network.tracing import Trace, copy_model
+
+_ADDITIONS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The norm that reads the sum of a block's output and the residual stream.
+
+    Parameters
+    ----------
+    norm : str
+        Dotted path of the norm module.
+    last : bool
+        Whether nothing else reads the sum (norm after the residual), so that only its result counts.
+    """
+
+    norm: str
+    last: bool
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Calibration rows of one block, in float64 on the CPU.
+
+    Parameters
+    ----------
+    inputs : Tensor (q, n_in)
+        What reaches the block in the slim model so far.
+    targets : Tensor (q, n_out) or None
+        What its outputs should be, so that the model goes on as the original does; None for the block's own.
+    stream : Tensor (q, n_out) or None
+        What the slim model adds to the outputs.
+    readout : callable or None
+        The norm through which the sum is read, row by row.
+    """
+
+    inputs: Tensor
+    targets: Tensor | None = None
+    stream: Tensor | None = None
+    readout: Callable[[Tensor], Tensor] | None = None
+
+
+def residual_of(model: nn.Module, trace: Trace, output: int) -> Residual | None:
+    """Return the norm behind the residual sum that a layer's output value goes into, or None."""
+    consumers = trace.consumers()
+    value = output
+    while True:
+        readers = consumers.get(value, [])
+        if len(readers) != 1:
+            return None
+        operation = trace.operations[readers[0]]
+        value = operation.outputs[0] if operation.outputs else -1
+        if operation.name in _ADDITIONS:
+            break
+        if operation.name not in PASSED or value < 0:
+            return None
+    modules = list(dict.fromkeys(trace.operations[i].module for i in consumers.get(value, [])))
+    norms = [name for name in modules if "norm" in type(model.get_submodule(name)).__name__.lower()]
+    return Residual(norms[0], len(modules) == 1) if norms else None
+
+
+def gather_rows(
+    original: nn.Module,
+    slim: nn.Module,
+    block: tuple[str, str, Residual | None],
+    calls: list[Call],
+    *,
+    moved: bool,
+    seed: int,
+) -> Rows:
+    """Run the calibration through both models and return the rows for one block.
+
+    Parameters
+    ----------
+    original, slim : nn.Module
+        The model before, and as it is so far; the block itself is still as it was.
+    block : (str, str, Residual or None)
+        The incoming layer, the outgoing layer and what is behind it.
+    calls : list of Call
+        The calibration.
+    moved : bool
+        Whether an earlier block is slim already, so that the two models differ.
+    seed : int
+        Of the draw of rows.
+    """
+    incoming, outgoing, residual = block
+    wanted = {"inputs": (incoming, "input"), "outputs": (outgoing, "output")}
+    if residual is not None:
+        wanted["sum"] = (residual.norm, "input")
+    found = {label: _wide(t) for label, t in layer_rows(slim, calls, wanted, seed=seed).items()}
+    scale = input_scale(slim.get_submodule(incoming))
+    inputs = found["inputs"] if scale is None else found["inputs"] * scale.double().cpu()
+    reference = found
+    if moved:
+        wanted.pop("inputs")
+        reference = {label: _wide(t) for label, t in layer_rows(original, calls, wanted, seed=seed).items()}
+    if residual is None:
+        return Rows(inputs, reference["outputs"] if moved else None)
+    stream = found["sum"] - found["outputs"]
+    readout = _readout(original.get_submodule(residual.norm)) if residual.last else None
+    return Rows(inputs, reference["sum"] - stream, stream, readout)
+
+
+def _wide(rows: Tensor) -> Tensor:
+    return rows.double().cpu()
+
+
+def _readout(norm: nn.Module) -> Callable[[Tensor], Tensor]:
+    copied = copy_model(norm).to("cpu", torch.float64).eval().requires_grad_(False)
+    for hooks in (copied._forward_hooks, copied._forward_pre_hooks):
+        hooks.clear()
+    return copied
