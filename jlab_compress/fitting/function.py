@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from jlab_compress.fitting.baselines import greedy_refit
 from jlab_compress.fitting.layer import Fit, Layer
-from jlab_compress.fitting.rows import check_fit
+from jlab_compress.fitting.projection import mixed_rows, project
+from jlab_compress.fitting.rows import Split, check_fit, relative_error, split_rows
+from jlab_compress.fitting.selection import greedy_columns, least_squares
+from jlab_compress.fitting.stream import Readout, refine
 
 Progress = Callable[[int, int], None]
+
+MIXED_ROWS = 3000
+BUDGET = 1e11
+MOST_EVALUATIONS = 150
+FEWEST_EVALUATIONS = 20
+ADAM_STEPS = 400
+POLISHED = "judged before a last fit on all calibration rows"
 
 
 def fit_function(
@@ -25,6 +36,10 @@ def fit_function(
     progress: Progress | None = None,
 ) -> Fit:
     """Fit `size` neurons to the layer's outputs; their training is not looked at.
+
+    Neurons are chosen greedily and refitted, then all of them move: small layers by variable
+    projection, large ones and those with something behind them by Adam. Moved nodes are kept only
+    where they are better on held-out rows.
 
     Parameters
     ----------
@@ -49,7 +64,8 @@ def fit_function(
     Returns
     -------
     Fit
-        Never worse on the held-out rows than greedy selection with refit.
+        Never worse on the held-out rows than greedy selection with refit. With a readout its
+        function error is that of the readout.
 
     Raises
     ------
@@ -57,7 +73,161 @@ def fit_function(
         If the size or the inputs cannot be used.
     """
     check_fit(layer, inputs, size)
-    fit = greedy_refit(layer, inputs, size, seed=seed, targets=targets)
-    if progress is not None:
-        progress(1, 1)
-    return fit
+    wide, x = layer.to(torch.float64), inputs.double()
+    goal = Goal.make(wide, x, targets, Readout(stream, readout), seed)
+    fit_rows, all_rows = goal.split.fit, torch.arange(len(x))
+    start, indices = choose_and_refit(wide, x, size, goal)
+    mover = Mover.plan(wide, x, size, goal, free_targets=targets is None, seed=seed, progress=progress)
+    moved = mover(start, fit_rows, 0.6)
+    errors = [goal.held_out_error(candidate, x) for candidate in (start, moved)]
+    if errors[1] < errors[0]:
+        final = mover(moved, all_rows, 0.4)
+        return Fit(final.to(layer.outgoing.dtype), None, "moved nodes", errors[1], notes=(POLISHED,))
+    final = refit(start, x, goal, all_rows)
+    return Fit(final.to(layer.outgoing.dtype), indices, "greedy + refit", errors[0], notes=(POLISHED,))
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a fit should reproduce, and where it is compared.
+
+    Parameters
+    ----------
+    targets : Tensor (q, n_out)
+        Wanted outputs.
+    readout : Readout
+        What stands behind them.
+    split : Split
+        Rows to fit on and rows to judge on.
+    """
+
+    targets: Tensor
+    readout: Readout
+    split: Split
+
+    @staticmethod
+    def make(layer: Layer, inputs: Tensor, targets: Tensor | None, readout: Readout, seed: int) -> Goal:
+        """Check the shapes and take the layer's own outputs where no targets are given."""
+        wanted = layer(inputs) if targets is None else targets.double()
+        shape = (len(inputs), layer.outgoing.shape[1])
+        for name, value in (("targets", wanted), ("stream", readout.stream)):
+            if value is not None and tuple(value.shape) != shape:
+                raise ValueError(
+                    f"{name} must have shape {shape}, one row per input; got {tuple(value.shape)}"
+                )
+        return Goal(wanted, readout, split_rows(len(inputs), seed))
+
+    def held_out_error(self, slim: Layer, inputs: Tensor) -> float:
+        """Return the relative error behind the readout on the held-out rows."""
+        rows = self.split.held
+        return relative_error(self.readout(slim(inputs[rows]), rows), self.readout(self.targets[rows], rows))
+
+
+def choose_and_refit(layer: Layer, inputs: Tensor, size: int, goal: Goal) -> tuple[Layer, Tensor]:
+    """Choose neurons greedily and refit outgoing weights and bias in the metric of the readout."""
+    rows = goal.split.fit
+    hidden, wanted = layer.hidden(inputs[rows]), goal.targets[rows]
+    importance = goal.readout.importance(wanted, rows)
+    row_weights = importance.mean(dim=1)
+    metric = (importance / row_weights[:, None]).mean(dim=0).sqrt()
+    root = (row_weights / row_weights.mean()).sqrt()[:, None]
+    centred = [(t - (root**2 * t).mean(dim=0)) * root for t in (hidden, wanted)]
+    indices = greedy_columns(centred[0], centred[1] * metric, size).sort().values
+    return refit(layer.select(indices), inputs, goal, rows), indices
+
+
+def refit(layer: Layer, inputs: Tensor, goal: Goal, rows: Tensor) -> Layer:
+    """Refit the outgoing weights and the bias of `layer` on `rows`, weighted as the readout does."""
+    wanted = goal.targets[rows]
+    weights = goal.readout.importance(wanted, rows).mean(dim=1)
+    hidden = layer.hidden(inputs[rows])
+    return layer.with_outgoing(*least_squares(hidden, wanted, intercept=True, weights=weights))
+
+
+@dataclass(frozen=True)
+class Mover:
+    """How chosen neurons are moved: variable projection where it is affordable, Adam elsewhere.
+
+    Parameters
+    ----------
+    layer, inputs, goal
+        The wide layer, all calibration rows and what should be reproduced there.
+    evaluations : int
+        Evaluations of the projected loss; 0 chooses Adam.
+    n_mixed : int
+        Rows between calibration rows that are fitted too; 0 where targets are known at rows only.
+    seed : int
+        Seed of mixed rows and minibatches.
+    count : callable
+        Called after every step.
+    """
+
+    layer: Layer
+    inputs: Tensor
+    goal: Goal
+    evaluations: int
+    n_mixed: int
+    seed: int
+    count: Callable[[], None]
+
+    @staticmethod
+    def plan(
+        layer: Layer,
+        inputs: Tensor,
+        size: int,
+        goal: Goal,
+        *,
+        free_targets: bool,
+        seed: int,
+        progress: Progress | None,
+    ) -> Mover:
+        """Choose the method by its cost; the number of steps depends on shapes alone, never on the clock."""
+        n_mixed = MIXED_ROWS if free_targets else 0
+        n_in, n_out = layer.incoming[0].shape[1], layer.outgoing.shape[1]
+        per_row = size * (2 * size + 6 * n_in * len(layer.incoming) + 4 * n_out)
+        affordable = min(MOST_EVALUATIONS, int(BUDGET / (per_row * (len(inputs) + n_mixed))))
+        projected = goal.readout.transform is None and affordable >= FEWEST_EVALUATIONS
+        count = counter(progress, affordable if projected else ADAM_STEPS)
+        return Mover(layer, inputs, goal, affordable if projected else 0, n_mixed, seed, count)
+
+    def __call__(self, start: Layer, rows: Tensor, share: float) -> Layer:
+        """Move the neurons of `start` on `rows` with this share of all steps."""
+        return self.project(start, rows, share) if self.evaluations else self.refine(start, rows, share)
+
+    def project(self, start: Layer, rows: Tensor, share: float) -> Layer:
+        """Variable projection on calibration rows and mixed ones, and a last refit on calibration rows."""
+        x, wanted = self.inputs[rows], self.goal.targets[rows]
+        if self.n_mixed:
+            extra = mixed_rows(x, self.n_mixed, self.seed)
+            x, wanted = torch.cat([x, extra]), torch.cat([wanted, self.layer(extra)])
+        moved = project(start, x, wanted, steps=int(share * self.evaluations), progress=self.count)
+        return refit(moved, self.inputs, self.goal, rows)
+
+    def refine(self, start: Layer, rows: Tensor, share: float) -> Layer:
+        """Adam on all parameters in float32, against what stands behind the wanted outputs."""
+        stream = self.goal.readout.stream
+        behind = Readout(None if stream is None else stream[rows].float(), self.goal.readout.transform)
+        aim = self.goal.readout(self.goal.targets[rows], rows).float()
+        moved = refine(
+            start.to(torch.float32),
+            self.inputs[rows].float(),
+            aim,
+            behind,
+            steps=int(share * ADAM_STEPS),
+            seed=self.seed,
+            progress=self.count,
+        )
+        return moved.to(torch.float64)
+
+
+def counter(progress: Progress | None, total: int) -> Callable[[], None]:
+    """Return a callable that reports one more step of `total` each time it is called."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done = min(done + 1, total)
+        if progress is not None:
+            progress(done, total)
+
+    return count

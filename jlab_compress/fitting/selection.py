@@ -58,7 +58,12 @@ def greedy_columns(features: Tensor, targets: Tensor, size: int, *, ridge: float
 
 
 def least_squares(
-    features: Tensor, targets: Tensor, *, intercept: bool, ridge: float = RIDGE
+    features: Tensor,
+    targets: Tensor,
+    *,
+    intercept: bool,
+    weights: Tensor | None = None,
+    ridge: float = RIDGE,
 ) -> tuple[Tensor, Tensor]:
     """Solve features @ V + bias = targets in the least-squares sense with a small relative ridge.
 
@@ -70,6 +75,8 @@ def least_squares(
         Values to reproduce.
     intercept : bool
         Fit a free bias too; otherwise it is zero.
+    weights : Tensor (q,), optional
+        How much each row counts; equally by default.
     ridge : float
         Relative to the mean squared column norm.
 
@@ -85,12 +92,15 @@ def least_squares(
     >>> round(slope.item(), 4), round(offset.item(), 4)
     (3.0, 1.0)
     """
-    centre, level = features.mean(dim=0), targets.mean(dim=0)
+    rows = torch.ones_like(targets[:, :1]) if weights is None else weights[:, None]
+    rows = rows / rows.sum()
+    centre, level = (rows * features).sum(dim=0), (rows * targets).sum(dim=0)
     if not intercept:
         centre, level = torch.zeros_like(centre), torch.zeros_like(level)
-    shifted = features - centre
+    shifted = (features - centre) * rows.sqrt()
     gram = shifted.T @ shifted
     damping = ridge * max(gram.diagonal().mean().item(), torch.finfo(gram.dtype).tiny)
     gram.diagonal().add_(damping)
-    solution = torch.cholesky_solve(shifted.T @ (targets - level), torch.linalg.cholesky(gram))
+    moments = shifted.T @ ((targets - level) * rows.sqrt())
+    solution = torch.cholesky_solve(moments, torch.linalg.cholesky(gram))
     return solution, level - centre @ solution
