@@ -17,82 +17,7 @@ from jlab_compress.deployment import fileformat, tracing
 from jlab_compress.deployment import onnx as exporting
 from jlab_compress.deployment.onnx import export_onnx
 from jlab_compress.errors import ExportMismatchError
-from jlab_compress.network.plan import BlockPlan, Plan
-from jlab_compress.network.slim import WeightedLinear, attach_plan
-
-
-def mlp(width=32):
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Dropout(), nn.Linear(width, 4))
-
-
-def slim_mlp():
-    """Return a network with multiplicities, and the wide network that they stand for."""
-    narrow = mlp(6)
-    counts = torch.tensor([1.0, 2.0, 3.0, 1.0, 2.0, 1.0])
-    slim = nn.Sequential(
-        WeightedLinear(8, 6, output_multiplicities=counts),
-        nn.ReLU(),
-        nn.Dropout(),
-        WeightedLinear(6, 4, input_multiplicities=counts),
-    )
-    slim.load_state_dict(narrow.state_dict(), strict=False)
-    copies = torch.repeat_interleave(torch.arange(6), counts.long())
-    wide = mlp(10)
-    with torch.no_grad():
-        wide[0].weight.copy_(narrow[0].weight[copies])
-        wide[0].bias.copy_(narrow[0].bias[copies])
-        wide[3].weight.copy_(narrow[3].weight[:, copies])
-        wide[3].bias.copy_(narrow[3].bias)
-    block = BlockPlan("0", "mlp", ("0",), "3", 10, 6, "exact duplicates", "weighted")
-    attach_plan(slim, Plan((block,)))
-    return slim, wide
-
-
-class ConvNet(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(1)
-        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.GELU())
-        self.head = nn.Linear(8, 2)
-
-    def forward(self, image):
-        return self.head(self.features(image).mean((2, 3)))
-
-
-class Encoder(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(2)
-        self.embedding = nn.Embedding(50, 16)
-        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.head = nn.Linear(16, 3)
-
-    def forward(self, ids, mask):
-        hidden = self.encoder(self.embedding(ids), src_key_padding_mask=mask == 0)
-        return {"hidden": hidden, "logits": self.head(hidden[:, 0])}
-
-
-def bert():
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(3)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    return BertModel(BertConfig(vocab_size=60, max_position_embeddings=40, **sizes))
-
-
-IDS = torch.arange(15).reshape(3, 5)
-MODELS = {
-    "mlp": (mlp, torch.randn(3, 8, generator=torch.Generator().manual_seed(0)), None),
-    "conv": (
-        ConvNet,
-        torch.randn(2, 3, 9, 8, generator=torch.Generator().manual_seed(0)),
-        {"image": {0: "batch", 2: "height", 3: "width"}},
-    ),
-    "encoder": (Encoder, {"ids": IDS, "mask": torch.ones_like(IDS)}, None),
-    "bert": (bert, {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}, None),
-}
+from tests.deployment.networks import IDS, MODELS, Encoder, bert, mlp, slim_mlp
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -174,7 +99,7 @@ def test_model_flags_weights_and_random_state_stay(tmp_path):
 REBUILD = """
 import sys, torch
 sys.path.insert(0, sys.argv[2])
-from test_onnx import Encoder, IDS
+from networks import Encoder, IDS
 from jlab_compress.deployment.onnx import export_onnx
 print(export_onnx(Encoder(), sys.argv[1], {"ids": IDS, "mask": torch.ones_like(IDS)}).sha256)
 """
@@ -254,7 +179,7 @@ def test_a_size_that_the_model_refuses_is_said(tmp_path):
 )
 def test_int8_reports_the_error_it_adds(calibration, tmp_path):
     inputs = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
-    model = mlp(256)
+    model = mlp(2048)
     export = export_onnx(model, tmp_path / "m.onnx", inputs, precision="int8", calibration=calibration)
     assert 1e-4 < export.gap < 0.1
     assert max(p.max_rel_diff for p in export.float32_parity) <= 1e-5

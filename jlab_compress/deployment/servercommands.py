@@ -1,0 +1,115 @@
+"""How each server is started on a repository, on 127.0.0.1 only."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from jlab_compress.deployment.tritonsetup import Triton, find_triton
+
+HOST = "127.0.0.1"
+SERVERS = ("triton", "mlserver", "mlflow")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A server's command line and where it will listen.
+
+    Parameters
+    ----------
+    kind : str
+        "triton", "mlserver" or "mlflow".
+    arguments : tuple of str
+        The command line.
+    environment : dict of str to str
+        All its environment variables.
+    ready : str
+        The address path that answers once the models are loaded.
+    http_port : int
+        Port for HTTP.
+    grpc_port : int or None
+        Port for gRPC, where the server speaks it.
+    """
+
+    kind: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    ready: str
+    http_port: int
+    grpc_port: int | None
+
+
+def command_for(folder: Path, name: str | None, server: str | None, *, ports: tuple[int, int]) -> Command:
+    """Return the command for a repository folder.
+
+    Raises
+    ------
+    ValueError
+        If the server is unknown or not installed, or the model is not named.
+    """
+    kind = server or _usual_server(folder)
+    if kind not in SERVERS:
+        raise ValueError(f"server: expected one of {', '.join(SERVERS)}, got {kind!r}")
+    if kind == "triton":
+        triton = find_triton()
+        if triton is None:
+            raise ValueError(
+                "server: Triton is not set up; run `make serve` or "
+                "`python -m jlab_compress.deployment.tritonsetup` (Linux on x86-64)"
+            )
+        return _triton(triton, folder, *ports)
+    _need(kind)
+    return _mlflow(_model_folder(folder, name), ports[0])
+
+
+def _usual_server(folder: Path) -> str:
+    if any(folder.glob("*/*/MLmodel")):
+        return "mlflow"
+    return "triton" if find_triton() is not None else "mlserver"
+
+
+def _triton(triton: Triton, folder: Path, http_port: int, grpc_port: int) -> Command:
+    arguments = (
+        str(triton.server),
+        f"--model-repository={folder}",
+        f"--backend-directory={triton.backends}",
+        "--model-control-mode=explicit",
+        "--load-model=*",
+        f"--http-address={HOST}",
+        f"--http-port={http_port}",
+        f"--grpc-address={HOST}",
+        f"--grpc-port={grpc_port}",
+        "--allow-metrics=false",
+        "--exit-timeout-secs=5",
+        f"--backend-config=python,shm-region-prefix-name=jlab-compress-{http_port}-",
+    )
+    environment = {**os.environ, **triton.environment}
+    return Command("triton", arguments, environment, "/v2/health/ready", http_port, grpc_port)
+
+
+def _mlflow(model: Path, http_port: int) -> Command:
+    where = ("-m", str(model), "-h", HOST, "-p", str(http_port))
+    arguments = (sys.executable, "-m", "mlflow", "models", "serve", *where, "--env-manager", "local")
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
+    return Command("mlflow", arguments, environment, "/ping", http_port, None)
+
+
+def _model_folder(folder: Path, name: str | None) -> Path:
+    """Return the newest version's folder of the one model that is meant."""
+    names = sorted(path.parent.parent.name for path in folder.glob("*/*/MLmodel"))
+    if name is None and len(set(names)) != 1:
+        raise ValueError(
+            f"name: expected one of {', '.join(sorted(set(names))) or 'no model'}; say which to serve"
+        )
+    versions = [path.parent for path in (folder / (name or names[0])).glob("*/MLmodel")]
+    if not versions:
+        raise ValueError(f"name: {folder} holds no MLflow model {name!r}")
+    return max(versions, key=lambda path: int(path.name))
+
+
+def _need(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"server: {package} is not installed; pip install {package}")

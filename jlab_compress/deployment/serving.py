@@ -1,0 +1,231 @@
+"""Start an inference server on a repository, on this machine only; wait, query it, and end it for certain."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jlab_compress.deployment.modelcard import open_inference_request
+from jlab_compress.deployment.servercommands import Command, command_for
+from jlab_compress.deployment.servertrees import DATATYPES
+
+HOST = "127.0.0.1"
+PATIENCE = 15.0
+
+
+class ServerError(RuntimeError):
+    """A server did not start, or refused a request; the message holds its own words."""
+
+
+class Server:
+    """A running server; end it with `stop` or by leaving the ``with`` block.
+
+    It ends too when this Python process ends, however that happens.
+
+    Parameters
+    ----------
+    command : Command
+        What to run.
+    timeout : float
+        Seconds until it must be ready.
+
+    Raises
+    ------
+    ServerError
+        If it ends or is not ready in time; the message holds the end of its log.
+    """
+
+    def __init__(self, command: Command, *, timeout: float = 120.0) -> None:
+        self.command = command
+        self._log = tempfile.NamedTemporaryFile(prefix="jlab-compress-", suffix=".log")  # noqa: SIM115
+        leash = [sys.executable, "-m", "jlab_compress.deployment.leash", *command.arguments]
+        self._process = subprocess.Popen(
+            leash, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, env=command.environment
+        )
+        self._finish = weakref.finalize(self, _end, self._process)
+        try:
+            self._wait(timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def http(self) -> str:
+        """The HTTP address as host:port."""
+        return f"{HOST}:{self.command.http_port}"
+
+    @property
+    def grpc(self) -> str | None:
+        """The gRPC address as host:port, where the server speaks gRPC."""
+        return f"{HOST}:{self.command.grpc_port}" if self.command.grpc_port else None
+
+    @property
+    def log(self) -> str:
+        """What the server has printed."""
+        return Path(self._log.name).read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server runs."""
+        return self._process.poll() is None
+
+    def query(
+        self, name: str, inputs: Mapping[str, ArrayLike], *, version: int | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Send one batch over HTTP and return the outputs by name.
+
+        Parameters
+        ----------
+        name : str
+            The model.
+        inputs : mapping of str to array
+            With the dtypes that the model takes.
+        version : int, optional
+            By default the server's newest.
+
+        Raises
+        ------
+        ServerError
+            If the server refuses the request, with its reason.
+        """
+        arrays = {key: np.asarray(value) for key, value in inputs.items()}
+        if self.command.kind == "mlflow":
+            answer = self._call("/invocations", {"inputs": {k: a.tolist() for k, a in arrays.items()}})
+            return {key: np.asarray(rows) for key, rows in answer["predictions"].items()}
+        place = f"/v2/models/{name}" + (f"/versions/{version}" if version else "")
+        answer = self._call(f"{place}/infer", open_inference_request(arrays))
+        return {
+            entry["name"]: np.asarray(entry["data"], _dtype(entry["datatype"])).reshape(entry["shape"])
+            for entry in answer["outputs"]
+        }
+
+    def reload(self, name: str) -> None:
+        """Make the server look at a model's folder again, for a new version.
+
+        Raises
+        ------
+        ServerError
+            If the new version does not load; the server goes on with the old one.
+        """
+        self._call(f"/v2/repository/models/{name}/load", {})
+
+    def stop(self) -> None:
+        """End the server and everything that it started; safe to call twice."""
+        self._finish()
+        self._log.close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _wait(self, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if not self.alive:
+                raise ServerError(f"{self.command.kind} ended while starting: {_tail(self.log)}")
+            try:
+                with urllib.request.urlopen(f"http://{self.http}{self.command.ready}", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        raise ServerError(f"{self.command.kind} was not ready after {timeout:g} s: {_tail(self.log)}")
+
+    def _call(self, place: str, body: Mapping[str, Any]) -> Any:
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://{self.http}{place}", json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return json.loads(response.read() or b"null")
+        except urllib.error.HTTPError as error:
+            raise ServerError(
+                f"{self.command.kind} answered {error.code}: {_reason(error.read())}"
+            ) from error
+        except OSError as error:
+            raise ServerError(f"{self.command.kind} did not answer at {self.http}: {error}") from error
+
+
+def serve(
+    repository: str | Path, name: str | None = None, *, server: str | None = None, timeout: float = 120.0
+) -> Server:
+    """Start a server on a repository, bound to 127.0.0.1, and wait until its models are ready.
+
+    Parameters
+    ----------
+    repository : str or Path
+        The folder given to `export_repository`.
+    name : str, optional
+        The model; needed where the folder holds several and the server takes one.
+    server : {"triton", "mlserver", "mlflow"}, optional
+        By default Triton where it is set up (`make serve`), else MLServer; mlflow for its own layout.
+    timeout : float
+        Seconds until it must be ready.
+
+    Returns
+    -------
+    Server
+        Use it in a ``with`` block.
+
+    Raises
+    ------
+    ServerError
+        If the server does not start.
+    ValueError
+        If there is no such repository or no such server here.
+    """
+    folder = Path(repository).resolve()
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise ValueError(f"repository: {str(repository)!r} holds no model; write one with export_repository")
+    return Server(command_for(folder, name, server, ports=(free_port(), free_port())), timeout=timeout)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on just now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let go of the leash, which ends the server's whole process group."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _dtype(datatype: str) -> str:
+    return next(name for name, code in DATATYPES.items() if code == datatype)
+
+
+def _reason(body: bytes) -> str:
+    text = body.decode(errors="replace")
+    try:
+        return str(json.loads(text).get("error", text))
+    except (json.JSONDecodeError, AttributeError):
+        return text[:500]
+
+
+def _tail(log: str) -> str:
+    """Return what a log says about a failure: its lines of error, else its last lines."""
+    lines = log.strip().splitlines()
+    faults = [line for line in lines if re.match(r"E\d{4} |error\b|.*Error\b", line)]
+    return " | ".join((faults or lines)[-10:])[-3000:] or "it printed nothing"
