@@ -149,7 +149,8 @@ def _carry(original: nn.Module, slim: nn.Module, block: BlockPlan) -> Carry:
     if block.indices is not None:
         indices = torch.tensor(block.indices)
         return lambda value, axis: value.index_select(axis, indices.to(value.device))
-    shares = _nearest_shares(_neurons(original, block), _neurons(slim, block))
+    wide, narrow = neurons_of(original, block), neurons_of(slim, block)
+    shares = _nearest_shares(joint_points(wide, wide), joint_points(narrow, wide))
     return lambda value, axis: torch.movedim(
         torch.tensordot(shares.to(value), value, dims=([1], [axis])),
         0,
@@ -157,24 +158,43 @@ def _carry(original: nn.Module, slim: nn.Module, block: BlockPlan) -> Carry:
     )
 
 
-def _neurons(model: nn.Module, block: BlockPlan) -> Tensor:
-    """Return the block's neurons as rows of one matrix in float64, in the weighted gauge."""
+def neurons_of(model: nn.Module, block: BlockPlan) -> tuple[Tensor, Tensor]:
+    """Return a block's neurons without its gauge: incoming rows with biases (n, ...), outgoing (n, n_out).
+
+    Parameters
+    ----------
+    model : nn.Module
+        The original or the slim model; the plain gauge of the latter is undone.
+    block : BlockPlan
+        From the slim model's plan.
+
+    Returns
+    -------
+    (Tensor, Tensor)
+        One neuron per row, float64, without a graph.
+    """
     columns = []
     for path in block.incoming:
         module = model.get_submodule(path)
         bias = bias_of(module)
         columns += [matrix_of(module)] + ([] if bias is None else [bias[:, None]])
-    columns.append(matrix_of(model.get_submodule(block.outgoing)).T)
-    points = torch.cat([c.double() for c in columns], dim=1)
-    if block.multiplicities is None or points.shape[0] != block.width_after:
-        return points
-    return points / torch.tensor(block.multiplicities).to(points).sqrt()[:, None]
+    incoming = torch.cat([c.double() for c in columns], dim=1)
+    outgoing = matrix_of(model.get_submodule(block.outgoing)).T.double()
+    if block.multiplicities is None or len(incoming) != block.width_after:
+        return incoming, outgoing
+    root = torch.tensor(block.multiplicities).to(incoming).sqrt()[:, None]
+    return incoming / root, outgoing / root
+
+
+def joint_points(neurons: tuple[Tensor, Tensor], like: tuple[Tensor, Tensor]) -> Tensor:
+    """Return neurons as points (n, m), both parts divided by the rms entry of the same part of `like`."""
+    scales = [part.square().mean().sqrt().clamp_min(1e-30) for part in like]
+    return torch.cat([part / scale for part, scale in zip(neurons, scales, strict=True)], dim=1)
 
 
 def _nearest_shares(wide: Tensor, slim: Tensor) -> Tensor:
     """Return (s, n) rows that average over the wide neurons nearest to each slim one; at least one each."""
-    scale = wide.square().mean(0).sqrt().clamp_min(torch.finfo(wide.dtype).tiny)
-    distances = torch.cdist(slim / scale, wide / scale, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = torch.cdist(slim, wide, compute_mode="donot_use_mm_for_euclid_dist")
     shares = torch.zeros_like(distances)
     shares[distances.argmin(0), torch.arange(wide.shape[0])] = 1.0
     empty = shares.sum(1) == 0
@@ -182,4 +202,4 @@ def _nearest_shares(wide: Tensor, slim: Tensor) -> Tensor:
     return shares / shares.sum(1, keepdim=True)
 
 
-__all__ = ["block_axes", "clip_grad_norm_", "transfer_optimizer"]
+__all__ = ["block_axes", "clip_grad_norm_", "joint_points", "neurons_of", "transfer_optimizer"]

@@ -63,7 +63,7 @@ def read_number(value: Any, argument: str) -> float:
 
     Examples
     --------
-    >>> read_number(torch.tensor([0.5]), "loss")
+    >>> read_number(0.5, "loss")
     0.5
     """
     if isinstance(value, Tensor) and value.numel() == 1:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from statistics import fmean
 
 from torch import nn
 
 from jlab_compress.network.slim import plan_of
 from jlab_compress.report import Figure, Report, Scalar, Table
+from jlab_compress.validation.plots import SLIM, Curves, plot_gaps, plot_losses
 from jlab_compress.validation.references import FUNCTION, RANDOM, REORDERED
 from jlab_compress.validation.sidebyside import ORIGINAL, Curve
 from jlab_compress.validation.verdict import Verdict
 
-SLIM = "slim"
-Curves = Sequence[Mapping[str, Curve]]
+N_ROWS = 8  # of the tables against the step
 FACT_NAMES = {SLIM: "training_gap", REORDERED: "noise_floor", RANDOM: "training_gap_random"} | {
     FUNCTION: "training_gap_function_only"
 }
@@ -35,8 +35,8 @@ def summarise(
         title="Does it train the same?",
         summary=f"{verdict.label.capitalize()}: {verdict.reason}.",
         facts=_facts(curves, verdict, steps),
-        tables=(models_table(curves), steps_table(curves), *tables),
-        figures=figures,
+        tables=(models_table(curves), gaps_table(curves), losses_table(curves), *tables),
+        figures=(plot_losses(curves), plot_gaps(curves, verdict.tolerance), *figures),
         warnings=(*_divergence(curves), *warnings),
         notes=(*notes, *_conditions(curves, steps)),
     )
@@ -60,22 +60,39 @@ def models_table(curves: Curves) -> Table:
     return Table(f"After {len(curves[0][SLIM].losses)} steps, mean over seeds", tuple(columns), tuple(rows))
 
 
-def steps_table(curves: Curves, n_rows: int = 8) -> Table:
+def gaps_table(curves: Curves) -> Table:
     """Return the training gap of each model against the step, mean over seeds."""
     names = [name for name in curves[0] if name != ORIGINAL]
+    title = "Training gap against the step, mean over seeds"
+    return _by_step(curves, title, names, lambda curve, place: curve.training_gaps[place])
+
+
+def losses_table(curves: Curves) -> Table:
+    """Return the loss of each model against the step, mean over seeds: on held-out data if it was judged."""
+    if curves[0][SLIM].held_out_losses:
+        title = "Held-out loss against the step, mean over seeds"
+        return _by_step(curves, title, list(curves[0]), lambda curve, place: curve.held_out_losses[place])
+    title = "Training loss of the batches just before the step, mean over seeds"
+    return _by_step(
+        curves, title, list(curves[0]), lambda curve, place: tail_loss(curve, curve.recorded[place])
+    )
+
+
+def _by_step(curves: Curves, title: str, names: list[str], value: Callable[[Curve, int], float]) -> Table:
     recorded = curves[0][SLIM].recorded
     last = len(recorded) - 1
-    places = sorted({round(1 + (last - 1) * i / (n_rows - 1)) for i in range(n_rows)}) if last > 1 else [last]
+    places = sorted({1 + (last - 1) * i // (N_ROWS - 1) for i in range(N_ROWS)})
     rows = tuple(
-        (recorded[i], *(fmean(run[name].training_gaps[i] for run in curves) for name in names))
-        for i in places
+        (recorded[place], *(fmean(value(run[name], place) for run in curves) for name in names))
+        for place in places
     )
-    return Table("Training gap against the step, mean over seeds", ("step", *names), rows)
+    return Table(title, ("step", *names), rows)
 
 
-def tail_loss(curve: Curve) -> float:
-    """Return the mean training loss of the last tenth of the steps."""
-    return fmean(curve.losses[-max(1, len(curve.losses) // 10) :])
+def tail_loss(curve: Curve, step: int | None = None) -> float:
+    """Return the mean training loss of the last tenth of the steps up to `step`, or up to the end."""
+    losses = curve.losses[:step]
+    return fmean(losses[-max(1, len(losses) // 10) :])
 
 
 def _facts(curves: Curves, verdict: Verdict, steps: int) -> dict[str, Scalar]:

@@ -16,6 +16,8 @@ from jlab_compress.network.slim import unwrapped
 from jlab_compress.network.tracing import copy_model
 from jlab_compress.report import Report
 from jlab_compress.validation.batches import materialise, materialise_held_out, random_state_kept
+from jlab_compress.validation.evidence import Snapshot, cloud_figures, evidence_tables, take_snapshot
+from jlab_compress.validation.plots import SLIM
 from jlab_compress.validation.references import (
     FUNCTION,
     RANDOM,
@@ -26,7 +28,7 @@ from jlab_compress.validation.references import (
 )
 from jlab_compress.validation.sidebyside import ORIGINAL, Contest, Curve, Metric, train_side_by_side
 from jlab_compress.validation.steps import Loss, OptimizerFactory, Step, default_step
-from jlab_compress.validation.summary import SLIM, condition_notes, summarise
+from jlab_compress.validation.summary import condition_notes, summarise
 from jlab_compress.validation.verdict import Verdict, judge
 
 NO_HELD_OUT = "No held-out data was given: gaps and losses are taken on the first training batches."
@@ -43,12 +45,16 @@ class Validation:
         One mapping per seed: "original", "slim" and each reference.
     verdict : Verdict
         "trains alike", "differs" or "cannot tell", with its numbers.
+    before, after : Snapshot
+        Neuron clouds, their distances and the match of tangent kernels, in the first run.
     report : Report
         All of it for people; `report.to_dict()` for programs.
     """
 
     curves: tuple[Mapping[str, Curve], ...]
     verdict: Verdict
+    before: Snapshot
+    after: Snapshot
     report: Report
 
     @property
@@ -161,7 +167,7 @@ def validate(
         pool = materialise(batches, steps)
         judges = pool[:8] if held_out is None else materialise_held_out(held_out)
         contest = Contest(pool, judges, _step(step, loss_fn), optimizer, loss_fn, metric)
-        curves = _run_seeds(
+        curves, before, after = _run_seeds(
             original,
             slim,
             contest,
@@ -173,9 +179,15 @@ def validate(
         )
     verdict = _judge(curves, tolerance)
     warnings = (NO_HELD_OUT,) if held_out is None else ()
-    return Validation(
-        curves, verdict, summarise(curves, verdict, warnings=warnings, notes=condition_notes(slim))
+    report = summarise(
+        curves,
+        verdict,
+        figures=cloud_figures(before, after),
+        tables=evidence_tables(before, after),
+        warnings=warnings,
+        notes=condition_notes(slim),
     )
+    return Validation(curves, verdict, before, after, report)
 
 
 def _run_seeds(
@@ -188,8 +200,9 @@ def _run_seeds(
     steps: int | None,
     seconds: float | None,
     progress: bool,
-) -> tuple[Mapping[str, Curve], ...]:
+) -> tuple[tuple[Mapping[str, Curve], ...], Snapshot, Snapshot]:
     curves: list[Mapping[str, Curve]] = []
+    snapshots: list[Snapshot] = []
     share = None if seconds is None else seconds / len(seeds)
     calibration = [inputs for inputs, _ in contest.batches]
     fixed: dict[str, nn.Module] = {}
@@ -201,9 +214,12 @@ def _run_seeds(
             if REORDERED in references:
                 models[REORDERED] = original
             bar.set_description(f"train {len(models)} models, seed {seed}")
+            copies = {name: _trainable_copy(model) for name, model in models.items()}
+            if not snapshots:
+                snapshots.append(take_snapshot(copies, contest.held_out[0][0]))
             curves.append(
                 train_side_by_side(
-                    {name: _trainable_copy(model) for name, model in models.items()},
+                    copies,
                     contest,
                     seed=seed,
                     reordered={REORDERED},
@@ -212,8 +228,10 @@ def _run_seeds(
                     tick=bar.update,
                 )
             )
+            if len(snapshots) < 2:
+                snapshots.append(take_snapshot(copies, contest.held_out[0][0]))
             steps, share = len(curves[0][SLIM].losses), None  # a time budget becomes equal steps
-    return tuple(curves)
+    return tuple(curves), snapshots[0], snapshots[1]
 
 
 def _trainable_copy(model: nn.Module) -> nn.Module:

@@ -27,6 +27,8 @@ class Verdict:
         Geometric mean over seeds of training gap / noise floor, and the ends of its 80 % interval.
     gaps, floors : tuple of float
         Final training gap of the slim model, and of the original under another batch order, per seed.
+    tolerance : float
+        What counted as no gap.
     """
 
     label: str
@@ -36,6 +38,7 @@ class Verdict:
     high: float
     gaps: tuple[float, ...]
     floors: tuple[float, ...]
+    tolerance: float
 
     def __str__(self) -> str:
         return self.label
@@ -78,7 +81,7 @@ def judge(gaps: Sequence[float], floors: Sequence[float], *, tolerance: float = 
     ratios = [gap / max(floor, tolerance) for gap, floor in zip(gaps, floors, strict=True)]
     ratio, low, high = _interval(ratios)
     label, reason = _decide(gaps, floors, low, high, tolerance)
-    return Verdict(label, reason, ratio, low, high, gaps, floors)
+    return Verdict(label, reason, ratio, low, high, gaps, floors, tolerance)
 
 
 def _decide(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jlab_compress.validation.gaps import function_gap, training_gap
@@ -30,6 +30,7 @@ def test_a_zero_original_is_infinitely_far_from_anything_else():
     assert function_gap(zero + 1, zero) == math.inf
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.floats(0.1, 10), st.floats(-5, 5))
 def test_training_gap_ignores_a_constant_error_and_scales_out(seed, scale, shift):
     start, end, slim_start = draw(seed), draw(seed + 1), draw(seed + 2)
@@ -41,6 +42,7 @@ def test_training_gap_ignores_a_constant_error_and_scales_out(seed, scale, shift
     assert scaled == pytest.approx(expected, rel=1e-9)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.floats(0, 3))
 def test_training_gap_of_a_slower_slim_model_is_the_missing_part(seed, part):
     start, end = draw(seed), draw(seed + 1)

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jlab_compress.validation.verdict import judge
@@ -59,6 +59,7 @@ def test_the_tolerance_stands_in_for_a_lower_floor():
 positive = st.floats(0.06, 0.9)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(positive, positive), min_size=2, max_size=6), st.floats(1.01, 3))
 def test_a_larger_gap_is_never_judged_better(pairs, factor):
     rank = {"trains alike": 0, "cannot tell": 1, "differs": 2}
