@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import Any
 
 from jlab_compress.notebook.digest import PROTOCOL, Digest
+from jlab_compress.notebook.progress import Watch
 from jlab_compress.notebook.survey import survey
 
 TARGET = "jlab-compress"
@@ -38,6 +39,7 @@ class Channel:
         self.digest = Digest(metadata.version("jlab-compress"))
         self.comms: dict[str, Any] = {}
         self.told: int | None = None
+        self.watch: Watch | None = None
 
     def opened(self, comm: Any, message: Any) -> None:
         """Take in a new listener and send it the whole state; a re-opened one replaces itself."""
@@ -95,8 +97,16 @@ class Channel:
                 return {"type": "blocks", "model": name, "blocks": self.digest.blocks(module, structure)}
         raise ValueError(f"no model named {model[:100]!r} is alive in this kernel")
 
+    def before_cell(self, info: Any = None) -> None:
+        """Watch the progress of a cell if a listener is there."""
+        if self.comms:
+            self.watch = Watch(self.send)
+
     def after_cell(self, result: Any = None) -> None:
         """Send the state if a listener is there and the set or shape of live models changed."""
+        if self.watch is not None:
+            self.watch.stop()
+            self.watch = None
         if not self.comms:
             return
         try:
@@ -148,6 +158,7 @@ def register(shell: Any) -> Channel:
         return _channels[shell]
     channel = Channel(shell)
     _channels[shell] = channel
+    shell.events.register("pre_run_cell", channel.before_cell)
     shell.events.register("post_run_cell", channel.after_cell)
     kernel = getattr(shell, "kernel", None)
     if kernel is not None:
@@ -161,6 +172,7 @@ def unregister(shell: Any) -> None:
     if channel is None:
         return
     channel.close()
+    shell.events.unregister("pre_run_cell", channel.before_cell)
     shell.events.unregister("post_run_cell", channel.after_cell)
     kernel = getattr(shell, "kernel", None)
     if kernel is not None:

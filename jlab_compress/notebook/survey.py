@@ -15,12 +15,13 @@ from types import FunctionType
 from typing import Any
 
 HIDDEN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
-RESULTS = {
-    "compression": ("jlab_compress.network.compression", "Compression"),
-    "sweep": ("jlab_compress.network.compression", "Sweep"),
-    "validation": ("jlab_compress.validation.training", "Validation"),
-    "export": ("jlab_compress.deployment.onnx", "ExportReport"),
-}
+RESULTS = (
+    ("compression", "jlab_compress.network.compression", "Compression"),
+    ("sweep", "jlab_compress.network.sweeping", "Sweep"),
+    ("validation", "jlab_compress.validation.training", "Validation"),
+    ("export", "jlab_compress.deployment.onnx", "ExportReport"),
+    ("export", "jlab_compress.deployment.repository", "Repository"),
+)
 class_name = type.__dict__["__name__"].__get__  # a metaclass cannot put its own code in between
 
 
@@ -94,11 +95,11 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
     if torch is None or not hasattr(torch, "nn") or not hasattr(torch.nn, "Module"):
         return Survey(torch=False)
     deadline = time.perf_counter() + seconds
-    kinds = {
-        kind: getattr(sys.modules[home], name)
-        for kind, (home, name) in RESULTS.items()
+    kinds = [
+        (kind, getattr(sys.modules[home], name))
+        for kind, home, name in RESULTS
         if hasattr(sys.modules.get(home), name)
-    }
+    ]
     models: list[tuple[str, Any, Structure]] = []
     values: list[tuple[str, Value]] = []
     results: list[tuple[str, str, Any]] = []
@@ -114,7 +115,7 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
                 models.append((name, thing, structure))
             elif issubclass(cls, torch.nn.modules.loss._Loss):
                 values.append((name, Value("loss")))
-        elif (result := next((kind for kind, c in kinds.items() if issubclass(cls, c)), None)) is not None:
+        elif (result := next((kind for kind, c in kinds if issubclass(cls, c)), None)) is not None:
             results.append((name, result, thing))
         elif (value := value_of(thing, torch)) is not None:
             values.append((name, value))

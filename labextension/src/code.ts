@@ -88,6 +88,29 @@ export function names(model: string): { compression: string; slim: string; valid
   };
 }
 
+/**
+ * Data of a form: the name of one value, or the names of inputs and targets with a comma between them.
+ * A pair of whole tensors is cut into batches where a loop wants them.
+ */
+export function data(text: string, batch: number | null = null): string {
+  const parts = text.split(',').map(part => identifier(part.trim()));
+  if (parts.length === 1) {
+    return parts[0];
+  }
+  if (parts.length > 2) {
+    throw new Error('data is one name or a pair of names');
+  }
+  const [inputs, targets] = parts;
+  return batch === null
+    ? `(${inputs}, ${targets})`
+    : `list(zip(${inputs}.split(${numeral(batch)}), ${targets}.split(${numeral(batch)})))`;
+}
+
+export function isData(text: string): boolean {
+  const parts = text.split(',');
+  return parts.length <= 2 && parts.every(part => isIdentifier(part.trim()));
+}
+
 function call(name: string, args: string[]): string {
   return `${name}(\n${args.map(arg => `    ${arg},`).join('\n')}\n)`;
 }
@@ -124,6 +147,7 @@ export function sweepCode(form: { model: string; blocks: string[]; calibration: 
   ].join('\n');
 }
 
+const BATCH = 64;
 export const LOSSES = ['cross_entropy', 'mse_loss', 'l1_loss', 'binary_cross_entropy_with_logits'] as const;
 export const OPTIMIZERS = ['SGD', 'Adam', 'AdamW'] as const;
 
@@ -144,11 +168,11 @@ export function validateCode(form: IValidateForm): string {
   const args = [
     form.model,
     identifier(form.slim),
-    identifier(form.batches),
+    data(form.batches, BATCH),
     stock ? `torch.nn.functional.${form.loss}` : identifier(form.loss),
     `optimizer=lambda parameters: torch.optim.${identifier(form.optimizer)}(parameters, lr=${numeral(form.rate)})`,
     `steps=${numeral(Math.round(form.steps))}`,
-    ...(form.heldOut === '' ? [] : [`held_out=${identifier(form.heldOut)}`])
+    ...(form.heldOut === '' ? [] : [`held_out=${data(form.heldOut)}`])
   ];
   return [
     'import jlab_compress',
@@ -165,20 +189,25 @@ export interface IExportForm {
   example: string;
   target: 'onnx' | 'triton';
   path: string;
+  replace: boolean;
 }
 
 export function exportCode(form: IExportForm): string {
   const made = names(identifier(form.model));
-  const example = `${identifier(form.example)}[:1]`;
-  const command =
-    form.target === 'onnx'
-      ? call('jlab_compress.export_onnx', [identifier(form.slim), literal(form.path), example])
-      : call('jlab_compress.export_repository', [
-          identifier(form.slim),
-          literal(form.path),
-          literal(form.model),
-          example,
-          `layout=${literal(form.target)}`
-        ]);
-  return ['import jlab_compress', '', `${made.export} = ${command}`, made.export].join('\n');
+  const own = form.slim === form.model ? [] : [`original=${form.model}`];
+  const args = [
+    identifier(form.slim),
+    literal(form.path),
+    ...(form.target === 'onnx' ? [] : [literal(form.model)]),
+    `${identifier(form.example)}[:8]`,
+    ...(form.target === 'onnx' ? own : [`layout=${literal(form.target)}`]),
+    ...(form.replace ? ['overwrite=True'] : [])
+  ];
+  const name = form.target === 'onnx' ? 'export_onnx' : 'export_repository';
+  return [
+    'import jlab_compress',
+    '',
+    `${made.export} = ${call(`jlab_compress.${name}`, args)}`,
+    made.export
+  ].join('\n');
 }

@@ -53,8 +53,12 @@ export interface IHostState {
   defaults: IDefaults;
 }
 
-export type Command =
-  | { step: Step; model: string; code: string; fields: { [key: string]: unknown } };
+export interface ICommand {
+  step: Step;
+  model: string;
+  code: string;
+  fields: { [key: string]: unknown };
+}
 
 export type Action = 'open-notebook' | 'choose-kernel' | 'restart-kernel' | 'connect' | 'switch-scan-on';
 
@@ -64,8 +68,9 @@ export interface IHost {
   readonly cells: boolean;
   getState(): IHostState;
   subscribe(listener: () => void): () => void;
-  run(command: Command): void;
-  stop(): void;
+  run(command: ICommand): void;
+  /** `null` where only the notebook itself can stop a cell. */
+  readonly stop: (() => void) | null;
   refresh(): void;
   loadBlocks(model: string): void;
   copy(text: string): void;

@@ -2,7 +2,7 @@
 
 import { CommandRegistry } from '@lumino/commands';
 import { insertAndRun } from './cells';
-import { Action, Command, DEFAULTS, IDefaults, IHost, IHostState, IRun, ITrans } from './host';
+import { Action, DEFAULTS, ICommand, IDefaults, IHost, IHostState, IRun, ITrans } from './host';
 import { IPlan, readPlans } from './plan';
 import { ActiveSession } from './session';
 
@@ -19,6 +19,9 @@ export class LabHost implements IHost {
 
   readonly trans: ITrans;
   readonly cells = true;
+  readonly stop = (): void => {
+    void this._session.notebook?.sessionContext.session?.kernel?.interrupt();
+  };
 
   set defaults(defaults: Partial<IDefaults>) {
     this._defaults = { ...this._defaults, ...defaults };
@@ -52,7 +55,7 @@ export class LabHost implements IHost {
     return () => this._listeners.delete(listener);
   }
 
-  run({ step, model, code }: Command): void {
+  run({ step, model, code }: ICommand): void {
     const notebook = this._session.notebook;
     if (notebook === null) {
       return;
@@ -70,10 +73,6 @@ export class LabHost implements IHost {
         this._runs.delete(path);
         this._changed();
       });
-  }
-
-  stop(): void {
-    void this._session.notebook?.sessionContext.session?.kernel?.interrupt();
   }
 
   refresh(): void {

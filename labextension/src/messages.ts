@@ -188,8 +188,9 @@ export function readMessage(value: unknown): Message | null {
   if (!isRecord(value) || typeof value.type !== 'string') {
     return null;
   }
-  const check = SHAPES[value.type];
-  return check !== undefined && check(value) ? (value as unknown as Message) : null;
+  return Object.hasOwn(SHAPES, value.type) && SHAPES[value.type](value)
+    ? (value as unknown as Message)
+    : null;
 }
 
 export function isRecord(value: unknown): value is { [key: string]: unknown } {

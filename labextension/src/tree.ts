@@ -11,7 +11,7 @@ export interface ISort {
 }
 
 export interface IRow {
-  /** Unique and stable: the dotted path, with a trailing dot for a group. */
+  /** Unique and stable: the dotted path, for a group after a character that no path begins with. */
   key: string;
   label: string;
   level: number;
@@ -104,7 +104,7 @@ function grown(blocks: IBlock[]): INode {
       let next = node.children.get(id);
       if (next === undefined) {
         next = {
-          key: parts.slice(0, depth + 1).join('.') + (last ? '' : '.'),
+          key: (last ? '' : '\0') + parts.slice(0, depth + 1).join('.'),
           label: part,
           block: null,
           children: new Map()

@@ -59,10 +59,10 @@ export function App({ host }: { host: IHost }): JSX.Element {
             <WidthEditor model={model} />
             <Totals model={model} />
             <Steps model={model} />
-            <Progress />
             <Plans model={model} />
           </>
         )}
+        <Progress />
         {failure !== null && (
           <p className="jlc-Notice jlc-mod-warning" role="alert">
             {failure}

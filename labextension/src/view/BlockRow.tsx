@@ -38,11 +38,20 @@ export function BlockRow(props: IBlockRow): JSX.Element {
       aria-setsize={row.siblings}
       aria-expanded={row.expanded ?? undefined}
       aria-selected={all}
-      className={classes('jlc-Row', active && 'jlc-mod-active', all && 'jlc-mod-chosen', locked !== null && 'jlc-mod-locked')}
+      className={classes(
+        'jlc-Row',
+        active && 'jlc-mod-active',
+        all && 'jlc-mod-chosen',
+        locked !== null && 'jlc-mod-locked'
+      )}
       style={{ transform: `translateY(${top}px)` }}
       onClick={() => change({ type: 'set', fields: { active: row.key } })}
     >
-      <div role="gridcell" className="jlc-Cell jlc-mod-name" style={{ paddingLeft: 4 + 14 * (row.level - 1) }}>
+      <div
+        role="gridcell"
+        className="jlc-Cell jlc-mod-name"
+        style={{ paddingLeft: 4 + 14 * (row.level - 1) }}
+      >
         {row.expanded !== null && (
           <span
             className="jlc-Fold"
@@ -114,7 +123,14 @@ function Figures({ row, width, total, curve }: IBlockRow): JSX.Element | null {
 function Lock(): JSX.Element {
   const { trans } = usePanel();
   return (
-    <svg className="jlc-Lock" viewBox="0 0 24 24" width="14" height="14" role="img" aria-label={trans.__('Locked')}>
+    <svg
+      className="jlc-Lock"
+      viewBox="0 0 24 24"
+      width="14"
+      height="14"
+      role="img"
+      aria-label={trans.__('Locked')}
+    >
       <path d="M18 8h-1V6A5 5 0 0 0 7 6v2H6a2 2 0 0 0-2 2v10a2 2 0 0 0 2 2h12a2 2 0 0 0 2-2V10a2 2 0 0 0-2-2M9 6a3 3 0 0 1 6 0v2H9z" />
     </svg>
   );

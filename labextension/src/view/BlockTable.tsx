@@ -29,12 +29,19 @@ export function BlockTable({ model }: { model: IModel }): JSX.Element {
     [blocks, choices.filter, choices.sort, choices.collapsed, widths, curves]
   );
   const total = React.useMemo(
-    () => Math.max(1, blocks.reduce((sum, block) => sum + (block.macs ?? block.parameters), 0)),
+    () =>
+      Math.max(
+        1,
+        blocks.reduce((sum, block) => sum + (block.macs ?? block.parameters), 0)
+      ),
     [blocks]
   );
   const [top, setTop] = React.useState(0);
   const box = React.useRef<HTMLDivElement>(null);
-  const at = Math.max(0, rows.findIndex(row => row.key === choices.active));
+  const at = Math.max(
+    0,
+    rows.findIndex(row => row.key === choices.active)
+  );
   const keys = useKeys(model, rows, at, box);
 
   const first = Math.max(0, Math.floor(top / ROW) - MARGIN);

@@ -28,7 +28,10 @@ export function chartOf(table: ITable): IChart | null {
   }
   const numeric = names
     .map((_, index) => index)
-    .filter(index => index !== axis && table.rows.every(row => row[index] === null || typeof row[index] === 'number'));
+    .filter(
+      index =>
+        index !== axis && table.rows.every(row => row[index] === null || typeof row[index] === 'number')
+    );
   const label = names.findIndex((_, index) => index !== axis && typeof table.rows[0][index] === 'string');
   const series = new Map<string, [number, number][]>();
   for (const row of table.rows) {
@@ -54,8 +57,18 @@ export function chartOf(table: ITable): IChart | null {
 
 export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.Element {
   const points = chart.series.flatMap(({ points }) => points);
-  const xs = scale(points.map(([x]) => x), chart.logX, LEFT, WIDTH - RIGHT);
-  const ys = scale(points.map(([, y]) => y), chart.logY, HEIGHT - BOTTOM, TOP);
+  const xs = scale(
+    points.map(([x]) => x),
+    chart.logX,
+    LEFT,
+    WIDTH - RIGHT
+  );
+  const ys = scale(
+    points.map(([, y]) => y),
+    chart.logY,
+    HEIGHT - BOTTOM,
+    TOP
+  );
   const name = `${title}: ${chart.series.map(line => line.name).join(', ')}`;
   return (
     <>

@@ -45,16 +45,35 @@ export function CompressStep({ model }: { model: IModel }): JSX.Element {
         onValue={value => change({ type: 'set', fields: { preserve: value as Preserve } })}
       />
       <div className="jlc-Buttons">
-        <RunBar step="compress" model={model.name} label={trans.__('Compress')} hindrance={hindrance} code={code} fields={form} />
+        <RunBar
+          step="compress"
+          model={model.name}
+          label={trans.__('Compress')}
+          hindrance={hindrance}
+          code={code}
+          fields={form}
+        />
         {hindrance === null && (
-          <RunBar step="forecast" model={model.name} label={trans.__('Predict errors')} hindrance={null} code={sweep} fields={form} secondary />
+          <RunBar
+            step="forecast"
+            model={model.name}
+            label={trans.__('Predict errors')}
+            hindrance={null}
+            code={sweep}
+            fields={form}
+            secondary
+          />
         )}
       </div>
       {code !== '' && <Code code={code} />}
       <Results
         kinds={['compression', 'sweep']}
         model={model.name}
-        undo={trans.__('The original is untouched: %1. The slim model is %2.', model.name, names(model.name).slim)}
+        undo={trans.__(
+          'The original is untouched: %1. The slim model is %2.',
+          model.name,
+          names(model.name).slim
+        )}
       />
     </>
   );

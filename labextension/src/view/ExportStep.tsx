@@ -18,7 +18,14 @@ export function ExportStep({ model }: { model: IModel }): JSX.Element {
   const slim = slimOf(slims, model, choices.slim);
   const example = pick(values, ['tensor'], choices.example, ['calib', 'x_train', 'train', 'inputs']);
   const usual = target === 'onnx' ? `${slim || model.name}.onnx` : 'model_repository';
-  const form: IExportForm = { model: model.name, slim, example, target, path: choices.path || usual };
+  const form: IExportForm = {
+    model: model.name,
+    slim,
+    example,
+    target,
+    path: choices.path || usual,
+    replace: choices.replace
+  };
   const hindrance = !isIdentifier(slim)
     ? trans.__('Compress the model first.')
     : !isIdentifier(example)
@@ -60,7 +67,22 @@ export function ExportStep({ model }: { model: IModel }): JSX.Element {
           onChange={event => change({ type: 'set', fields: { path: event.target.value } })}
         />
       </label>
-      <RunBar step="export" model={model.name} label={trans.__('Export')} hindrance={hindrance} code={code} fields={{ ...form }} />
+      <label className="jlc-Check">
+        <input
+          type="checkbox"
+          checked={choices.replace}
+          onChange={event => change({ type: 'set', fields: { replace: event.target.checked } })}
+        />
+        {trans.__('Replace what is there')}
+      </label>
+      <RunBar
+        step="export"
+        model={model.name}
+        label={trans.__('Export')}
+        hindrance={hindrance}
+        code={code}
+        fields={{ ...form }}
+      />
       {code !== '' && <Code code={code} />}
       <Results kinds={['export']} model={model.name} />
     </>

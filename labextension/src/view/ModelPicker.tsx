@@ -48,7 +48,9 @@ export function ModelPicker({ models, model }: { models: IModel[]; model: IModel
           <li key={fact}>{fact}</li>
         ))}
       </ul>
-      {model.lazy && <p className="jlc-Notice">{trans.__('Some layers get their size at the first forward pass.')}</p>}
+      {model.lazy && (
+        <p className="jlc-Notice">{trans.__('Some layers get their size at the first forward pass.')}</p>
+      )}
       {shared.length > 0 && (
         <p className="jlc-Notice">{trans.__('This kernel is shared with %1.', shown(shared.join(', ')))}</p>
       )}

@@ -1,7 +1,7 @@
 /** What came back from the kernel for a step: newest first, the older ones folded. */
 
 import * as React from 'react';
-import { IReport, IResult, ITable } from '../messages';
+import { IReport, IResult, ITable, Scalar } from '../messages';
 import { Chart, chartOf } from './Chart';
 import { usePanel } from './context';
 import { scalar, shown } from './words';
@@ -17,11 +17,12 @@ export function Results({ kinds, model, undo }: IResults): JSX.Element | null {
   const found = (hostState.state?.results ?? []).filter(({ kind }) => kinds.includes(kind)).reverse();
   const own = found.filter(({ name }) => name.startsWith(`${model}_`));
   const [newest, ...older] = [...own, ...found.filter(result => !own.includes(result))];
+  const card = useArrival(newest);
   if (newest === undefined) {
     return null;
   }
   return (
-    <div className="jlc-Results">
+    <div className="jlc-Results" ref={card}>
       <ResultCard result={newest} undo={undo} />
       {older.length > 0 && (
         <details>
@@ -33,6 +34,21 @@ export function Results({ kinds, model, undo }: IResults): JSX.Element | null {
       )}
     </div>
   );
+}
+
+/** A result that comes while the panel is open is read out and scrolled to. */
+function useArrival(result: IResult | undefined): React.RefObject<HTMLDivElement> {
+  const { announce } = usePanel();
+  const card = React.useRef<HTMLDivElement>(null);
+  const last = React.useRef(result?.id);
+  React.useEffect(() => {
+    if (result !== undefined && result.id !== last.current) {
+      announce(`${result.report.title}. ${result.report.summary}`);
+      card.current?.scrollIntoView?.({ block: 'start', behavior: 'smooth' });
+    }
+    last.current = result?.id;
+  }, [result, announce]);
+  return card;
 }
 
 function ResultCard({ result, undo }: { result: IResult; undo?: string }): JSX.Element {
@@ -50,7 +66,7 @@ function ResultCard({ result, undo }: { result: IResult; undo?: string }): JSX.E
 }
 
 export function ReportView({ report }: { report: IReport }): JSX.Element {
-  const facts = Object.entries(report.facts);
+  const { pairs, rest } = beforeAndAfter(report.facts);
   return (
     <>
       {report.summary !== '' && <p className="jlc-Summary">{shown(report.summary, 600)}</p>}
@@ -59,9 +75,10 @@ export function ReportView({ report }: { report: IReport }): JSX.Element {
           {shown(warning, 600)}
         </p>
       ))}
-      {facts.length > 0 && (
+      {pairs.length > 0 && <BeforeAfter pairs={pairs} />}
+      {rest.length > 0 && (
         <dl className="jlc-FactList">
-          {facts.map(([key, value]) => (
+          {rest.map(([key, value]) => (
             <React.Fragment key={key}>
               <dt>{shown(key.replace(/_/g, ' '))}</dt>
               <dd>{scalar(value)}</dd>
@@ -79,6 +96,58 @@ export function ReportView({ report }: { report: IReport }): JSX.Element {
       ))}
     </>
   );
+}
+
+type Pair = [string, Scalar, Scalar];
+
+/** Facts that come as `x_before` and `x_after` read best side by side. */
+export function beforeAndAfter(facts: IReport['facts']): { pairs: Pair[]; rest: [string, Scalar][] } {
+  const pairs: Pair[] = [];
+  const rest: [string, Scalar][] = [];
+  for (const [key, value] of Object.entries(facts)) {
+    const name = key.replace(/_(before|after)$/, '');
+    const paired = `${name}_before` in facts && `${name}_after` in facts;
+    if (!paired) {
+      rest.push([key, value]);
+    } else if (key.endsWith('_before')) {
+      pairs.push([name, value, facts[`${name}_after`]]);
+    }
+  }
+  return { pairs, rest };
+}
+
+function BeforeAfter({ pairs }: { pairs: Pair[] }): JSX.Element {
+  const { trans } = usePanel();
+  return (
+    <table className="jlc-Totals">
+      <thead>
+        <tr>
+          <td />
+          <th scope="col">{trans.__('before')}</th>
+          <th scope="col">{trans.__('after')}</th>
+          <th scope="col">{trans.__('ratio')}</th>
+        </tr>
+      </thead>
+      <tbody>
+        {pairs.map(([name, before, after]) => (
+          <tr key={name}>
+            <th scope="row">{shown(name.replace(/_/g, ' '))}</th>
+            <td>{scalar(before)}</td>
+            <td>
+              <strong>{scalar(after)}</strong>
+            </td>
+            <td>{ratio(before, after)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function ratio(before: Scalar, after: Scalar): string {
+  return typeof before === 'number' && typeof after === 'number' && before > 0 && after > 0
+    ? `${Number((before / after).toPrecision(3))}×`
+    : '';
 }
 
 const MOST_ROWS = 200;

@@ -81,10 +81,13 @@ export function Progress(): JSX.Element | null {
       </div>
       <div className="jlc-Progress-row">
         <progress aria-label={label} max={1} value={share ?? undefined} />
-        <button type="button" className="jlc-Button" onClick={() => host.stop()}>
-          {trans.__('Stop')}
-        </button>
+        {host.stop !== null && (
+          <button type="button" className="jlc-Button" onClick={host.stop}>
+            {trans.__('Stop')}
+          </button>
+        )}
       </div>
+      {host.stop === null && <p className="jlc-Hint">{trans.__('To stop it, interrupt the kernel.')}</p>}
     </div>
   );
 }

@@ -1,27 +1,31 @@
 /** Step 2: original and slim train side by side on the same batches. */
 
 import * as React from 'react';
-import { IValidateForm, LOSSES, OPTIMIZERS, isIdentifier, validateCode } from '../code';
+import { IValidateForm, LOSSES, OPTIMIZERS, isData, isIdentifier, validateCode } from '../code';
 import { IModel } from '../messages';
 import { usePanel } from './context';
-import { Choice, Code, pick, valueOptions } from './fields';
+import { Choice, Code, pairs, pick, valueOptions } from './fields';
 import { Results } from './Results';
 import { RunBar } from './RunBar';
 import { slimOf } from './slim';
 import { IChoices } from './store';
 import { NumberField } from './WidthEditor';
 
-const BATCHES = ['batches', 'function'];
+const BATCHES = ['batches', 'pair'];
+const HELD_OUT = ['tuple', 'pair', 'batches'];
 
 export function ValidateStep({ model }: { model: IModel }): JSX.Element {
   const { hostState, choices, change, trans } = usePanel();
   const state = hostState.state;
-  const values = state?.values ?? [];
+  const values = React.useMemo(
+    () => [...(state?.values ?? []), ...pairs(state?.values ?? [])],
+    [state?.values]
+  );
   const set = (fields: Partial<IChoices>): void => change({ type: 'set', fields });
   const slims = (state?.models ?? []).filter(candidate => candidate.slim !== null);
   const slim = slimOf(slims, model, choices.slim);
   const batches = pick(values, BATCHES, choices.batches, ['batches', 'train', 'loader']);
-  const heldOut = pick(values, ['batches', 'tuple'], choices.heldOut, ['held', 'test', 'val']);
+  const heldOut = pick(values, HELD_OUT, choices.heldOut, ['held', 'test', 'val']);
   const own = valueOptions(values, ['loss', 'function']);
   const loss = [...LOSSES, ...own.map(([name]) => name)].includes(choices.loss) ? choices.loss : LOSSES[0];
   const form: IValidateForm = {
@@ -36,9 +40,12 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
   };
   const hindrance = !isIdentifier(slim)
     ? trans.__('Compress the model first.')
-    : !isIdentifier(batches)
-      ? trans.__('Give the training batches a name in the notebook: a list of (inputs, targets) or a DataLoader.')
+    : !isData(batches)
+      ? trans.__(
+          'Give the training batches a name in the notebook: a list of (inputs, targets) or a DataLoader.'
+        )
       : null;
+  const { heldOut: held, ...rest } = form;
   const code = hindrance === null ? validateCode(form) : '';
   return (
     <>
@@ -57,7 +64,7 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
       <Choice
         label={trans.__('Held-out batches')}
         value={form.heldOut}
-        options={valueOptions(values, ['batches', 'tuple'])}
+        options={valueOptions(values, HELD_OUT)}
         none={trans.__('none')}
         onValue={value => set({ heldOut: value })}
       />
@@ -74,10 +81,30 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
         onValue={value => set({ optimizer: value as IValidateForm['optimizer'] })}
       />
       <div className="jlc-Numbers">
-        <NumberField label={trans.__('learning rate')} value={choices.rate} least={1e-8} most={100} fraction onValue={rate => set({ rate })} />
-        <NumberField label={trans.__('steps')} value={form.steps} least={1} most={1e6} onValue={steps => set({ steps })} />
+        <NumberField
+          label={trans.__('learning rate')}
+          value={choices.rate}
+          least={1e-8}
+          most={100}
+          fraction
+          onValue={rate => set({ rate })}
+        />
+        <NumberField
+          label={trans.__('steps')}
+          value={form.steps}
+          least={1}
+          most={1e6}
+          onValue={steps => set({ steps })}
+        />
       </div>
-      <RunBar step="validate" model={model.name} label={trans.__('Validate')} hindrance={hindrance} code={code} fields={{ ...form }} />
+      <RunBar
+        step="validate"
+        model={model.name}
+        label={trans.__('Validate')}
+        hindrance={hindrance}
+        code={code}
+        fields={{ ...rest, held_out: held }}
+      />
       {code !== '' && <Code code={code} />}
       <Results kinds={['validation']} model={model.name} />
     </>

@@ -93,11 +93,7 @@ function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }): JSX.
     <div className="jlc-AllWidths">
       <label>
         {trans.__('All chosen')}{' '}
-        <select
-          className="jlc-Select"
-          value={rule.kind}
-          onChange={event => apply(first[event.target.value])}
-        >
+        <select className="jlc-Select" value={rule.kind} onChange={event => apply(first[event.target.value])}>
           <option value="hand">{trans.__('by hand')}</option>
           <option value="polylog">polylog</option>
           <option value="smaller">{trans.__('model smaller by')}</option>

@@ -19,7 +19,9 @@ export function Choice({ label, value, options, none, onValue }: IChoice): JSX.E
     <label className="jlc-Field">
       <span>{label}</span>
       <select className="jlc-Select" value={value} onChange={event => onValue(event.target.value)}>
-        {(none !== undefined || options.length === 0) && <option value="">{none ?? trans.__('nothing fits')}</option>}
+        {(none !== undefined || options.length === 0) && (
+          <option value="">{none ?? trans.__('nothing fits')}</option>
+        )}
         {options.map(([key, words]) => (
           <option key={key} value={key}>
             {words}
@@ -35,8 +37,31 @@ export function valueOptions(values: IValue[], kinds: string[]): [string, string
     .filter(value => kinds.includes(value.kind))
     .map(value => [
       value.name,
-      value.shape.length > 0 ? `${shown(value.name, 40)}  (${value.shape.join(' × ')})` : shown(value.name, 40)
+      value.shape.length > 0
+        ? `${shown(value.name, 40)}  (${value.shape.join(' × ')})`
+        : shown(value.name, 40)
     ]);
+}
+
+const ROLES: [RegExp, string][] = [
+  [/^x(?=_|$)/, 'y'],
+  [/^X(?=_|$)/, 'y'],
+  [/inputs?/, 'targets'],
+  [/images?/, 'labels']
+];
+
+/** Inputs and targets by their names, `x_test` with `y_test`, where both have as many rows. */
+export function pairs(values: IValue[]): IValue[] {
+  const tensors = values.filter(value => value.kind === 'tensor' && value.shape.length > 0);
+  return tensors.flatMap(inputs =>
+    ROLES.flatMap(([role, word]) => {
+      const name = inputs.name.replace(role, word);
+      const targets = tensors.find(other => other.name === name && other.name !== inputs.name);
+      return targets !== undefined && targets.shape[0] === inputs.shape[0]
+        ? [{ name: `${inputs.name}, ${targets.name}`, kind: 'pair', shape: [inputs.shape[0]], dtype: '' }]
+        : [];
+    })
+  );
 }
 
 /** The value that was chosen if it still lives, else the one whose name says what it is for. */

@@ -30,6 +30,7 @@ export interface IChoices {
   example: string;
   target: 'onnx' | 'triton' | null;
   path: string;
+  replace: boolean;
 }
 
 export const FIRST: IChoices = {
@@ -52,7 +53,8 @@ export const FIRST: IChoices = {
   slim: '',
   example: '',
   target: null,
-  path: ''
+  path: '',
+  replace: false
 };
 
 export type Change =

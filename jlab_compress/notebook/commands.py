@@ -1,0 +1,133 @@
+"""What the in-cell panel may ask of Python: four named operations on named values, nothing evaluated.
+
+A request comes from a page and is not trusted: names are looked up in the panel's own values, numbers are
+checked by the public functions, a file name has no folder in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import torch
+from torch import nn
+
+import jlab_compress
+
+LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits")
+OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+BATCH = 64
+Step = Callable[[str, int, int], None]
+
+
+def compress(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
+    """Return the compression and the slim model under the names that the side panel would give them."""
+    name, model = named_model(fields, "model", values)
+    made = jlab_compress.compress(
+        model,
+        dict(fields["widths"]),
+        calibration=data_of(fields["calibration"], values),
+        preserve=fields["preserve"],
+        progress=step,
+    )
+    return {f"{name}_compression": made, f"{name}_slim": made.model}
+
+
+def forecast(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
+    """Return the errors that the chosen blocks would have at several widths."""
+    name, model = named_model(fields, "model", values)
+    calibration = data_of(fields["calibration"], values)
+    return {f"{name}_sweep": jlab_compress.sweep(model, list(fields["widths"]), calibration=calibration)}
+
+
+def validate(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
+    """Return what training both models side by side shows."""
+    name, model = named_model(fields, "model", values)
+    _, slim = named_model(fields, "slim", values)
+    optimizer, rate = OPTIMIZERS[fields["optimizer"]], float(fields["rate"])
+    loss = fields["loss"]
+    made = jlab_compress.validate(
+        model,
+        slim,
+        data_of(fields["batches"], values, batch=BATCH),
+        getattr(nn.functional, loss) if loss in LOSSES else values[loss],
+        optimizer=lambda parameters: optimizer(parameters, lr=rate),
+        steps=int(fields["steps"]),
+        held_out=data_of(fields["held_out"], values) if fields["held_out"] else None,
+    )
+    return {f"{name}_validation": made}
+
+
+def export(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
+    """Write the slim model beside the notebook and return the report on it."""
+    name, model = named_model(fields, "model", values)
+    _, slim = named_model(fields, "slim", values)
+    path = fields["path"]
+    if not isinstance(path, str) or PurePath(path).name != path or "\\" in path or path in ("", ".", ".."):
+        raise ValueError(f"path: expected a name without folders, got {path!r}; move the file afterwards")
+    example = data_of(fields["example"], values)[:8]
+    if fields["target"] == "onnx":
+        made: Any = jlab_compress.export_onnx(
+            slim, path, example, original=model, overwrite=bool(fields["replace"])
+        )
+    else:
+        made = jlab_compress.export_repository(slim, path, name, example, layout="triton")
+    return {f"{name}_export": made}
+
+
+COMMANDS: dict[str, tuple[frozenset[str], Callable[..., dict[str, Any]]]] = {
+    "compress": (frozenset({"model", "widths", "calibration", "preserve"}), compress),
+    "forecast": (frozenset({"model", "widths", "calibration", "preserve"}), forecast),
+    "validate": (
+        frozenset({"model", "slim", "batches", "loss", "optimizer", "rate", "steps", "held_out"}),
+        validate,
+    ),
+    "export": (frozenset({"model", "slim", "example", "target", "path", "replace"}), export),
+}
+
+
+def named_model(fields: Mapping[str, Any], field: str, values: Mapping[str, Any]) -> tuple[str, nn.Module]:
+    """Return the name and the module that a field names.
+
+    Raises
+    ------
+    ValueError
+        If there is no module of that name.
+    """
+    name = fields[field]
+    model = values.get(name) if isinstance(name, str) else None
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{field}: the panel knows no model named {str(name)[:100]!r}")
+    return str(name), model
+
+
+def data_of(name: Any, values: Mapping[str, Any], *, batch: int | None = None) -> Any:
+    """Return the value of a name, or the pair of values of two names with a comma between them.
+
+    Parameters
+    ----------
+    name : str
+        "x_train", or "x_train, y_train".
+    values : mapping of str to object
+        What the panel knows.
+    batch : int, optional
+        Cut a pair into batches of so many rows.
+
+    Raises
+    ------
+    ValueError
+        If a name is not known.
+
+    Examples
+    --------
+    >>> data_of("x, y", {"x": 1, "y": 2})
+    (1, 2)
+    """
+    words = [word.strip() for word in name.split(",")] if isinstance(name, str) else []
+    if not 1 <= len(words) <= 2 or any(word not in values for word in words):
+        raise ValueError(f"the panel knows no data named {str(name)[:100]!r}")
+    found = [values[word] for word in words]
+    if len(found) == 1:
+        return found[0]
+    return tuple(found) if batch is None else list(zip(*(part.split(batch) for part in found), strict=True))

@@ -1,0 +1,5 @@
+/** What browsers have and jsdom lacks. */
+
+const { TextDecoder, TextEncoder } = require('node:util');
+
+Object.assign(globalThis, { TextDecoder, TextEncoder });

@@ -1,0 +1,17 @@
+/** TypeScript to JavaScript for jest, by the bundler that makes the panel. */
+
+const { transformSync } = require('esbuild');
+
+module.exports = {
+  process(source, file) {
+    const { code, map } = transformSync(source, {
+      loader: file.endsWith('.tsx') ? 'tsx' : 'ts',
+      format: 'cjs',
+      target: 'es2020',
+      jsx: 'transform',
+      sourcemap: true,
+      sourcefile: file
+    });
+    return { code, map };
+  }
+};

@@ -1,0 +1,110 @@
+import { IBlock, IModel } from '../messages';
+import {
+  Curves,
+  IPlan,
+  compare,
+  errorAt,
+  fromSlider,
+  neurons,
+  parametersAt,
+  readPlans,
+  toSlider,
+  totals,
+  widthsByRule
+} from '../plan';
+import { NET } from './fakes';
+
+const block = (name: string, width: number, fields: Partial<IBlock> = {}): IBlock => ({
+  name,
+  kind: 'mlp',
+  width,
+  dimension: 10,
+  parameters: 10 * width,
+  macs: 9 * width,
+  polylog: 40,
+  locked: null,
+  ...fields
+});
+const model = (blocks: IBlock[]): IModel => ({
+  ...NET,
+  blocks,
+  parameters: 1000 + blocks.reduce((sum, entry) => sum + entry.parameters, 0),
+  bytes: 4 * (1000 + blocks.reduce((sum, entry) => sum + entry.parameters, 0))
+});
+
+it('a width is a whole number from 1 to the present one', () => {
+  const wide = block('a', 100);
+  expect([0, 1, 12.4, 100, 500].map(width => neurons(wide, width))).toEqual([1, 1, 12, 100, 100]);
+  expect(neurons(wide, 'polylog')).toBe(40);
+  expect(neurons(block('b', 30), 'polylog')).toBe(30);
+});
+
+it('each neuron that goes takes its numbers with it, a bias behind it stays', () => {
+  expect(parametersAt(block('a', 100, { parameters: 1003 }), 40)).toBe(403);
+});
+
+it('errors follow the curve on logarithmic axes and vanish at the full width', () => {
+  const curve = [
+    [10, 0.1],
+    [40, 0.001]
+  ] as const;
+  expect(errorAt(block('a', 100), 20, curve)).toBeCloseTo(0.01, 12);
+  expect(errorAt(block('a', 100), 5, curve)).toBe(0.1);
+  expect(errorAt(block('a', 100), 80, curve)).toBe(0.001);
+  expect(errorAt(block('a', 100), 100, curve)).toBe(0);
+  expect(errorAt(block('a', 100), 20, undefined)).toBeNull();
+});
+
+it('totals add what is saved and the squares of the errors', () => {
+  const curves: Curves = { a: [[10, 0.03]], b: [[10, 0.04]] };
+  const sums = totals(model([block('a', 100), block('b', 100)]), { a: 10, b: 10 }, curves);
+  expect(sums.parametersBefore - sums.parametersAfter).toBe(1800);
+  expect(sums.bytesBefore - sums.bytesAfter).toBe(7200);
+  expect(sums.macsAfter).toBe(180);
+  expect(sums.error).toBeCloseTo(0.05, 12);
+  expect(totals(model([block('a', 100)]), { a: 10 }, {}).error).toBeNull();
+});
+
+it('a budget of parameters is met by one common factor, or as near as the chosen blocks allow', () => {
+  const blocks = [block('a', 1000), block('b', 500)];
+  const whole = model(blocks);
+  const widths = widthsByRule(whole, blocks, { kind: 'smaller', factor: 4 }, {});
+  expect(widths).not.toBeNull();
+  expect(totals(whole, widths ?? {}, {}).parametersAfter).toBeLessThanOrEqual(whole.parameters / 4);
+  expect(Number(widths?.a) / Number(widths?.b)).toBeCloseTo(2, 1);
+  expect(widthsByRule(whole, [blocks[1]], { kind: 'smaller', factor: 100 }, {})).toEqual({ b: 1 });
+});
+
+it('a budget of error takes the smallest widths that keep it, and needs the curves', () => {
+  const blocks = [block('a', 100)];
+  const curves: Curves = {
+    a: [
+      [10, 0.1],
+      [40, 0.001]
+    ]
+  };
+  const rule = { kind: 'error', percent: 1.001 } as const;
+  expect(widthsByRule(model(blocks), blocks, rule, {})).toBeNull();
+  const widths = widthsByRule(model(blocks), blocks, rule, curves);
+  expect(widths).toEqual({ a: 20 });
+  expect(errorAt(blocks[0], 19, curves.a)).toBeGreaterThan(0.01);
+});
+
+it('a slider position and its width agree', () => {
+  for (const width of [1, 2, 7, 64, 1000, 4096]) {
+    expect(Math.abs(fromSlider(toSlider(width, 4096), 4096) - width)).toBeLessThanOrEqual(width * 0.005);
+  }
+});
+
+it('plans are laid side by side, and only plans are read from a notebook', () => {
+  const plans: IPlan[] = [
+    { name: 'one', model: 'net', widths: { a: 8 } },
+    { name: 'two', model: 'net', widths: { b: 'polylog' } }
+  ];
+  expect(compare(plans)).toEqual([
+    { block: 'a', widths: [8, null] },
+    { block: 'b', widths: [null, 'polylog'] }
+  ]);
+  expect(readPlans([...plans, { name: 'x', model: 'net', widths: { a: 'rm' } }, null, 5])).toEqual(plans);
+  expect(readPlans('none')).toEqual([]);
+});
