@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections import ChainMap
 from collections.abc import Mapping
 from functools import partial
+from traceback import walk_tb
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -52,7 +53,12 @@ class Compress(Magics):
             return None
         given = PARSERS[action].parse_line(words)
         assert self.shell is not None
-        result = getattr(self, f"_{action}")(given, ChainMap(local_ns or {}, self.shell.user_ns))
+        try:
+            result = getattr(self, f"_{action}")(given, ChainMap(local_ns or {}, self.shell.user_ns))
+        except Exception as fault:
+            if not _is_refusal(fault):
+                raise
+            raise UsageError(f"%compress {action}: {fault}") from fault
         if getattr(given, "text", False):
             print(result)
         if getattr(given, "html", False):
@@ -121,6 +127,12 @@ class Compress(Magics):
     def _panel(self, given: Namespace, names: Names) -> Any:
         model = None if given.model is None else model_of(given.model, names)
         return jlab_compress.panel(model, calibration=_optional(given.calibration, names))
+
+
+def _is_refusal(fault: Exception) -> bool:
+    """Tell whether the package itself raised: its sentence is enough, a traceback would bury it."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(fault.__traceback__)]
+    return not isinstance(fault, UsageError) and frames[-1].startswith("jlab_compress.")
 
 
 def _optional(word: str | None, names: Names) -> Any:

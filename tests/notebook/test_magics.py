@@ -41,6 +41,7 @@ def session(shell, monkeypatch):
         "loss": nn.functional.mse_loss,
         "torch": torch,
     }
+    shell.user_ns["slim"] = run(shell, "run net 4 --calibration x")
     return shell
 
 
@@ -114,11 +115,6 @@ def test_options_give_the_defaults(session):
 
 
 VALIDATE = "validate net slim --batches batches --loss loss --optimizer torch.optim.SGD"
-
-
-@pytest.fixture(autouse=True)
-def slim_result(session):
-    session.user_ns["slim"] = run(session, "run net 4 --calibration x")
 
 
 def test_validate_takes_a_result_as_the_slim_model(session):
@@ -224,13 +220,22 @@ def test_a_faulty_line_is_one_sentence(session, capsys, line, message):
     assert message in failure(session, capsys, line)
 
 
-def test_a_fault_of_the_public_function_passes_through(session, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise ValueError("compress: width 0")
+def test_a_refusal_of_the_package_is_one_sentence(shell, capsys):
+    shell.user_ns |= {
+        "net": nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)),
+        "x": torch.ones(9, 3),
+    }
+    text = failure(shell, capsys, "run net 9 --calibration x")
+    assert text == "UsageError: %compress run: widths: block 0 has 8 neurons, so expected 1 to 8, got 9"
 
-    monkeypatch.setitem(vars(jlab_compress), "compress", refuse)
-    with pytest.raises(ValueError, match="width 0"):
-        run(session, "run net 0 --calibration x")
+
+def test_a_fault_of_other_code_keeps_its_traceback(session, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ValueError("from the user's model")
+
+    monkeypatch.setitem(vars(jlab_compress), "compress", fail)
+    with pytest.raises(ValueError, match="from the user's model"):
+        run(session, "run net 4 --calibration x")
 
 
 @pytest.mark.parametrize(
