@@ -93,7 +93,8 @@ def _triton(triton: Triton, folder: Path, http_port: int, grpc_port: int) -> Com
 def _mlflow(model: Path, http_port: int) -> Command:
     where = ("-m", str(model), "-h", HOST, "-p", str(http_port))
     arguments = (sys.executable, "-m", "mlflow", "models", "serve", *where, "--env-manager", "local")
-    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ, "PATH": path}
     return Command("mlflow", arguments, environment, "/ping", http_port, None)
 
 

@@ -217,11 +217,14 @@ def _dtype(datatype: str) -> str:
 
 
 def _reason(body: bytes) -> str:
+    """Return a server's error in one line, without its traceback."""
     text = body.decode(errors="replace")
     try:
-        return str(json.loads(text).get("error", text))
+        found = json.loads(text)
+        text = str(found.get("error") or found.get("message") or text)
     except (json.JSONDecodeError, AttributeError):
-        return text[:500]
+        pass
+    return " ".join(text.split("\n\nAt:")[0].split())[:500]
 
 
 def _tail(log: str) -> str:

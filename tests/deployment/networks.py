@@ -71,6 +71,7 @@ class Score(nn.Module):
 
     def __init__(self):
         super().__init__()
+        torch.manual_seed(4)
         self.linear = nn.Linear(8, 1)
 
     def forward(self, x):
