@@ -73,8 +73,8 @@ def clip_grad_norm_(
     """Clip a slim model's gradients as `torch.nn.utils.clip_grad_norm_` would clip the original's.
 
     The norm is (sum_j c_j |g_j|^p)^(1/p) with g_j the gradient of one copy; the scaling is the same.
-    In a loop that you do not write, switch its clipping off and call this from
-    ``optimizer.register_step_pre_hook(lambda *_: clip_grad_norm_(slim, 1.0))``.
+    In a loop that you do not write, switch its clipping off and call this from a function (that returns
+    nothing) given to ``optimizer.register_step_pre_hook``.
 
     Parameters
     ----------
