@@ -12,13 +12,17 @@ from jlab_compress.fitting import baselines
 from jlab_compress.fitting.dynamics import fit_dynamics
 from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Fit, Layer
-from jlab_compress.network.pipe import Step, shrink
+from jlab_compress.fitting.moments import fit_moments
+from jlab_compress.network.pipe import Method, Step, shrink
 from jlab_compress.network.plan import Plan
 from jlab_compress.network.progress import Progress
 from jlab_compress.network.surroundings import Rows
+from jlab_compress.network.sweeping import Within, sweep
 from jlab_compress.report import Report
 
 Preserve = Literal["dynamics", "function", "moments"]
+
+__all__ = ["Compression", "compress", "compress_baseline", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,10 @@ class Compression:
 
 def compress(
     model: nn.Module,
-    widths: Any,
+    widths: Any = None,
     *,
     calibration: Any,
+    tolerance: float | None = None,
     preserve: Preserve = "dynamics",
     seed: int = 0,
     plain: bool = False,
@@ -67,7 +72,10 @@ def compress(
         The original; it stays bit for bit as it is, with its flags, hooks and random states.
     widths : int, float, "polylog" or mapping of str to these
         A number of neurons, a fraction of the present width, or 2 (ln n)^2; for every block that is not
-        locked, or per block name.
+        locked, or per block name. None where a tolerance is given.
+    tolerance : float
+        Takes for each block the smallest width whose expected held-out error is within it, as `sweep`
+        forecasts: of the outputs, and for "dynamics" of the tangent kernel too.
     calibration : Tensor, tuple, mapping or iterable of these
         Real inputs, without targets: one batch, or a list or loader of batches. At least six rows for
         each kept neuron serve best.
@@ -112,18 +120,16 @@ def compress(
     """
     if preserve not in _FITS:
         raise ValueError(f"preserve: expected one of {sorted(_FITS)}, got {preserve!r}")
+    if (widths is None) == (tolerance is None):
+        raise ValueError("widths, tolerance: give exactly one of them; a tolerance finds the widths itself")
+    if tolerance is not None:
+        widths = Within.read(tolerance, kernel=preserve == "dynamics")
     fit = _FITS[preserve]
-    slim, plan, report = shrink(
-        model,
-        widths,
-        calibration=calibration,
-        fit=lambda *given: fit(*given, seed),
-        method=preserve,
-        seed=seed,
-        plain=plain,
-        progress=progress,
+    method = Method(preserve, lambda *given: fit(*given, seed), aims=preserve == "function")
+    found = shrink(
+        model, widths, calibration=calibration, method=method, seed=seed, plain=plain, progress=progress
     )
-    return Compression(slim, plan, report)
+    return Compression(*found)
 
 
 def compress_baseline(
@@ -151,10 +157,7 @@ def compress_baseline(
     def fit(layer: Layer, rows: Rows, size: int, step: Step) -> Fit:
         return chosen(layer, rows.inputs, size, seed=seed)
 
-    slim, plan, report = shrink(
-        model, widths, calibration=calibration, fit=fit, method=method, seed=seed, plain=False, progress=False
-    )
-    return Compression(slim, plan, report)
+    return Compression(*shrink(model, widths, calibration=calibration, method=Method(method, fit), seed=seed))
 
 
 _BASELINES: dict[str, Callable[..., Fit]] = {
@@ -184,4 +187,12 @@ def _function(layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit
     )
 
 
-_FITS: dict[str, Callable[..., Fit]] = {"dynamics": _dynamics, "function": _function}
+def _moments(layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit:
+    return fit_moments(layer, size, inputs=rows.inputs, seed=seed)
+
+
+_FITS: dict[str, Callable[..., Fit]] = {
+    "dynamics": _dynamics,
+    "function": _function,
+    "moments": _moments,
+}

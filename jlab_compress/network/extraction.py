@@ -113,7 +113,7 @@ def _watch(
             raise ValueError(
                 f"calibration batch {number}: it does not reach {watched[label][0]}; pass inputs that do"
             )
-    return {label: _flat(values[0], call) for label, values in found.items()}
+    return {label: rows_of(values[0], call) for label, values in found.items()}
 
 
 def _attach(module: nn.Module, side: str, found: dict[str, list[Tensor]], label: str) -> Any:
@@ -128,7 +128,8 @@ def _attach(module: nn.Module, side: str, found: dict[str, list[Tensor]], label:
     return module.register_forward_hook(watch, with_kwargs=True)
 
 
-def _flat(values: Tensor, call: Call) -> Tensor:
+def rows_of(values: Tensor, call: Call) -> Tensor:
+    """Return values (..., width) as rows (q, width), without those that the call's mask blanks."""
     mask = None if "decoder_input_ids" in call.kwargs else call.kwargs.get("attention_mask")
     if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape == values.shape[:-1]:
         return values[mask != 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,15 +18,33 @@ from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.slim import attach_plan
 from jlab_compress.network.structure import is_homogeneous
 from jlab_compress.network.summary import summarise
-from jlab_compress.network.surgery import read_layer, rename_config, rename_widths, write_layer
-from jlab_compress.network.surroundings import Rows, gather_rows
+from jlab_compress.network.surgery import on_cpu, read_layer, rename_config, rename_widths, write_layer
+from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
+from jlab_compress.network.sweeping import Within, expectations, wanted_widths
 from jlab_compress.network.tracing import copy_model, undisturbed
-from jlab_compress.network.widths import read_widths
 from jlab_compress.report import Report
 
 HELD_OUT = 0.1
 Step = Callable[[int, int], None]
-FitBlock = Callable[[Layer, Rows, int, Step], Fit]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to fit one layer.
+
+    Parameters
+    ----------
+    name : str
+        As it stands in the plan.
+    fit : callable
+        From (layer, rows, size, step) to a Fit.
+    aims : bool
+        Whether the fit uses the targets, the stream and the readout of its rows.
+    """
+
+    name: str
+    fit: Callable[[Layer, Rows, int, Step], Fit]
+    aims: bool = False
 
 
 def shrink(
@@ -34,41 +52,41 @@ def shrink(
     widths: Any,
     *,
     calibration: Any,
-    fit: FitBlock,
-    method: str,
+    method: Method,
     seed: int,
-    plain: bool,
-    progress: Progress,
+    plain: bool = False,
+    progress: Progress = False,
 ) -> tuple[nn.Module, Plan, Report]:
     """Return the slim model, its plan and its report, by any way to fit one layer.
 
-    Parameters are those of `compress`; `fit` takes (layer, rows, size, step) and
-    `method` is its name in the plan.
+    Parameters are those of `compress`, with the method in place of its name.
     """
     check_model(model)
     check_weights(model)
     with undisturbed(seed=seed):
         calls, cut = read_batches(model, calibration)
     blocks = find_blocks(model, calls[0])
-    wanted = read_widths(widths, blocks)
+    original, slim = copy_model(model), copy_model(model)
+    train, held = split_rows(calls, HELD_OUT, seed)
+    wanted = wanted_widths(original, widths, blocks, train, seed=seed)
     chosen = [block for block in blocks if block.name in wanted]
     if plain:
         _check_plain(chosen)
-    train, held = split_rows(calls, HELD_OUT, seed)
-    original, slim = copy_model(model), copy_model(model)
     fits: dict[str, Fit] = {}
     for block in chosen:
         with follow(progress, block.name) as step:
             size, moved = wanted[block.name], bool(fits)
-            made = _fit_block(original, slim, block, train, size, fit=fit, moved=moved, seed=seed, step=step)
+            made = _fit_block(original, slim, block, train, size, method, moved=moved, seed=seed, step=step)
         fits[block.name] = replace(made, layer=plain_gauge(made.layer)) if plain else made
         _put(slim, block, fits[block.name].layer)
     after = {b.name: fits[b.name].layer.width if b.name in fits else b.width for b in blocks.unlocked}
     rename_config(slim, {b.width for b in blocks.unlocked}, set(after.values()))
-    plan = Plan(tuple(_planned(block, fits[block.name], plain) for block in chosen), method, seed)
+    plan = Plan(tuple(_planned(block, fits[block.name], plain) for block in chosen), method.name, seed)
     attach_plan(slim, plan)
     gap = function_gap(original, slim, held or train)
     notes = _notes(chosen, fits, cut=cut, held=bool(held))
+    if widths == "polylog" or isinstance(widths, Within):
+        notes = (*expectations(original, chosen, train, wanted, seed=seed), *notes)
     return slim, plan, summarise(original, slim, chosen, fits, gap, first_rows(calls[0]), notes)
 
 
@@ -117,8 +135,8 @@ def _fit_block(
     block: Block,
     calls: list[Call],
     size: int,
+    method: Method,
     *,
-    fit: FitBlock,
     moved: bool,
     seed: int,
     step: Step,
@@ -127,11 +145,14 @@ def _fit_block(
     layer = read_layer(slim, block.incoming, block.outgoing, block.activation)
     distinct = merge_duplicates(layer)
     if distinct.width <= size:
-        method = "exact duplicates" if distinct.width < layer.width else "kept"
-        return Fit(distinct, first_copies(layer, distinct), method, 0.0, 0.0, True)
-    place = (block.incoming[0], block.outgoing, block.residual)
-    rows = gather_rows(original, slim, place, calls, moved=moved, seed=seed)
-    return fit(_on(layer, torch.device("cpu")), rows, size, step)
+        words = "exact duplicates" if distinct.width < layer.width else "kept"
+        return Fit(distinct, first_copies(layer, distinct), words, 0.0, 0.0, True)
+    if method.aims:
+        place = (block.incoming[0], block.outgoing, block.residual)
+        rows = gather_rows(original, slim, place, calls, moved=moved, seed=seed)
+    else:
+        rows = Rows(gather_inputs(slim, block.incoming[0], calls, seed=seed))
+    return method.fit(on_cpu(layer), rows, size, step)
 
 
 def first_copies(layer: Layer, distinct: Layer) -> Tensor:
@@ -146,17 +167,6 @@ def _neurons(layer: Layer) -> list[bytes]:
     biases = [b[:, None] for b in layer.biases if b is not None]
     rows = torch.cat([*layer.incoming, *biases, layer.outgoing], dim=1) + 0.0
     return [row.tobytes() for row in rows.cpu().numpy()]
-
-
-def _on(layer: Layer, device: torch.device) -> Layer:
-    return replace(
-        layer,
-        incoming=tuple(w.to(device) for w in layer.incoming),
-        biases=tuple(None if b is None else b.to(device) for b in layer.biases),
-        outgoing=layer.outgoing.to(device),
-        outgoing_bias=None if layer.outgoing_bias is None else layer.outgoing_bias.to(device),
-        multiplicities=layer.multiplicities.to(device),
-    )
 
 
 def _put(slim: nn.Module, block: Block, layer: Layer) -> None:

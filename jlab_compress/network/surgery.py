@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -78,6 +79,18 @@ def read_layer(
         None if bias is None else bias.to(dtype),
         torch.ones(outputs.shape[0], dtype=dtype, device=outputs.device),
         activation,
+    )
+
+
+def on_cpu(layer: Layer) -> Layer:
+    """Return the layer with its tensors on the CPU, where fits run."""
+    return replace(
+        layer,
+        incoming=tuple(w.cpu() for w in layer.incoming),
+        biases=tuple(None if b is None else b.cpu() for b in layer.biases),
+        outgoing=layer.outgoing.cpu(),
+        outgoing_bias=None if layer.outgoing_bias is None else layer.outgoing_bias.cpu(),
+        multiplicities=layer.multiplicities.cpu(),
     )
 
 

@@ -78,6 +78,12 @@ def residual_of(model: nn.Module, trace: Trace, output: int) -> Residual | None:
     return Residual(norms[0], len(modules) == 1) if norms else None
 
 
+def gather_inputs(model: nn.Module, incoming: str, calls: list[Call], *, seed: int) -> Tensor:
+    """Return the rows that reach a layer, (q, n_in), scaled by `input_scale`, in float64 on the CPU."""
+    rows = layer_rows(model, calls, {"inputs": (incoming, "input")}, seed=seed)["inputs"]
+    return _scaled(model, incoming, _wide(rows))
+
+
 def gather_rows(
     original: nn.Module,
     slim: nn.Module,
@@ -87,7 +93,7 @@ def gather_rows(
     moved: bool,
     seed: int,
 ) -> Rows:
-    """Run the calibration through both models and return the rows for one block.
+    """Run the calibration through both models and return the rows for one block, with its goal.
 
     Parameters
     ----------
@@ -107,8 +113,7 @@ def gather_rows(
     if residual is not None:
         wanted["sum"] = (residual.norm, "input")
     found = {label: _wide(t) for label, t in layer_rows(slim, calls, wanted, seed=seed).items()}
-    scale = input_scale(slim.get_submodule(incoming))
-    inputs = found["inputs"] if scale is None else found["inputs"] * scale.double().cpu()
+    inputs = _scaled(slim, incoming, found["inputs"])
     reference = found
     if moved:
         wanted.pop("inputs")
@@ -118,6 +123,11 @@ def gather_rows(
     stream = found["sum"] - found["outputs"]
     readout = _readout(original.get_submodule(residual.norm)) if residual.last else None
     return Rows(inputs, reference["sum"] - stream, stream, readout)
+
+
+def _scaled(model: nn.Module, incoming: str, inputs: Tensor) -> Tensor:
+    scale = input_scale(model.get_submodule(incoming))
+    return inputs if scale is None else inputs * _wide(scale)
 
 
 def _wide(rows: Tensor) -> Tensor:

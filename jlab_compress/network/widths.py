@@ -36,11 +36,11 @@ def read_widths(widths: Any, blocks: Blocks) -> dict[str, int]:
     if isinstance(widths, Mapping):
         if not widths:
             raise ValueError(f"widths: names no block; pass for example {{{_some_name(blocks)!r}: 0.5}}")
-        return {name: _one(value, _block(name, blocks)) for name, value in widths.items()}
+        return {name: read_width(value, _block(name, blocks)) for name, value in widths.items()}
     if not blocks.unlocked:
         reasons = "; ".join(f"{b.name}: {b.locked}" for b in blocks) or "it has no hidden neurons"
         raise UnsupportedBlockError(f"model: no block can be compressed ({reasons}); see find_blocks(model)")
-    return {block.name: _one(widths, block) for block in blocks.unlocked}
+    return {block.name: read_width(widths, block) for block in blocks.unlocked}
 
 
 def _some_name(blocks: Blocks) -> str:
@@ -59,7 +59,8 @@ def _block(name: Any, blocks: Blocks) -> Block:
     return block
 
 
-def _one(value: Any, block: Block) -> int:
+def read_width(value: Any, block: Block) -> int:
+    """Return the number of neurons that one value means for one block; errors as in `read_widths`."""
     n: int = block.width
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, str) and value == "polylog":

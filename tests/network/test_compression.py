@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from jlab_compress import UnsupportedBlockError
+from jlab_compress.fitting import forecast, function
 from jlab_compress.fitting.dynamics import fit_dynamics
 from jlab_compress.network import compression, pipe
 from jlab_compress.network.compression import Compression, compress, compress_baseline
@@ -18,6 +19,8 @@ X = rows(120, 6)
 @pytest.fixture(autouse=True)
 def _short_fits(monkeypatch):
     monkeypatch.setattr(compression, "fit_dynamics", functools.partial(fit_dynamics, steps=10))
+    monkeypatch.setattr(forecast, "TRIAL_STEPS", 5)
+    monkeypatch.setattr(function, "MOST_EVALUATIONS", 20)
 
 
 def narrow(model, widths, x=X, **options):
@@ -85,7 +88,7 @@ def test_an_interrupt_leaves_the_model_as_it_was(monkeypatch):
     net = mlp(6, 40, 20, 3).train()
     before = copy.deepcopy(net.state_dict())
 
-    monkeypatch.setattr(pipe, "gather_rows", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(pipe, "gather_inputs", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         narrow(net, 0.5)
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items())
@@ -245,3 +248,45 @@ def test_a_width_that_cannot_work_is_warned_about():
     warnings = narrow(net, {"0": 2}, method="magnitude").report.warnings
     assert any("not compressible to that width" in words for words in warnings)
     assert not narrow(net, {"0": 199}).report.warnings
+
+
+def test_polylog_and_tolerance_show_the_forecast():
+    net = mlp(6, 40, 3)
+    for options in ({"widths": "polylog"}, {"tolerance": 0.2}):
+        notes = compress(net, calibration=X, preserve="function", progress=False, **options).report.notes
+        assert any("the forecast was a function error of" in note for note in notes)
+    assert not any("forecast" in note for note in narrow(net, 9).report.notes)
+
+
+def test_a_tolerance_takes_the_smallest_width_that_is_expected_to_meet_it():
+    net = mlp(3, 60, 2, activation=nn.Tanh)
+    x = rows(400, 3)
+    widths = [
+        compress(net, tolerance=t, calibration=x, preserve="function", progress=False)
+        .plan.blocks[0]
+        .width_after
+        for t in (0.2, 0.02, 1e-9)
+    ]
+    assert widths[0] < widths[1] < widths[2] == 60
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({}, ValueError, "give exactly one of them"),
+        ({"widths": 4, "tolerance": 0.1}, ValueError, "give exactly one of them"),
+        ({"tolerance": 0.0}, ValueError, "expected a positive relative error"),
+        ({"tolerance": float("nan")}, ValueError, "expected a positive relative error"),
+        ({"tolerance": "small"}, TypeError, "expected a relative error such as 0.05, got 'small'"),
+    ],
+)
+def test_a_bad_tolerance_is_refused(options, kind, words):
+    with pytest.raises(kind, match=words):
+        compress(mlp(6, 40, 3), calibration=X, **options)
+
+
+def test_moments_refuse_a_width_below_degree_one_naming_it():
+    with pytest.raises(ValueError, match=r"10 parameters, which takes N = 11 neurons"):
+        compress(mlp(6, 40, 3), 8, calibration=X, preserve="moments", progress=False)
+    result = compress(mlp(1, 60, 1), 12, calibration=rows(50, 1), preserve="moments", progress=False)
+    assert result.plan.blocks[0].method == "parameter moments"

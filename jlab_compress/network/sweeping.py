@@ -1,0 +1,224 @@
+"""Know before you cut: the expected error of each block against its width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from jlab_compress.fitting.forecast import Forecast, predict_errors
+from jlab_compress.fitting.layer import Layer
+from jlab_compress.network.blocks import Block, Blocks, check_model, find_blocks
+from jlab_compress.network.inputs import Call, read_batches
+from jlab_compress.network.surgery import on_cpu, read_layer
+from jlab_compress.network.surroundings import gather_inputs
+from jlab_compress.network.tracing import copy_model, undisturbed
+from jlab_compress.network.widths import read_width, read_widths
+from jlab_compress.report import Report, Scalar, Table
+
+FRACTIONS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
+GRID = 12
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Expected errors of blocks against width.
+
+    Parameters
+    ----------
+    forecasts : mapping of str to Forecast
+        By block name: widths, function errors and kernel errors.
+    report : Report
+        The same as a table, with what each width saves.
+    """
+
+    forecasts: Mapping[str, Forecast]
+    report: Report
+
+    def __repr__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+def sweep(
+    model: nn.Module, widths: Any = None, *, calibration: Any, preserve: str = "dynamics", seed: int = 0
+) -> Sweep:
+    """Forecast the held-out error of each block against its width, without fitting or cutting anything.
+
+    Parameters
+    ----------
+    model : nn.Module
+        It stays as it is.
+    widths : sequence of int, float or "polylog"; mapping of str to such a sequence; or None
+        Widths to look at, for every block that is not locked or per block name. None, and a sequence of
+        block names, mean 1/2, 1/4 ... 1/32 of the present width and "polylog".
+    calibration, seed
+        As in `compress`.
+    preserve : {"dynamics", "function", "moments"}
+        What counts as the error in the summary: "function" looks at outputs only, "dynamics" at the
+        tangent kernel too.
+
+    Returns
+    -------
+    Sweep
+        Per block and width the expected function error and tangent kernel error.
+
+    Raises
+    ------
+    TypeError, ValueError, UnsupportedBlockError
+        As `compress`.
+
+    Notes
+    -----
+    One pass over the calibration, one greedy pass over a Gram matrix and two quick fits per block. Blocks
+    are looked at one by one in the original model; errors of several slim blocks add up.
+
+    Examples
+    --------
+    >>> import torch
+    >>> net = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 2))
+    >>> sweep(net, [4, 16], calibration=torch.randn(60, 4)).forecasts["0"].widths
+    (4, 16)
+    """
+    check_model(model)
+    with undisturbed(seed=seed):
+        calls, _ = read_batches(model, calibration)
+    blocks = find_blocks(model, calls[0])
+    wanted = _wanted(widths, blocks)
+    copied = copy_model(model)
+    forecasts = {
+        name: forecast(copied, blocks.named(name), calls, sizes, seed=seed) for name, sizes in wanted.items()
+    }
+    return Sweep(forecasts, _report(blocks, forecasts, preserve))
+
+
+def forecast(
+    model: nn.Module, block: Block, calls: list[Call], widths: Sequence[int], *, seed: int
+) -> Forecast:
+    """Return the expected errors of one block at several widths; the model runs over the calls once."""
+    assert block.activation is not None
+    layer: Layer = read_layer(model, block.incoming, block.outgoing, block.activation)
+    inputs = gather_inputs(model, block.incoming[0], calls, seed=seed)
+    return predict_errors(on_cpu(layer), inputs, list(widths), seed=seed)
+
+
+@dataclass(frozen=True)
+class Within:
+    """The widths that meet a tolerance, in the place of given ones.
+
+    Parameters
+    ----------
+    tolerance : float
+        Relative held-out error.
+    kernel : bool
+        Whether the tangent kernel's error must meet it too.
+    """
+
+    tolerance: float
+    kernel: bool
+
+    @classmethod
+    def read(cls, tolerance: Any, *, kernel: bool) -> Within:
+        """Return it, or refuse what is no positive number with a ValueError or TypeError."""
+        if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
+            raise TypeError(f"tolerance: expected a relative error such as 0.05, got {tolerance!r}")
+        if not 0 < tolerance < math.inf:
+            raise ValueError(f"tolerance: expected a positive relative error such as 0.05, got {tolerance}")
+        return cls(float(tolerance), kernel)
+
+    def width(self, model: nn.Module, block: Block, calls: list[Call], *, seed: int) -> int:
+        """Return the smallest width that is expected to do; the present one if no smaller one is."""
+        grid = sorted({max(1, round(block.width ** (i / GRID))) for i in range(1, GRID + 1)})
+        found = forecast(model, block, calls, grid, seed=seed)
+        pairs = zip(found.function_errors, found.kernel_errors, strict=True)
+        errors = [max(f, k) if self.kernel else f for f, k in pairs]
+        return interpolated_width(found.widths, errors, self.tolerance)
+
+
+def wanted_widths(
+    model: nn.Module, widths: Any, blocks: Blocks, calls: list[Call], *, seed: int
+) -> dict[str, int]:
+    """Return the width of each block to compress, for what `compress` takes or a `Within`."""
+    if not isinstance(widths, Within):
+        return read_widths(widths, blocks)
+    names = read_widths(1, blocks)
+    return {name: widths.width(model, blocks.named(name), calls, seed=seed) for name in names}
+
+
+def expectations(
+    model: nn.Module, blocks: list[Block], calls: list[Call], widths: Mapping[str, int], *, seed: int
+) -> tuple[str, ...]:
+    """Return one sentence per block: what error its width is expected to have."""
+    words = []
+    for block in blocks:
+        found = forecast(model, block, calls, [widths[block.name]], seed=seed)
+        words.append(
+            f"{block.name}: at {found.widths[0]} of {block.width} neurons the forecast was a function error "
+            f"of {found.function_errors[0]:.2g} and a tangent kernel error of {found.kernel_errors[0]:.2g}."
+        )
+    return tuple(words)
+
+
+def interpolated_width(widths: Sequence[int], errors: Sequence[float], tolerance: float) -> int:
+    """Return the width at which errors, straight between points in logarithms, first meet a tolerance.
+
+    Examples
+    --------
+    >>> interpolated_width([10, 1000], [0.1, 0.001], 0.01)
+    100
+    """
+    first = next((i for i, error in enumerate(errors) if error <= tolerance), len(widths) - 1)
+    if first == 0 or errors[first] > tolerance or errors[first] == 0:
+        return widths[first]
+    above, below = math.log(errors[first - 1]), math.log(errors[first])
+    share = (above - math.log(tolerance)) / (above - below)
+    low, high = math.log(widths[first - 1]), math.log(widths[first])
+    return min(widths[first], math.ceil(math.exp(low + share * (high - low)) - 1e-9))
+
+
+def _wanted(widths: Any, blocks: Blocks) -> dict[str, list[int]]:
+    names = {block.name for block in blocks}
+    if (
+        isinstance(widths, Sequence)
+        and not isinstance(widths, str)
+        and widths
+        and set(map(str, widths)) <= names
+    ):
+        widths = {str(name): None for name in widths}
+    if not isinstance(widths, Mapping):
+        open_blocks = read_widths(1, blocks)
+        widths = dict.fromkeys(open_blocks, widths)
+    return {name: _sizes(value, name, blocks) for name, value in widths.items()}
+
+
+def _sizes(value: Any, name: Any, blocks: Blocks) -> list[int]:
+    read_widths({name: 1}, blocks)
+    block = blocks.named(name)
+    if value is None:
+        value = [max(1, round(f * block.width)) for f in FRACTIONS] + ["polylog"]
+    each = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return sorted({read_width(one, block) for one in each})
+
+
+def _report(blocks: Blocks, forecasts: Mapping[str, Forecast], preserve: str) -> Report:
+    rows: list[tuple[Scalar, ...]] = []
+    for name, found in forecasts.items():
+        block = blocks.named(name)
+        for width, function, kernel in zip(
+            found.widths, found.function_errors, found.kernel_errors, strict=True
+        ):
+            macs = None if block.macs is None else block.macs * width // block.width
+            rows.append((name, width, width / block.width, block.dimension * width, macs, function, kernel))
+    columns = ("block", "width", "fraction", "parameters", "macs", "function_error", "kernel_error")
+    looked = "outputs" if preserve == "function" else "outputs and tangent kernel"
+    return Report(
+        "Sweep",
+        f"Expected held-out errors of {len(forecasts)} of {len(blocks)} blocks; judge by the {looked}.",
+        tables=(Table("Expected error against width", columns, tuple(rows)),),
+        notes=("Forecast without a fit, each block alone; a fit lands within about a factor of two.",),
+    )

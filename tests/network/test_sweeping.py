@@ -1,0 +1,64 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from jlab_compress import UnsupportedBlockError
+from jlab_compress.fitting import forecast
+from jlab_compress.network.compression import compress, sweep
+from jlab_compress.network.sweeping import interpolated_width
+from tests.network.models import TwoBranches, mlp, rows, seeded
+
+X = rows(300, 4)
+
+
+@pytest.fixture(autouse=True)
+def _short_trials(monkeypatch):
+    monkeypatch.setattr(forecast, "TRIAL_STEPS", 5)
+
+
+NET = mlp(4, 40, 20, 2, activation=nn.Tanh)
+
+
+def test_every_open_block_has_errors_that_fall_with_the_width():
+    before = copy.deepcopy(NET.state_dict())
+    result = sweep(NET, [2, 0.25, 20], calibration=X)
+    assert set(result.forecasts) == {"0", "2"}
+    assert result.forecasts["0"].widths == (2, 10, 20)
+    for found in result.forecasts.values():
+        assert list(found.function_errors) == sorted(found.function_errors, reverse=True)
+    assert all(torch.equal(v, NET.state_dict()[k]) for k, v in before.items())
+    assert "Expected error against width" in repr(result)
+    assert "<table" in result._repr_html_()
+
+
+def test_the_forecast_is_near_what_the_fit_reaches():
+    found = sweep(NET, {"0": [10]}, calibration=X, preserve="function").forecasts["0"]
+    fitted = compress(NET, {"0": 10}, calibration=X, preserve="function", progress=False)
+    error = fitted.report.tables[0].rows[0][fitted.report.tables[0].columns.index("function_error")]
+    assert error / 3 < found.function_errors[0] < error * 3
+
+
+def test_widths_default_to_halvings_and_polylog_for_all_or_named_blocks():
+    assert sweep(NET, calibration=X).forecasts["2"].widths == (1, 2, 5, 10, 18)
+    assert set(sweep(NET, ["2"], calibration=X).forecasts) == {"2"}
+    assert sweep(NET, {"2": [3], "0": None}, calibration=X).forecasts["2"].widths == (3,)
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="block 2 has 20 neurons, so expected 1 to 20, got 30"):
+        sweep(NET, [30], calibration=X)
+    with pytest.raises(ValueError, match="there is no block '7'"):
+        sweep(NET, {"7": [3]}, calibration=X)
+    with pytest.raises(TypeError, match="got 'wide'"):
+        sweep(NET, ["wide"], calibration=X)
+    with pytest.raises(UnsupportedBlockError, match="no block can be compressed"):
+        sweep(seeded(TwoBranches, "flip").double(), [3], calibration=rows(20, 5))
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "width"), [(0.5, 10), (0.1, 10), (0.01, 100), (0.001, 1000), (1e-6, 1000)]
+)
+def test_the_width_for_a_tolerance_lies_on_the_line_between_two_forecasts(tolerance, width):
+    assert interpolated_width([10, 1000], [0.1, 0.001], tolerance) == width
