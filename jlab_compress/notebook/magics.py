@@ -71,18 +71,18 @@ class Compress(Magics):
         return jlab_compress.find_blocks(model_of(given.model, names), _optional(given.inputs, names))
 
     def _run(self, given: Namespace, names: Names) -> Any:
-        tolerance = _optional(given.tolerance, names)
-        if tolerance is None and not given.widths:
-            tolerance = self.tolerance
-        widths = _widths(given.widths, names) if given.widths else self.width
+        model, tolerance = model_of(given.model, names), _optional(given.tolerance, names)
+        widths = _widths(given.widths, names) if given.widths else None
+        if widths is None and tolerance is None:
+            widths, tolerance = (self.width, None) if self.tolerance is None else (None, self.tolerance)
         return jlab_compress.compress(
-            model_of(given.model, names),
-            widths if tolerance is None else None,
+            model,
+            widths,
             calibration=value_of(given.calibration, names),
+            tolerance=tolerance,
             preserve=self._preserve(given),
             seed=given.seed,
             plain=given.plain,
-            **({} if tolerance is None else {"tolerance": tolerance}),
         )
 
     def _preserve(self, given: Namespace) -> Any:
@@ -91,7 +91,7 @@ class Compress(Magics):
     def _sweep(self, given: Namespace, names: Names) -> Any:
         return jlab_compress.sweep(
             model_of(given.model, names),
-            [value_of(width, names) for width in given.widths] or None,
+            [_width(width, names) for width in given.widths] or None,
             calibration=value_of(given.calibration, names),
             preserve=self._preserve(given),
             seed=given.seed,

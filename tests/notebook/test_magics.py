@@ -92,12 +92,13 @@ def test_run_passes_its_options(session):
 
 
 def test_tolerance_takes_the_place_of_widths(session):
-    assert run(session, "run net --tolerance 0.01 --calibration x").kwargs["tolerance"] == 0.01
+    given = run(session, "run net --tolerance 0.01 --calibration x")
+    assert (given.args[1], given.kwargs["tolerance"]) == (None, 0.01)
     session.run_line_magic("config", "Compress.tolerance = 0.02")
     assert run(session, "run net --calibration x").kwargs["tolerance"] == 0.02
     result = run(session, "run net 64 --calibration x")
     assert result.args[1] == 64
-    assert "tolerance" not in result.kwargs
+    assert result.kwargs["tolerance"] is None
 
 
 def test_options_give_the_defaults(session):
@@ -132,9 +133,9 @@ def test_validate_takes_a_result_as_the_slim_model(session):
 
 
 def test_sweep(session):
-    result = run(session, "sweep net 8 16 --calibration x")
+    result = run(session, "sweep net 8 0.5 polylog --calibration x")
     assert result.called == "sweep"
-    assert result.args == (session.user_ns["net"], [8, 16])
+    assert result.args == (session.user_ns["net"], [8, 0.5, "polylog"])
     assert run(session, "sweep net --calibration x").args[1] is None
 
 
