@@ -139,7 +139,7 @@ def format_scalar(value: Scalar) -> str:
 def render_text(report: Report) -> str:
     """Return the report as aligned plain text."""
     lines = [report.title] + ([report.summary] if report.summary else [])
-    keys = {key: key.replace("_", " ") for key in report.facts}
+    keys = {key: _words(key) for key in report.facts}
     wide = max((len(words) for words in keys.values()), default=0)
     lines += [f"  {words:<{wide}}  {format_scalar(report.facts[key])}" for key, words in keys.items()]
     for table in report.tables:
@@ -150,7 +150,7 @@ def render_text(report: Report) -> str:
 
 
 def _text_rows(table: Table) -> list[str]:
-    cells = [list(table.columns)] + [[format_scalar(v) for v in row] for row in table.rows]
+    cells = [[_words(name) for name in table.columns]] + [[format_scalar(v) for v in row] for row in table.rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
     numeric = [_is_numeric(table, i) for i in range(len(table.columns))]
     return [
@@ -172,7 +172,7 @@ def render_html(report: Report) -> str:
     if report.facts:
         rows = "".join(
             f'<tr><th scope="row" style="text-align:left;font-weight:normal;opacity:.75">'
-            f"{html.escape(key.replace('_', ' '))}</th>"
+            f"{html.escape(_words(key))}</th>"
             f'<td style="text-align:right">{html.escape(format_scalar(value))}</td></tr>'
             for key, value in report.facts.items()
         )
@@ -187,7 +187,7 @@ def _html_table(table: Table) -> str:
     numeric = [_is_numeric(table, i) for i in range(len(table.columns))]
     align = ["text-align:right" if right else "text-align:left" for right in numeric]
     head = "".join(
-        f'<th scope="col" style="{style}">{html.escape(name)}</th>'
+        f'<th scope="col" style="{style}">{html.escape(_words(name))}</th>'
         for name, style in zip(table.columns, align, strict=True)
     )
     body = "".join(
@@ -216,6 +216,10 @@ def _html_figure(figure: Figure) -> str:
 
 def _html_notice(lead: str, text: str) -> str:
     return f'<p style="margin:0 0 4px 0"><strong>{lead}</strong>{html.escape(text)}</p>'
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def _is_numeric(table: Table, column: int) -> bool:
