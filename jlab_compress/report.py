@@ -150,7 +150,9 @@ def render_text(report: Report) -> str:
 
 
 def _text_rows(table: Table) -> list[str]:
-    cells = [[_words(name) for name in table.columns]] + [[format_scalar(v) for v in row] for row in table.rows]
+    cells = [[_words(name) for name in table.columns]] + [
+        [format_scalar(v) for v in row] for row in table.rows
+    ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
     numeric = [_is_numeric(table, i) for i in range(len(table.columns))]
     return [
