@@ -1,0 +1,125 @@
+"""Shared by the training benchmarks: clouds at initialisation, slim nets from them, a race side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from jlab_compress.core.cells import compress_cloud
+from jlab_compress.fitting.layer import Layer
+from jlab_compress.network.slim import WeightedLinear
+from jlab_compress.network.surgery import read_layer
+from jlab_compress.validation.sidebyside import Contest, Curve, train_side_by_side
+from jlab_compress.validation.steps import default_step
+
+FULL, OURS, PAPER, RANDOM, NAIVE = "original", "ours", "paper", "random subset", "naive net"
+Batch = tuple[Tensor, Tensor]
+
+
+def harmonic(points: Tensor) -> Tensor:
+    """Return the cylindrical harmonic J6(20 r) cos(6 theta) at points (q, 2), as (q, 1)."""
+    from scipy.special import jv
+
+    radius, angle = points.norm(dim=1), torch.atan2(points[:, 1], points[:, 0])
+    values = torch.from_numpy(jv(6, 20 * radius.double().cpu().numpy())).to(points)
+    return (values * torch.cos(6 * angle))[:, None]
+
+
+def harmonic_batches(rows: int, batch: int, *, noise: float, seed: int, device: str) -> list[Batch]:
+    """Draw points in [-1, 1]^2 with noisy targets, cut into batches."""
+    generator = torch.Generator().manual_seed(seed)
+    x = (2 * torch.rand(rows, 2, generator=generator) - 1).to(device)
+    y = harmonic(x) + noise * torch.randn(rows, 1, generator=generator).to(device)
+    return list(zip(x.split(batch), y.split(batch), strict=True))
+
+
+def wide_net(width: int, *, seed: int, device: str) -> nn.Sequential:
+    """Return a 2-width-1 ReLU net as torch.nn.Linear draws it."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, 1)).to(device)
+
+
+def slim_nets(net: nn.Sequential, size: int, *, degree: int, seed: int) -> dict[str, nn.Module]:
+    """Return the contestants at one width.
+
+    "ours" reduces the cloud of neurons (w, b, v) with its own choice of degree and cells; "paper" keeps
+    moments up to `degree` with unmoved neurons; a random subset counts each neuron n / s times, the
+    naive net (the paper's comparison) once.
+    """
+    layer = read_layer(net, ("0",), "2", torch.relu, torch.float64)
+    assert layer.biases[0] is not None
+    cloud = torch.cat([layer.incoming[0], layer.biases[0][:, None], layer.outgoing], 1).cpu()
+    chosen = {
+        OURS: compress_cloud(scaled(cloud), size=size, seed=seed),
+        PAPER: compress_cloud(scaled(cloud), size=size, degree=degree, seed=seed),
+    }
+    nets: dict[str, nn.Module] = {}
+    for name, reduced in chosen.items():
+        assert reduced.indices is not None
+        nets[name] = slim_net(
+            net, layer.select(reduced.indices.to(layer.outgoing.device), reduced.multiplicities)
+        )
+    drawn = torch.randperm(layer.width, generator=torch.Generator().manual_seed(seed))[:size]
+    for name, count in ((RANDOM, layer.width / size), (NAIVE, 1.0)):
+        nets[name] = slim_net(net, layer.select(drawn, torch.full((size,), count)))
+    return nets
+
+
+def scaled(cloud: Tensor) -> Tensor:
+    """Return the cloud with columns of unit rms, so that no coordinate counts for nothing."""
+    return cloud / cloud.square().mean(0).sqrt()
+
+
+def slim_net(net: nn.Sequential, layer: Layer) -> nn.Sequential:
+    """Return the net with the layer's weighted neurons in the place of its own."""
+    old = net[0].weight
+    counts = layer.multiplicities.to(old)
+    first = WeightedLinear(2, layer.width, output_multiplicities=counts)
+    second = WeightedLinear(layer.width, 1, input_multiplicities=counts)
+    made = nn.Sequential(first, nn.ReLU(), second).to(old)
+    with torch.no_grad():
+        first.weight.copy_(layer.incoming[0])
+        first.bias.copy_(layer.biases[0])
+        second.weight.copy_(layer.outgoing.T)
+        second.bias.copy_(net[2].bias)
+    return made
+
+
+def cosine(kind: Callable[..., Optimizer], rate: float, steps: int) -> Callable[..., Optimizer]:
+    """Return an optimizer factory whose rate falls to zero along a cosine over `steps`."""
+
+    def make(parameters: object) -> Optimizer:
+        optimizer = kind(parameters, lr=rate)
+        scheduler = CosineAnnealingLR(optimizer, steps)
+        optimizer.register_step_post_hook(lambda *_: scheduler.step())
+        return optimizer
+
+    return make
+
+
+def race(
+    models: Mapping[str, nn.Module],
+    batches: Sequence[Batch],
+    test: Sequence[Batch],
+    *,
+    optimizer: Callable[..., Optimizer],
+    steps: int,
+    seed: int,
+) -> dict[str, Curve]:
+    """Train all models on the same batches and return their curves; one is called "original"."""
+    contest = Contest(tuple(batches), tuple(test), default_step(F.mse_loss), optimizer, F.mse_loss)
+    return train_side_by_side(models, contest, seed=seed, steps=steps)
+
+
+def curve_distance(curve: Curve, original: Curve) -> float:
+    """Return how far a test-loss curve runs from the original's: rms of log ratios over the later half."""
+    half = len(curve.recorded) // 2
+    pairs = zip(curve.held_out_losses[half:], original.held_out_losses[half:], strict=True)
+    logs = [math.log(a / b) ** 2 for a, b in pairs]
+    return math.sqrt(sum(logs) / len(logs))
