@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,8 +12,12 @@ from jlab_compress.core.cloud import Cloud, check_multiplicities, check_points
 from jlab_compress.core.features import basis_features
 from jlab_compress.core.judging import Judge
 from jlab_compress.core.partition import cut_cells
-from jlab_compress.core.recombination import reduce_features
-from jlab_compress.core.testfunctions import count_functions, fit_basis, largest_degree
+from jlab_compress.core.recombination import Recombination, Target, reduce_features
+from jlab_compress.core.testfunctions import count_functions, fit_basis, importance, largest_degree
+
+_LARGEST_CELL, _USUAL_CELL = 1000, 256  # objects that one cell may keep; its cost grows with the cube
+_EXACT_SHARE = 0.75  # of the objects: at most so many moments are kept exactly
+_FITTED_SHARE = 1.75  # of the objects: so many moments are looked at when objects are dropped
 
 
 def compress_cloud(
@@ -78,26 +85,41 @@ def compress_cloud(
         multiplicities = points.new_ones(len(points))
     check_multiplicities(multiplicities, points, zeros=True)
     _check_plan(len(points), size=size, degree=degree, cells=cells)
-    plans = plan_sizes(points.shape[1], size=size, degree=degree, cells=cells)
+    if size is None or degree is not None or cells is not None:
+        return _reduce(points, multiplicities, _plan(points.shape[1], size, degree, cells), seed=seed)
     judge = Judge(points, multiplicities, seed=seed)
-    tried = [_reduce(points, multiplicities, plan, seed=seed) for plan in plans]
-    best = min(tried, key=judge.error) if len(tried) > 1 else tried[0]
+    best, error = None, math.inf
+    for number in _cells_to_try(size):
+        plan = Plan(cells=number, size=size // number)
+        trial = _reduce(points, multiplicities, plan, seed=seed)
+        if judge.error(trial) >= error:
+            break
+        best, error = trial, judge.error(trial)
+    assert best is not None
     return best
 
 
-def plan_sizes(
-    dimension: int, *, size: int | None, degree: int | None, cells: int | None
-) -> list[tuple[int, int]]:
-    """Return the pairs (degree, cells) with cells * N(m, degree) <= size that are worth a trial."""
+@dataclass(frozen=True)
+class Plan:
+    """So many cells, each keeping the moments up to a degree (exactly) or so many objects (the best)."""
+
+    cells: int
+    degree: int | None = None
+    size: int | None = None
+
+
+def _plan(dimension: int, size: int | None, degree: int | None, cells: int | None) -> Plan:
     if size is None:
-        return [(degree or 0, cells or 1)]
+        return Plan(cells or 1, degree)
     top = largest_degree(dimension, max(1, size // (cells or 1)))
-    if degree is not None:
-        k = min(degree, top)
-        return [(k, cells or size // count_functions(dimension, k))]
-    if cells is not None:
-        return [(top, cells)]
-    return [(k, size // count_functions(dimension, k)) for k in range(max(0, top - 4), top + 1)]
+    degree = top if degree is None else min(degree, top)
+    return Plan(cells or size // count_functions(dimension, degree), degree)
+
+
+def _cells_to_try(size: int) -> list[int]:
+    """Return numbers of cells, ascending; the first keeps the cost of a cell, O(s^3), bearable."""
+    first = 1 if size <= _LARGEST_CELL else math.ceil(size / _USUAL_CELL)
+    return [first * factor for factor in (1, 2, 4, 8, 16) if first * factor <= size]
 
 
 def _check_plan(rows: int, *, size: int | None, degree: int | None, cells: int | None) -> None:
@@ -118,23 +140,59 @@ def _check_plan(rows: int, *, size: int | None, degree: int | None, cells: int |
         )
 
 
-def _reduce(points: Tensor, multiplicities: Tensor, plan: tuple[int, int], *, seed: int) -> Cloud:
-    """Keep the moments up to a degree in each of some cells."""
-    degree, cells = plan
-    parts = cut_cells(points, multiplicities, cells) if cells > 1 else [None]
-    kept, counts, residual = [], [], 0.0
+def _reduce(points: Tensor, multiplicities: Tensor, plan: Plan, *, seed: int) -> Cloud:
+    """Carry out a plan cell by cell and put the kept objects together in their old order."""
+    everything = torch.arange(len(points), device=points.device)
+    parts = [everything] if plan.cells == 1 else cut_cells(points, multiplicities, plan.cells)
+    kept, counts, residual, degrees = [], [], 0.0, []
     for part in parts:
-        inside = points if part is None else points[part]
-        weights = multiplicities if part is None else multiplicities[part]
+        inside, weights = (
+            (points, multiplicities) if len(parts) == 1 else (points[part], multiplicities[part])
+        )
         if not float(weights.max()) > 0:
             continue
-        features = basis_features(fit_basis(inside, degree), inside)
-        result = reduce_features(features, weights, seed=seed)
-        kept.append(result.indices if part is None else part[result.indices])
+        result, degree = _reduce_cell(inside, weights, plan, seed=seed)
+        kept.append(part[result.indices])
         counts.append(result.multiplicities)
         residual = max(residual, result.residual)
-    indices = torch.cat(kept)
-    order = torch.argsort(indices)
-    indices = indices[order]
-    note = f"degree {degree} in {len(kept)} cells of {count_functions(points.shape[1], degree)} moments"
-    return Cloud(points[indices], torch.cat(counts)[order], indices, residual, degree, len(kept), (note,))
+        degrees.append(degree)
+    indices, order = torch.cat(kept).sort()
+    lowest = min(degrees)
+    note = f"moments up to degree {lowest} are exact in each of {len(kept)} cells"
+    if plan.size is not None:
+        note += f"; those up to degree {_fitted_degree(points.shape[1], plan.size)} are fitted"
+    counted = torch.cat(counts)[order]
+    return Cloud(points[indices], counted, indices, residual, lowest, len(kept), (note,))
+
+
+def _reduce_cell(
+    points: Tensor, multiplicities: Tensor, plan: Plan, *, seed: int
+) -> tuple[Recombination, int]:
+    """Reduce one cell; return the result and the degree that is exact in it."""
+    if plan.size is None:
+        degree = plan.degree or 0
+        features = basis_features(fit_basis(points, degree), points)
+        return reduce_features(features, multiplicities, seed=seed), degree
+    dimension = points.shape[1]
+    exact = largest_degree(dimension, max(1, int(_EXACT_SHARE * plan.size)))
+    fitted = _fitted_degree(dimension, plan.size)
+    chosen, target = _target(dimension, exact, fitted, plan.size)
+    features = basis_features(fit_basis(points, fitted), points, chosen.to(points.device))
+    return reduce_features(features, multiplicities, target=target, seed=seed), exact
+
+
+def _fitted_degree(dimension: int, size: int) -> int:
+    """Return the degree of the functions that are fitted beyond the exact ones."""
+    degree = largest_degree(dimension, int(_FITTED_SHARE * size))
+    wider = count_functions(dimension, degree + 1)
+    return degree + 1 if wider <= 4 * _FITTED_SHARE * size else degree
+
+
+def _target(dimension: int, exact: int, fitted: int, size: int) -> tuple[Tensor, Target]:
+    """Return the functions to look at, the exact ones first, and what is wanted of them."""
+    weight = importance(dimension, fitted)
+    functions = count_functions(dimension, exact)
+    most = max(functions, min(len(weight), int(_FITTED_SHARE * size)))
+    rest = functions + torch.argsort(weight[functions:], descending=True)[: most - functions]
+    rest = rest.sort().values
+    return torch.cat([torch.arange(functions), rest]), Target(size, functions, weight[rest].numpy())

@@ -132,7 +132,7 @@ def check_points(points: Tensor, name: str = "points") -> None:
         raise TypeError(f"{name}: expected a torch tensor, got {type(points).__name__}; convert it first")
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(
-            f"{name}: expected shape (n, m) with n >= 1 and m >= 1, got {tuple(points.shape)}; one row per object"
+            f"{name}: expected shape (n, m), n and m at least 1, got {tuple(points.shape)}; one row each"
         )
     if points.dtype not in _DTYPES:
         raise TypeError(f"{name}: expected float32 or float64, got {points.dtype}; convert with .double()")
@@ -149,14 +149,14 @@ def check_multiplicities(multiplicities: Tensor, points: Tensor, *, zeros: bool 
         )
     if multiplicities.shape != points.shape[:1]:
         raise ValueError(
-            f"{name}: expected shape ({len(points)},), got {tuple(multiplicities.shape)}; one value per object"
+            f"{name}: expected shape ({len(points)},), got {tuple(multiplicities.shape)}; one per object"
         )
     if multiplicities.dtype != points.dtype or multiplicities.device != points.device:
         raise ValueError(
             f"{name}: expected {points.dtype} on {points.device} as the objects have, got "
             f"{multiplicities.dtype} on {multiplicities.device}; bring them together with .to()"
         )
-    if not torch.isfinite(multiplicities).all():
+    if not torch.isfinite(multiplicities.sum()) and not torch.isfinite(multiplicities).all():
         raise ValueError(f"{name}: expected finite values, got NaN or infinity; drop those objects")
     smallest = float(multiplicities.min())
     if smallest < 0 or (smallest == 0 and not zeros):

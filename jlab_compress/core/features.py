@@ -62,17 +62,19 @@ def chunk_rows(functions: int) -> int:
     return min(8192, max(1024, _CHUNK_VALUES // functions))
 
 
-def basis_features(basis: ProductBasis, points: Tensor) -> Features:
-    """Return the basis functions on points (n, m) as features; one buffer is used again and again."""
+def basis_features(basis: ProductBasis, points: Tensor, chosen: Tensor | None = None) -> Features:
+    """Return basis functions (all, or the chosen ones) on points (n, m); one buffer is used again."""
+    functions = basis.functions if chosen is None else len(chosen)
     buffer = torch.empty(
         basis.functions, chunk_rows(basis.functions), dtype=torch.float64, device=points.device
     )
 
     def columns(part: slice | Tensor) -> Tensor:
-        chosen = points[part]
-        return basis.columns(chosen, buffer if len(chosen) <= buffer.shape[1] else None)
+        picked = points[part]
+        values = basis.columns(picked, buffer if len(picked) <= buffer.shape[1] else None)
+        return values if chosen is None else values[chosen]
 
-    return Features(len(points), basis.functions, columns, points.device)
+    return Features(len(points), functions, columns, points.device)
 
 
 def table_features(table: Tensor) -> Features:

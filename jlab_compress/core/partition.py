@@ -15,7 +15,9 @@ def cut_cells(points: Tensor, multiplicities: Tensor, cells: int) -> list[Tensor
     Parameters
     ----------
     points : Tensor, (n, m)
+        One object per row.
     multiplicities : Tensor, (n,)
+        c_i >= 0.
     cells : int
         Wanted number; fewer are returned where objects cannot be told apart or are too few.
 

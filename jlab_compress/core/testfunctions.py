@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import comb, sqrt
+from math import comb, lgamma, log, sqrt
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 Family = Literal["legendre", "hermite"]
+
+_SAMPLE, _CHUNK = 8192, 8192
 
 
 def count_functions(dimension: int, degree: int) -> int:
@@ -96,18 +98,26 @@ def fit_basis(points: Tensor, degree: int) -> ProductBasis:
     """Return the basis for a cloud: Legendre on its bounding box, Hermite where the box has wide rims.
 
     A coordinate whose range is zero is only centred. Hermite is taken when the half-range is between
-    3 and 7 standard deviations in every coordinate, as for a Gaussian cloud; cost O(n m).
+    3 and 7 standard deviations in every coordinate, as for a Gaussian cloud (deviations are those of
+    at most 8192 objects, evenly spaced: any centre and scale near these give the same moments).
     """
-    low, high = torch.aminmax(points, dim=0)
-    low, high = low.double(), high.double()
+    sample = points[:: max(1, len(points) // _SAMPLE)].double()
+    low, high = _box(points)
     centre, half = low / 2 + high / 2, high / 2 - low / 2
     half = torch.where(half > 0, half, torch.ones_like(half))
-    if degree > 1 and len(points) > 1:
-        deviation, mean = torch.std_mean(points, dim=0)
-        ratio = half / deviation.double()
+    if degree > 1 and len(sample) > 1:
+        deviation, mean = torch.std_mean(sample, dim=0)
+        ratio = half / deviation
         if bool(((ratio > 3) & (ratio < 7)).all()):
-            return ProductBasis(mean.double(), deviation.double(), degree, "hermite")
+            return ProductBasis(mean, deviation, degree, "hermite")
     return ProductBasis(centre, half, degree)
+
+
+def _box(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lowest and highest coordinates, (m,) float64; in parts, which is 3 times as quick."""
+    parts = [torch.aminmax(part.T.contiguous(), dim=1) for part in torch.split(points, _CHUNK)]
+    low = torch.stack([part.min for part in parts]).amin(0)
+    return low.double(), torch.stack([part.max for part in parts]).amax(0).double()
 
 
 def _univariate(scaled: Tensor, degree: int, family: Family) -> Tensor:
@@ -148,6 +158,27 @@ def _products(dimension: int, degree: int) -> tuple[tuple[int, int, int, int, in
                     total += length
         ends[d][dimension] = total - offsets[d]
     return tuple(slices)
+
+
+def importance(dimension: int, degree: int) -> Tensor:
+    """Return how much each feature is expected to weigh in a smooth function, (N,) float64, 1 at degree 0.
+
+    The prior is a ridge function g(<w, z>) in any direction w whose Taylor coefficients fall like
+    3^-d: monomial z^a then weighs 3^-d sqrt(d! / a!), times its share of the orthonormal Legendre
+    polynomial of the same multi-index.
+    """
+    table = exponents(dimension, degree)
+    share = [
+        lgamma(a + 1) / 2 - sum(log(2 * i - 1) for i in range(1, a + 1)) - log(2 * a + 1) / 2
+        for a in range(degree + 1)
+    ]
+    total = table.sum(1).double()
+    logs = (
+        torch.lgamma(total + 1) / 2
+        - total * log(3.0)
+        + torch.tensor(share, dtype=torch.float64)[table].sum(1)
+    )
+    return torch.exp(logs)
 
 
 def exponents(dimension: int, degree: int) -> Tensor:
