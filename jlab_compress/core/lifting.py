@@ -10,6 +10,7 @@ from torch import Tensor
 from jlab_compress.core.elimination import Array
 
 _ROUNDS = 12
+_SLOW = 0.3  # a round that leaves more of the error than this share will not lead there
 _SHRINK = 0.2  # a ratio that a step would make negative falls to this share instead
 
 
@@ -40,11 +41,15 @@ def lift(rows: Array, moments: Array) -> Array | None:
     if not scale.all():
         return None
     scaled, target = rows / scale, moments / scale
-    ratios = np.ones(len(rows))
-    for _ in range(_ROUNDS):
+    ratios, before = np.ones(len(rows)), np.inf
+    for number in range(_ROUNDS):
         missing = target - scaled.T @ ratios
-        if np.abs(missing).max() < 1e-12:
+        error = np.abs(missing).max()
+        if error < 1e-12:
             return ratios
+        if number > 1 and error > _SLOW * before:
+            return None
+        before = error
         gram = scaled.T @ (scaled * ratios[:, None])
         try:
             factor = scipy.linalg.cho_factor(gram, overwrite_a=True, check_finite=False)

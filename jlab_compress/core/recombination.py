@@ -206,7 +206,9 @@ def _reduce_held(rows: Array, target: Target | None) -> tuple[NDArray[np.intp], 
     kept, ratios = _halve_held(rows, 2 * functions if target is None else functions)
     left = rows[kept] * ratios[:, None]
     if target is None:
-        factors = thin(left, np.diag(left[:, 0]), functions)
+        mean = left[:, 0].mean()
+        factors = thin(left, np.diag(left[:, 0].clip(0.03 * mean, 30 * mean)), functions)
+        factors[factors > 0] *= eliminate(left[factors > 0] * factors[factors > 0, None])
     else:
         factors = thin(left[:, : target.exact], _penalties(left, target), target.size)
     kept, ratios = kept[factors > 0], (ratios * factors)[factors > 0]

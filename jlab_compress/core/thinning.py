@@ -58,6 +58,8 @@ def thin(rows: Array, penalties: Array, size: int) -> Array:
     size, share = max(size, rows.shape[1]), rows[:, 0]
     while len(alive) > size:
         update = _remove(inverse, values, share, min(_BLOCK, len(alive) - size))
+        if not update.shape[1]:
+            break  # rounding has eaten the rest: what is left is exact, only larger
         kept = values > 0
         inverse = inverse[np.ix_(kept, kept)] - update[kept] @ update[kept].T
         values, alive, share = values[kept], alive[kept], share[kept]
@@ -77,6 +79,8 @@ def _remove(inverse: Array, values: Array, share: Array, number: int) -> Array:
         cheap = np.argpartition(cost, min(_LOOK, len(cost) - 1))[:_LOOK]
         cheap = cheap[np.isfinite(cost[cheap])]
         cheap = cheap[np.argsort(cost[cheap])]
+        if not len(cheap):
+            return update[:, :step]
         columns = inverse[:, cheap] - update[:, :step] @ update[cheap, :step].T
         zero = _move(values, columns, cheap, share)
         column = inverse[:, zero] - update[:, :step] @ update[zero, :step]
