@@ -6,7 +6,8 @@ from argparse import Namespace
 from collections import ChainMap
 from collections.abc import Mapping
 from functools import partial
-from traceback import walk_tb
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -130,9 +131,10 @@ class Compress(Magics):
 
 
 def _is_refusal(fault: Exception) -> bool:
-    """Tell whether the package itself raised: its sentence is enough, a traceback would bury it."""
-    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(fault.__traceback__)]
-    return not isinstance(fault, UsageError) and frames[-1].startswith("jlab_compress.")
+    """Tell whether the package refuses by a `raise` of its own; its sentence needs no traceback."""
+    last = extract_tb(fault.__traceback__)[-1]
+    ours = Path(last.filename).is_relative_to(Path(jlab_compress.__file__).parent)
+    return ours and (last.line or "").startswith("raise ") and not isinstance(fault, UsageError)
 
 
 def _optional(word: str | None, names: Names) -> Any:

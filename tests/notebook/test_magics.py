@@ -239,6 +239,12 @@ def test_a_fault_of_other_code_keeps_its_traceback(session, monkeypatch):
         run(session, "run net 4 --calibration x")
 
 
+def test_a_mistake_inside_the_package_keeps_its_traceback(session, monkeypatch):
+    monkeypatch.setitem(vars(jlab_compress), "compress", lambda model: None)
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        run(session, "run net 4 --calibration x")
+
+
 @pytest.mark.parametrize(
     "option", ["steps = 0", "opset = 3", "preserve = 'shape'", "width = -1", "width = []"]
 )
