@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType
@@ -22,6 +23,9 @@ RESULTS = (
     ("export", "jlab_compress.deployment.onnx", "ExportReport"),
     ("export", "jlab_compress.deployment.repository", "Repository"),
 )
+PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type, type(sys)})
+_known: dict[int, tuple[weakref.ref[Any], Structure]] = {}
+_NONE: dict[str, Any] = {}
 class_name = type.__dict__["__name__"].__get__  # a metaclass cannot put its own code in between
 
 
@@ -105,10 +109,10 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
     results: list[tuple[str, str, Any]] = []
     complete = True
     for name, thing in _items(namespace):
+        cls = type(thing)
         if len(models) + len(values) + len(results) >= rows or time.perf_counter() > deadline:
             complete = False
             break
-        cls = type(thing)
         if issubclass(cls, torch.nn.Module):
             structure = structure_of(thing)
             if structure.parameters or structure.lazy:
@@ -132,47 +136,84 @@ def _items(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     else:
         return
     for name, thing in found:
+        if type(thing) in PLAIN:
+            continue
         if type(name) is str and not name.startswith("_") and name not in HIDDEN and name.isidentifier():
             yield name, thing
 
 
 def structure_of(model: Any) -> Structure:
-    """Read sizes, devices and shapes of a module tree; shared parameters count once."""
+    """Read sizes, devices and shapes of a module tree; shared parameters count once.
+
+    What was read is kept until the tree's `shape_key` changes, so that a cell that changes no model costs
+    one walk over names and shapes.
+    """
+    key = shape_key(model)
+    known = _known.get(id(model))
+    if known is not None and known[0]() is model and known[1].key == key:
+        return known[1]
+    tensors = list({id(t): t for m in model.modules() for t in own_parameters(m)}.values())
+    lazy = [tensor for tensor in tensors if is_lazy(tensor)]
+    real = [tensor for tensor in tensors if not is_lazy(tensor)]
+    structure = Structure(
+        parameters=sum(t.numel() for t in real),
+        bytes=sum(t.numel() * t.element_size() for t in real),
+        modules=sum(1 for _ in model.modules()),
+        devices=frozenset(t.device for t in real),
+        dtypes=frozenset(t.dtype for t in real),
+        training=bool(model.__dict__.get("training", False)),
+        lazy=bool(lazy),
+        key=key,
+    )
+    for dead in [place for place, entry in _known.items() if entry[0]() is None]:
+        del _known[dead]
+    _known[id(model)] = (weakref.ref(model), structure)
+    return structure
+
+
+def shape_key(model: Any) -> int:
+    """Return a number that changes with the tree's classes, names, parameters, shapes, dtype and device.
+
+    Dtype and device are read off one parameter of each module, which is what `.to(...)` changes.
+    """
     seen: set[int] = set()
-    facts: list[Any] = []
-    devices, dtypes = set(), set()
-    parameters = size = modules = 0
-    lazy = False
+    facts: list[Any] = [model.__dict__.get("training", False)]
+    tell = facts.append
     stack = [model]
     while stack:
         module = stack.pop()
-        if id(module) in seen:
+        place = id(module)
+        if place in seen:
             continue
-        seen.add(id(module))
-        modules += 1
+        seen.add(place)
+        tell(type(module))
         attributes = module.__dict__
-        facts.append(type(module))
-        for tensor in (attributes.get("_parameters") or {}).values():
-            if tensor is None or id(tensor) in seen:
-                continue
-            seen.add(id(tensor))
-            try:
-                shape, dtype, device = tuple(tensor.shape), tensor.dtype, tensor.device
-                count = tensor.numel()
-            except (RuntimeError, ValueError, AttributeError):  # a lazy parameter has no shape yet
-                lazy = True
-                continue
-            parameters += count
-            size += count * tensor.element_size()
-            devices.add(device)
-            dtypes.add(dtype)
-            facts.append((shape, dtype, device))
-        children = (attributes.get("_modules") or {}).items()
-        facts.extend(name for name, _ in children)
-        stack.extend(child for _, child in children if child is not None)
-    training = bool(model.__dict__.get("training", False))
-    key = hash((tuple(facts), training, lazy))
-    return Structure(parameters, size, modules, frozenset(devices), frozenset(dtypes), training, lazy, key)
+        tensor = None
+        for tensor in (attributes.get("_parameters") or _NONE).values():
+            if tensor is not None:
+                try:
+                    tell(tensor.shape)
+                except RuntimeError:  # a lazy parameter
+                    tell(type(tensor))
+        if tensor is not None:
+            tell(tensor.dtype)
+            tell(tensor.device)
+        children = attributes.get("_modules")
+        if children:
+            facts.extend(children)
+            stack.extend(child for child in children.values() if child is not None)
+    return hash(tuple(facts))
+
+
+def own_parameters(module: Any) -> list[Any]:
+    """Return a module's own parameters, without those of its children."""
+    found = module.__dict__.get("_parameters")
+    return [tensor for tensor in found.values() if tensor is not None] if found else []
+
+
+def is_lazy(tensor: Any) -> bool:
+    """Whether a parameter gets its shape at the first forward pass."""
+    return type(tensor).__name__.startswith("Uninitialized")
 
 
 def value_of(thing: Any, torch: Any) -> Value | None:
