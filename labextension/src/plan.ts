@@ -58,7 +58,7 @@ export function errorAt(block: IBlock, width: Width, curve: Curve | undefined): 
   return Math.exp((1 - share) * Math.log(lowError) + share * Math.log(highError));
 }
 
-/** Sums over a model; errors of several blocks are taken as independent, so their squares add. */
+/** Sums over a model; the errors of several blocks add up, at the worst. */
 export function totals(model: IModel, widths: Widths, curves: Curves): ITotals {
   const blocks = model.blocks ?? [];
   const chosen = blocks.filter(block => block.locked === null && widths[block.name] !== undefined);
@@ -84,7 +84,7 @@ export function totals(model: IModel, widths: Widths, curves: Curves): ITotals {
     macsAfter: macsBefore === null ? null : Math.round(macsBefore - macsSaved),
     error:
       chosen.length > 0 && predicted
-        ? Math.sqrt(errors.reduce<number>((sum, error) => sum + (error ?? 0) ** 2, 0))
+        ? errors.reduce<number>((sum, error) => sum + (error ?? 0), 0)
         : null
   };
 }
@@ -119,7 +119,7 @@ function within(chosen: IBlock[], error: number, curves: Curves): Widths | null 
   if (chosen.some(block => (curves[block.name] ?? []).length === 0)) {
     return null;
   }
-  const share = error / Math.sqrt(Math.max(1, chosen.length));
+  const share = error / Math.max(1, chosen.length);
   return Object.fromEntries(
     chosen.map(block => [block.name, smallestWidth(block, share, curves[block.name])])
   );

@@ -33,9 +33,10 @@ export function chartOf(table: ITable): IChart | null {
         index !== axis && table.rows.every(row => row[index] === null || typeof row[index] === 'number')
     );
   const label = names.findIndex((_, index) => index !== axis && typeof table.rows[0][index] === 'string');
+  const told = numeric.find(index => /error|gap|loss/.test(names[index])) ?? numeric[0];
   const series = new Map<string, [number, number][]>();
   for (const row of table.rows) {
-    for (const index of label === -1 ? numeric : numeric.slice(0, 1)) {
+    for (const index of label === -1 ? numeric : [told]) {
       const x = Number(row[axis]);
       const y = row[index];
       if (Number.isFinite(x) && typeof y === 'number') {
