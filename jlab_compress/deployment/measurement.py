@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,7 +24,7 @@ from jlab_compress.deployment.verification import open_session
 
 BATCHES = (1, 32)
 THREADS = {"1": 1, "all": 0}
-ROUNDS = range(7, 200)
+ROUNDS = range(5, 200)
 _PEAK = """
 import sys, numpy, onnxruntime
 def high_water():
@@ -69,7 +69,12 @@ def count_macs(model: nn.Module, signature: Signature) -> int:
 
 
 def measure_latency(
-    paths: Sequence[Path], signature: Signature, *, seconds: float = 1.0
+    paths: Sequence[Path],
+    signature: Signature,
+    *,
+    seconds: float = 1.0,
+    threads: Mapping[str, int] = THREADS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Latency, ...]:
     """Time files in interleaved rounds, so that a busy machine slows all of them alike.
 
@@ -80,26 +85,32 @@ def measure_latency(
     signature : Signature
         The example inputs, resized to batch 1 and 32.
     seconds : float
-        About how long each combination of batch and threads may take; at least 7 rounds are run.
+        About how long each combination of batch and threads may take; at least 5 rounds are run.
+
+    threads : mapping of str to int
+        Numbers of threads by label; 0 is all.
+    clock : callable
+        `time.thread_time` leaves other jobs of a busy machine out, for one thread.
 
     Returns
     -------
     tuple of Latency
-        For batch 1 and 32, with one thread and with all.
+        For batch 1 and 32, with each number of threads.
     """
-    return tuple(_latencies(paths, signature, seconds))
-
-
-def _latencies(paths: Sequence[Path], signature: Signature, seconds: float) -> Iterator[Latency]:
+    found = []
     for batch in BATCHES:
         feeds = signature.resized(batch=batch).feeds()
-        for label, threads in THREADS.items():
-            sessions = [open_session(path, threads=threads) for path in paths]
-            yield Latency(batch, label, _interleaved(sessions, feeds, seconds))
+        for label, number in threads.items():
+            sessions = [open_session(path, threads=number) for path in paths]
+            found.append(Latency(batch, label, _interleaved(sessions, feeds, seconds, clock)))
+    return tuple(found)
 
 
 def _interleaved(
-    sessions: Sequence[onnxruntime.InferenceSession], feeds: dict[str, NDArray[Any]], seconds: float
+    sessions: Sequence[onnxruntime.InferenceSession],
+    feeds: dict[str, NDArray[Any]],
+    seconds: float,
+    clock: Callable[[], float],
 ) -> tuple[float, ...]:
     for session in sessions:
         session.run(None, feeds)
@@ -109,9 +120,9 @@ def _interleaved(
         if done >= ROUNDS.start and time.perf_counter() > end:
             break
         for session, taken in zip(sessions, times, strict=True):
-            start = time.perf_counter()
+            start = clock()
             session.run(None, feeds)
-            taken.append(1e3 * (time.perf_counter() - start))
+            taken.append(1e3 * (clock() - start))
     return tuple(median(taken) for taken in times)
 
 

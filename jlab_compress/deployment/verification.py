@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from jlab_compress.deployment.signature import BATCH, Signature, as_numpy, named_outputs
 from jlab_compress.deployment.tracing import exact_attention
 from jlab_compress.errors import ExportMismatchError
+from jlab_compress.network.tracing import copy_model
 
 BATCHES = (1, 2, 7, 64)
 Arrays = dict[str, NDArray[Any]]
@@ -164,6 +165,22 @@ def _compare(
         raise ExportMismatchError(f"onnxruntime fails at {case}, where the model runs: {error}") from error
     gaps = [_difference(name, case, expected[name], found[name]) for name in expected]
     return Parity(case, *(max(column) for column in zip(*gaps, strict=True)))
+
+
+def rounding(reference: nn.Module, signature: Signature) -> float:
+    """Return how far a module is from its own float64 copy, relative to its largest output.
+
+    This is what rounding alone does, so no runtime can be expected to stay below it; 0 where the module
+    does not run in float64.
+    """
+    floating = {n: t.double() for n, t in signature.tensors.items() if t.is_floating_point()}
+    wide = replace(signature, values={**signature.values, **floating})
+    try:
+        exact = run_module(copy_model(reference).double(), wide)
+    except Exception:
+        return 0.0
+    found = run_module(reference, signature)
+    return max(_difference(name, "float64", exact[name], found[name])[1] for name in exact)
 
 
 def run_module(module: nn.Module, signature: Signature) -> Arrays:

@@ -17,7 +17,7 @@ from jlab_compress.deployment import fileformat, tracing
 from jlab_compress.deployment import onnx as exporting
 from jlab_compress.deployment.onnx import export_onnx
 from jlab_compress.errors import ExportMismatchError
-from tests.deployment.networks import IDS, MODELS, Encoder, bert, mlp, slim_mlp
+from tests.deployment.networks import IDS, MODELS, Encoder, bert, mlp, normal, slim_mlp
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -264,3 +264,21 @@ def test_paths_that_cannot_be_written(tmp_path):
         export_onnx(mlp(), tmp_path / "none" / "m.onnx", torch.ones(2, 8))
     with pytest.raises(ValueError, match=r"ends in \.onnx"):
         export_onnx(mlp(), tmp_path / "m.pt", torch.ones(2, 8))
+
+
+class Amplifying(nn.Module):
+    """The order in which a float32 sum is taken shows in its output."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(1024, 64)
+
+    def forward(self, x):
+        return torch.sin(1000.0 * self.linear(x))
+
+
+def test_rounding_of_the_model_itself_is_allowed_for_and_said(tmp_path):
+    export = export_onnx(Amplifying(), tmp_path / "m.onnx", normal(16, 1024))
+    assert export.max_rel_diff > 1e-5
+    assert "times what rounding does to the model itself" in str(export)
