@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -138,4 +139,4 @@ def _readout(norm: nn.Module) -> Callable[[Tensor], Tensor]:
     copied = copy_model(norm).to("cpu", torch.float64).eval().requires_grad_(False)
     for hooks in (copied._forward_hooks, copied._forward_pre_hooks):
         hooks.clear()
-    return copied
+    return lambda values: cast(Tensor, copied(values.double()).to(values))
