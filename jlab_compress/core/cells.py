@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,13 +10,18 @@ from torch import Tensor
 from jlab_compress.core.cloud import Cloud, check_multiplicities, check_points
 from jlab_compress.core.features import basis_features
 from jlab_compress.core.judging import Judge
+from jlab_compress.core.moving import eliminate_nodes, raise_degree, reachable_degree, set_goal
 from jlab_compress.core.partition import cut_cells
-from jlab_compress.core.recombination import Recombination, Target, reduce_features
-from jlab_compress.core.testfunctions import count_functions, fit_basis, importance, largest_degree
-
-_LARGEST_CELL, _USUAL_CELL = 1000, 256  # objects that one cell may keep; its cost grows with the cube
-_EXACT_SHARE = 0.75  # of the objects: at most so many moments are kept exactly
-_FITTED_SHARE = 1.75  # of the objects: so many moments are looked at when objects are dropped
+from jlab_compress.core.planning import (
+    Plan,
+    check_request,
+    choose_functions,
+    fitted_degrees,
+    fixed_plan,
+    plans_to_try,
+)
+from jlab_compress.core.recombination import reduce_features
+from jlab_compress.core.testfunctions import fit_basis
 
 
 def compress_cloud(
@@ -43,15 +47,17 @@ def compress_cloud(
     multiplicities : Tensor (n,), optional
         c_i >= 0, same dtype and device; ones by default.
     size : int, optional
-        The most objects to keep, 1 <= size <= n. The degree and the number of cells that are not
-        given are chosen by trial on held-out smooth functions; a degree that needs more than `size`
-        objects is lowered.
+        The most objects to keep, 1 <= size <= n. Alone, it leaves degree and cells to a trial on
+        held-out smooth functions: 3/4 of the objects pay for exact moments, the others for moments
+        of higher degree met as well as they can be. With `degree` or `cells`, a degree that needs
+        more than `size` objects is lowered.
     degree : int, optional
         k >= 0. Without `size` one cell keeps N(m, k) = C(m + k, k) objects at most.
     cells : int, optional
         Number of cells of equal mass.
     move : bool
-        Let the kept objects move, which needs about N(m, k) / (m + 1) of them.
+        Let objects move within the box of their cell grown by 10 %. With `degree` as few nodes as
+        elimination finds, about N(m, k) / (m + 1); with `size` alone the highest degree they meet.
     seed : int
         Draws subsets and test functions; the global generator is not touched.
 
@@ -59,7 +65,7 @@ def compress_cloud(
     -------
     Cloud
         At most `size` objects; `indices` are rows of `points` (None where moved); `residual` is
-        the largest scaled moment error over the cells; `notes` say what was chosen.
+        the largest scaled error of an exact moment over the cells; `notes` say what was chosen.
 
     Raises
     ------
@@ -84,115 +90,102 @@ def compress_cloud(
     if multiplicities is None:
         multiplicities = points.new_ones(len(points))
     check_multiplicities(multiplicities, points, zeros=True)
-    _check_plan(len(points), size=size, degree=degree, cells=cells)
+    check_request(len(points), size=size, degree=degree, cells=cells)
     if size is None or degree is not None or cells is not None:
-        return _reduce(points, multiplicities, _plan(points.shape[1], size, degree, cells), seed=seed)
+        plan = fixed_plan(points.shape[1], size=size, degree=degree, cells=cells, move=move)
+        return _reduce(points, multiplicities, plan, seed=seed)
     judge = Judge(points, multiplicities, seed=seed)
-    best, error = None, math.inf
-    for number in _cells_to_try(size):
-        plan = Plan(cells=number, size=size // number)
+    best, plan, error = _best_trial(points, multiplicities, judge, size, seed=seed)
+    if move:
+        moved = _reduce(points, multiplicities, replace(plan, move=True), seed=seed)
+        if judge.error(moved) < error:
+            return moved
+        note = "moved nodes did no better on held-out functions, so none was moved"
+        best = replace(best, notes=(*best.notes, note))
+    return best
+
+
+def _best_trial(
+    points: Tensor, multiplicities: Tensor, judge: Judge, size: int, *, seed: int
+) -> tuple[Cloud, Plan, float]:
+    """Reduce into more and more cells until held-out functions are met no better."""
+    best: tuple[Cloud, Plan, float] | None = None
+    for plan in plans_to_try(size):
         trial = _reduce(points, multiplicities, plan, seed=seed)
-        if judge.error(trial) >= error:
+        error = judge.error(trial)
+        if best is not None and error >= best[2]:
             break
-        best, error = trial, judge.error(trial)
+        best = trial, plan, error
     assert best is not None
     return best
 
 
 @dataclass(frozen=True)
-class Plan:
-    """So many cells, each keeping the moments up to a degree (exactly) or so many objects (the best)."""
+class _Part:
+    """What is kept of one cell: rows of it (None where moved), their multiplicities, how well."""
 
-    cells: int
-    degree: int | None = None
-    size: int | None = None
-
-
-def _plan(dimension: int, size: int | None, degree: int | None, cells: int | None) -> Plan:
-    if size is None:
-        return Plan(cells or 1, degree)
-    top = largest_degree(dimension, max(1, size // (cells or 1)))
-    degree = top if degree is None else min(degree, top)
-    return Plan(cells or size // count_functions(dimension, degree), degree)
-
-
-def _cells_to_try(size: int) -> list[int]:
-    """Return numbers of cells, ascending; the first keeps the cost of a cell, O(s^3), bearable."""
-    first = 1 if size <= _LARGEST_CELL else math.ceil(size / _USUAL_CELL)
-    return [first * factor for factor in (1, 2, 4, 8, 16) if first * factor <= size]
-
-
-def _check_plan(rows: int, *, size: int | None, degree: int | None, cells: int | None) -> None:
-    if size is None and degree is None:
-        raise ValueError("compress_cloud: neither size nor degree was given; give the objects to keep")
-    for name, value, low in (("size", size, 1), ("degree", degree, 0), ("cells", cells, 1)):
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name}: expected a whole number, got {value!r}; give an int")
-        if value < low:
-            raise ValueError(f"{name}: expected at least {low}, got {value}; give a larger number")
-    if size is not None and size > rows:
-        raise ValueError(f"size: expected at most the {rows} objects of the cloud, got {size}; give fewer")
-    if size is not None and cells is not None and cells > size:
-        raise ValueError(
-            f"cells: expected at most size = {size}, got {cells}; a cell keeps an object at least"
-        )
+    points: Tensor
+    counts: Tensor
+    indices: Tensor | None
+    residual: float
+    degree: int
 
 
 def _reduce(points: Tensor, multiplicities: Tensor, plan: Plan, *, seed: int) -> Cloud:
     """Carry out a plan cell by cell and put the kept objects together in their old order."""
-    everything = torch.arange(len(points), device=points.device)
-    parts = [everything] if plan.cells == 1 else cut_cells(points, multiplicities, plan.cells)
-    kept, counts, residual, degrees = [], [], 0.0, []
-    for part in parts:
-        inside, weights = (
-            (points, multiplicities) if len(parts) == 1 else (points[part], multiplicities[part])
-        )
-        if not float(weights.max()) > 0:
-            continue
-        result, degree = _reduce_cell(inside, weights, plan, seed=seed)
-        kept.append(part[result.indices])
-        counts.append(result.multiplicities)
-        residual = max(residual, result.residual)
-        degrees.append(degree)
-    indices, order = torch.cat(kept).sort()
-    lowest = min(degrees)
-    note = f"moments up to degree {lowest} are exact in each of {len(kept)} cells"
-    if plan.size is not None:
-        note += f"; those up to degree {_fitted_degree(points.shape[1], plan.size)} are fitted"
-    counted = torch.cat(counts)[order]
-    return Cloud(points[indices], counted, indices, residual, lowest, len(kept), (note,))
+    if plan.cells == 1:
+        return _gather([_reduce_cell(points, multiplicities, plan, seed=seed)], plan)
+    parts = []
+    for rows in cut_cells(points, multiplicities, plan.cells):
+        if float(multiplicities[rows].max()) > 0:
+            part = _reduce_cell(points[rows], multiplicities[rows], plan, seed=seed)
+            parts.append(part if part.indices is None else replace(part, indices=rows[part.indices]))
+    return _gather(parts, plan)
 
 
-def _reduce_cell(
-    points: Tensor, multiplicities: Tensor, plan: Plan, *, seed: int
-) -> tuple[Recombination, int]:
-    """Reduce one cell; return the result and the degree that is exact in it."""
-    if plan.size is None:
-        degree = plan.degree or 0
-        features = basis_features(fit_basis(points, degree), points)
-        return reduce_features(features, multiplicities, seed=seed), degree
-    dimension = points.shape[1]
-    exact = largest_degree(dimension, max(1, int(_EXACT_SHARE * plan.size)))
-    fitted = _fitted_degree(dimension, plan.size)
-    chosen, target = _target(dimension, exact, fitted, plan.size)
-    features = basis_features(fit_basis(points, fitted), points, chosen.to(points.device))
-    return reduce_features(features, multiplicities, target=target, seed=seed), exact
+def _gather(parts: list[_Part], plan: Plan) -> Cloud:
+    points, counts = torch.cat([p.points for p in parts]), torch.cat([p.counts for p in parts])
+    kept = [p.indices for p in parts if p.indices is not None]
+    indices = None
+    if len(kept) == len(parts):
+        indices, order = torch.cat(kept).sort()
+        points, counts = points[order], counts[order]
+    degree, residual = min(p.degree for p in parts), max(p.residual for p in parts)
+    notes = [
+        f"moments up to degree {degree} are exact in {len(parts)} {'cells' if len(parts) > 1 else 'cell'}"
+    ]
+    if plan.degree is None and plan.size is not None and not plan.move:
+        fitted = fitted_degrees(points.shape[1], plan.size)[1]
+        notes.append(f"moments up to degree {fitted} are fitted as well as {len(points)} objects can")
+    if plan.size is not None and len(points) > plan.size * plan.cells:
+        notes.append(f"elimination stalled at {len(points)} nodes, above the {plan.size * plan.cells} wanted")
+    return Cloud(points, counts, indices, residual, degree, len(parts), tuple(notes))
 
 
-def _fitted_degree(dimension: int, size: int) -> int:
-    """Return the degree of the functions that are fitted beyond the exact ones."""
-    degree = largest_degree(dimension, int(_FITTED_SHARE * size))
-    wider = count_functions(dimension, degree + 1)
-    return degree + 1 if wider <= 4 * _FITTED_SHARE * size else degree
+def _reduce_cell(points: Tensor, multiplicities: Tensor, plan: Plan, *, seed: int) -> _Part:
+    """Reduce one cell to rows of it, and let them move if the plan says so."""
+    chosen, target = None, None
+    degree = plan.degree or 0
+    fitted = degree
+    if plan.degree is None and plan.size is not None:
+        degree, fitted = fitted_degrees(points.shape[1], plan.size)
+        chosen, target = choose_functions(points.shape[1], plan.size)
+    features = basis_features(fit_basis(points, fitted), points, chosen)
+    kept = reduce_features(features, multiplicities, target=target, seed=seed)
+    part = _Part(points[kept.indices], kept.multiplicities, kept.indices, kept.residual, degree)
+    return _move(part, points, multiplicities, plan) if plan.move else part
 
 
-def _target(dimension: int, exact: int, fitted: int, size: int) -> tuple[Tensor, Target]:
-    """Return the functions to look at, the exact ones first, and what is wanted of them."""
-    weight = importance(dimension, fitted)
-    functions = count_functions(dimension, exact)
-    most = max(functions, min(len(weight), int(_FITTED_SHARE * size)))
-    rest = functions + torch.argsort(weight[functions:], descending=True)[: most - functions]
-    rest = rest.sort().values
-    return torch.cat([torch.arange(functions), rest]), Target(size, functions, weight[rest].numpy())
+def _move(part: _Part, points: Tensor, multiplicities: Tensor, plan: Plan) -> _Part:
+    """Let the kept objects of a cell move: fewer for a given degree, or a higher degree for so many."""
+    start, counts = part.points.double().cpu(), part.counts.double().cpu()
+    if plan.degree is None:
+        goal = set_goal(points, multiplicities, reachable_degree(points.shape[1], len(start)))
+        nodes, degree = raise_degree(start, counts, goal)
+        goal = goal.up_to(degree)
+    else:
+        degree, goal = plan.degree, set_goal(points, multiplicities, plan.degree)
+        nodes = eliminate_nodes(start, counts, goal, least=plan.size or 1)
+    moved, counted = nodes.points.to(part.points), nodes.counts.to(part.counts)
+    residual = float(goal.missing(moved.double().cpu(), counted.double().cpu()).abs().max())
+    return _Part(moved, counted, None, residual, degree)

@@ -65,6 +65,7 @@ def chunk_rows(functions: int) -> int:
 def basis_features(basis: ProductBasis, points: Tensor, chosen: Tensor | None = None) -> Features:
     """Return basis functions (all, or the chosen ones) on points (n, m); one buffer is used again."""
     functions = basis.functions if chosen is None else len(chosen)
+    chosen = None if chosen is None else chosen.to(points.device)
     buffer = torch.empty(
         basis.functions, chunk_rows(basis.functions), dtype=torch.float64, device=points.device
     )

@@ -80,17 +80,26 @@ class ProductBasis:
 
     def columns(self, points: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the features function by function, (N, n), into `out` (N, >= n) if given."""
-        dimension, rows = len(self.centre), len(points)
+        rows = len(points)
         scaled = ((points.to(torch.float64) - self.centre) / self.scale).T.contiguous()
         table = _univariate(scaled, self.degree, self.family)
         if out is None:
             out = torch.empty(self.functions, rows, dtype=torch.float64, device=points.device)
-        out = out[:, :rows]
-        out[0] = 1.0
-        for source, length, target, coordinate, power in _products(dimension, self.degree):
-            torch.mul(
-                out[source : source + length], table[power, coordinate], out=out[target : target + length]
-            )
+        return _multiply(table, self.degree, out[:, :rows])
+
+    def gradients(self, points: Tensor) -> Tensor:
+        """Return the derivatives by each z_i, (m, N, n), float64, for points that are few."""
+        dimension, rows = len(self.centre), len(points)
+        scaled = ((points.to(torch.float64) - self.centre) / self.scale).T.contiguous()
+        table = _univariate(scaled, self.degree, self.family)
+        slopes = _slopes(table, self.family)
+        out = torch.empty(dimension, self.functions, rows, dtype=torch.float64, device=points.device)
+        powers = exponents(dimension, self.degree).to(points.device)
+        for i in range(dimension):
+            mixed = table.clone()
+            mixed[:, i] = slopes[:, i]
+            _multiply(mixed, self.degree, out[i])
+            out[i][powers[:, i] == 0] = 0.0
         return out
 
 
@@ -134,6 +143,28 @@ def _univariate(scaled: Tensor, degree: int, family: Family) -> Tensor:
         if j > 1:
             table[j].sub_(table[j - 2], alpha=back)
     return table
+
+
+def _slopes(table: Tensor, family: Family) -> Tensor:
+    """Return p_j'(z_i) from p_j(z_i), both (k + 1, m, n): each is a sum of lower polynomials."""
+    slopes = torch.zeros_like(table)
+    for j in range(1, len(table)):
+        if family == "hermite":
+            slopes[j] = sqrt(j) * table[j - 1]
+            continue
+        # P_j' = P_{j-2}' + (2 j - 1) P_{j-1}, for p_j = sqrt(2 j + 1) P_j
+        slopes[j] = sqrt((2 * j + 1) * (2 * j - 1)) * table[j - 1]
+        if j > 1:
+            slopes[j] += sqrt((2 * j + 1) / (2 * j - 3)) * slopes[j - 2]
+    return slopes
+
+
+def _multiply(table: Tensor, degree: int, out: Tensor) -> Tensor:
+    """Fill out (N, n) with all products of the univariate values (k + 1, m, n)."""
+    out[0] = 1.0
+    for source, length, target, coordinate, power in _products(table.shape[1], degree):
+        torch.mul(out[source : source + length], table[power, coordinate], out=out[target : target + length])
+    return out
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,107 @@
+"""Fewer nodes for the same moments by elimination, or more moments for the same number of nodes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from jlab_compress.core.nodes import Goal, Nodes, settle
+from jlab_compress.core.testfunctions import fit_basis, largest_degree
+
+_CERTIFIED = 1e-10  # the largest scaled moment error of nodes that are returned
+_RIM = 0.1  # nodes may leave the bounding box by this share of its sides
+_TRIES = 6  # nodes that are tried for removal before elimination counts as stalled
+_FILL = 0.85  # moments per unknown that are asked of a fixed number of nodes
+_MOST = 3100  # moments that are asked for at most: a step costs O(N^3)
+
+
+def set_goal(points: Tensor, multiplicities: Tensor, degree: int) -> Goal:
+    """Return the moments of a cloud up to a degree and the box for its nodes, on the host; one pass."""
+    basis = fit_basis(points, degree)
+    counts = multiplicities.double()
+    moments, scale = (points.new_zeros(basis.functions, dtype=torch.float64) for _ in range(2))
+    for part in torch.split(torch.arange(len(points), device=points.device), 4096):
+        values = basis.columns(points[part])
+        moments += values @ counts[part]
+        scale += values.abs_() @ counts[part]
+    low, high = points.double().amin(0).cpu(), points.double().amax(0).cpu()
+    rim = _RIM * (high - low) / 2
+    home = type(basis)(basis.centre.cpu(), basis.scale.cpu(), degree, basis.family)
+    return Goal(home, moments.cpu(), scale.cpu().clamp_min(1e-300), low - rim, high + rim)
+
+
+def eliminate_nodes(points: Tensor, counts: Tensor, goal: Goal, *, least: int = 1) -> Nodes:
+    """Return the fewest nodes found that meet the goal, from nodes that already do.
+
+    Nodes of small significance c_j sum_i phi_i(z_j)^2 are dropped, many at once while that works
+    and one by one in the end, and the others settle again. Every node brings m + 1 unknowns, so
+    about N / (m + 1) nodes are the ideal.
+
+    Parameters
+    ----------
+    points : Tensor, (s, m)
+        Nodes that meet the goal, float64, on the host.
+    counts : Tensor, (s,)
+        Their multiplicities.
+    goal : Goal
+        The moments and the box.
+    least : int
+        Stop at so many nodes.
+
+    Returns
+    -------
+    Nodes
+        With error <= 1e-10; the start where nothing could be dropped.
+
+    Notes
+    -----
+    Source: Xiao and Gimbutas (2010), node elimination. Cost O(N^3) for each removal.
+    """
+    best = Nodes(points, counts, float(goal.missing(points, counts).abs().max()))
+    batch = max(1, len(counts) // 4)
+    while len(best.counts) > least:
+        batch = min(batch, len(best.counts) - least)
+        significance = best.counts * (goal.basis.columns(best.points) / goal.scale[:, None]).square().sum(0)
+        order = significance.argsort()
+        if batch > 1:
+            tried = _without(best, order[:batch], goal)
+            if tried is None:
+                batch //= 2
+            else:
+                best = tried
+            continue
+        found = (_without(best, order[i : i + 1], goal) for i in range(min(_TRIES, len(order))))
+        smaller = next((nodes for nodes in found if nodes is not None), None)
+        if smaller is None:
+            break
+        best = smaller
+    return best
+
+
+def _without(nodes: Nodes, dropped: Tensor, goal: Goal) -> Nodes | None:
+    """Return settled nodes without some, or None where the rest cannot meet the goal."""
+    kept = torch.ones(len(nodes.counts), dtype=torch.bool)
+    kept[dropped] = False
+    unknowns = int(kept.sum()) * (nodes.points.shape[1] + 1)
+    if unknowns < len(goal.moments):
+        return None
+    counts = nodes.counts[kept] * (nodes.counts.sum() / nodes.counts[kept].sum())
+    settled = settle(nodes.points[kept], counts, goal)
+    return settled if settled.error <= _CERTIFIED else None
+
+
+def raise_degree(points: Tensor, counts: Tensor, goal: Goal) -> tuple[Nodes, int]:
+    """Return as many nodes as given that meet the highest degree they can, and that degree.
+
+    The goal's degree is tried first, then lower ones.
+    """
+    for degree in range(goal.basis.degree, 0, -1):
+        settled = settle(points, counts, goal.up_to(degree))
+        if settled.error <= _CERTIFIED:
+            return settled, degree
+    return settle(points, counts, goal.up_to(0)), 0
+
+
+def reachable_degree(dimension: int, size: int) -> int:
+    """Return the degree whose moments `size` moved nodes are asked to meet."""
+    return largest_degree(dimension, max(1, min(_MOST, int(_FILL * size * (dimension + 1)))))
