@@ -16,13 +16,13 @@ from torch import nn
 
 from jlab_compress.fitting.layer import Activation
 from jlab_compress.network.confirmation import confirmed
+from jlab_compress.network.costs import operation_macs
 from jlab_compress.network.examples import example_call, neighbours
 from jlab_compress.network.inputs import Call, first_rows, read_batches
-from jlab_compress.network.locks import lock_of, owner_of
+from jlab_compress.network.locks import lock_of, norm_of, owner_of
 from jlab_compress.network.structure import (
     Candidate,
     candidates,
-    input_value,
     pointwise,
 )
 from jlab_compress.network.surgery import is_conv1d
@@ -40,7 +40,7 @@ class Block:
     name : str
         Dotted path of the (first) layer that makes the neurons.
     kind : str
-        "mlp" or "gated-mlp".
+        "mlp", "gated-mlp" or "conv" (a neuron is a channel).
     width : int
         The number of neurons n.
     dimension : int
@@ -59,6 +59,10 @@ class Block:
         What happens between the layers, as one function over (q, n) tensors.
     residual : Residual or None
         The norm behind the residual stream that the outputs are added to.
+    norm : str or None
+        Dotted path of the batch norm directly after the incoming layer.
+    repeat : int
+        Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel).
     """
 
     name: str
@@ -72,6 +76,13 @@ class Block:
     macs: int | None = None
     activation: Activation | None = field(default=None, repr=False, compare=False)
     residual: Residual | None = None
+    norm: str | None = None
+    repeat: int = 1
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What `read_layer` and `write_layer` must know besides the layers."""
+        return {"norm": self.norm, "repeat": self.repeat}
 
     @property
     def activation_name(self) -> str:
@@ -228,25 +239,32 @@ def _block(model: nn.Module, trace: Trace, group: list[Candidate]) -> Block:
     sources = [trace.operations[s] for s in candidate.sources]
     incoming = tuple(owner_of(trace, s) for s in candidate.sources)
     outgoing = owner_of(trace, candidate.sink)
-    width = trace.shapes[sources[0].outputs[0]][-1]
-    made = sum(trace.shapes[input_value(s)][-1] for s in sources)
-    biases = sum(getattr(model.get_submodule(name), "bias", None) is not None for name in incoming)
-    read = trace.shapes[trace.operations[candidate.sink].outputs[0]][-1]
-    rows = trace.shapes[sources[0].outputs[0]].numel() // max(1, width)
-    activation = pointwise(trace, candidate)
+    width = candidate.path.size // candidate.path.repeat
+    norm = norm_of(trace, candidate)
+    owned = sum(_owned(model.get_submodule(name)) for name in (*incoming, *([norm] if norm else [])))
+    read: Any = model.get_submodule(outgoing)
+    owned += _owned(read) - (0 if getattr(read, "bias", None) is None else read.bias.numel())
+    conv = sources[0].name == "conv2d"
+    macs = sum(operation_macs(trace, o) for o in (*sources, trace.operations[candidate.sink]))
     return Block(
         name=incoming[0],
-        kind="mlp" if len(incoming) == 1 else "gated-mlp",
+        kind="conv" if conv else "mlp" if len(incoming) == 1 else "gated-mlp",
         width=width,
-        dimension=made + biases + read,
-        parameters=width * (made + biases + read),
+        dimension=owned // width,
+        parameters=owned // width * width,
         locked=lock_of(model, trace, group, incoming, outgoing),
         incoming=incoming,
         outgoing=outgoing,
-        macs=rows * width * (made + read) // max(1, trace.rows),
-        activation=activation,
-        residual=residual_of(model, trace, trace.operations[candidate.sink].outputs[0]),
+        macs=macs // max(1, trace.rows),
+        activation=pointwise(trace, candidate),
+        residual=None if conv else residual_of(model, trace, trace.operations[candidate.sink].outputs[0]),
+        norm=norm,
+        repeat=candidate.path.repeat,
     )
+
+
+def _owned(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters(recurse=False))
 
 
 def _unconfirmed(model: nn.Module) -> list[Block]:

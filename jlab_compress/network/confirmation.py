@@ -34,8 +34,9 @@ def _reaction(model: nn.Module, call: Call, blocks: list[Block], expected: list[
         changed = copy_model(model)
         try:
             for block in blocks:
-                layer = read_layer(changed, block.incoming, block.outgoing, block.activation or torch.relu)
-                write_layer(changed, block.incoming, block.outgoing, change(layer))
+                place = (changed, block.incoming, block.outgoing)
+                layer, indices = change(read_layer(*place, block.activation or torch.relu, **block.form))
+                write_layer(*place, layer, **block.form, indices=indices)
             with undisturbed(changed):
                 got = outputs_of(call(changed))
         except Exception as error:
@@ -48,17 +49,19 @@ def _reaction(model: nn.Module, call: Call, blocks: list[Block], expected: list[
     return None
 
 
-def _permutation(layer: Layer) -> Layer:
-    return layer.select(torch.randperm(layer.width, generator=torch.Generator().manual_seed(1)))
+def _permutation(layer: Layer) -> tuple[Layer, Tensor]:
+    order = torch.randperm(layer.width, generator=torch.Generator().manual_seed(1))
+    return layer.select(order), order
 
 
-def _splitting(layer: Layer) -> Layer:
+def _splitting(layer: Layer) -> tuple[Layer, Tensor]:
     generator = torch.Generator().manual_seed(2)
     twice = torch.randperm(layer.width, generator=generator)[: (layer.width + 2) // 3]
     share = torch.ones(layer.width, dtype=layer.outgoing.dtype)
     share[twice] = 0.5
     halved = replace(layer, outgoing=layer.outgoing * share.to(layer.outgoing)[:, None])
-    return halved.select(torch.cat([torch.arange(layer.width), twice]))
+    order = torch.cat([torch.arange(layer.width), twice])
+    return halved.select(order), order
 
 
 def difference(got: list[Tensor], expected: list[Tensor]) -> float:

@@ -6,7 +6,7 @@ from torch import nn
 
 from jlab_compress.network.inputs import Call
 from jlab_compress.network.structure import weight_value
-from jlab_compress.network.tracing import AFFINE, copy_model, record, undisturbed
+from jlab_compress.network.tracing import AFFINE, Operation, Trace, copy_model, record, undisturbed
 
 
 def count_macs(model: nn.Module, call: Call) -> int:
@@ -23,13 +23,14 @@ def count_macs(model: nn.Module, call: Call) -> int:
     copied = copy_model(model)
     with undisturbed(copied):
         trace = record(copied, call)
-    total = 0
-    for operation in trace.operations:
-        if operation.name in AFFINE:
-            made = trace.shapes[operation.outputs[0]].numel()
-            weight = trace.shapes[weight_value(operation)]
-            total += made * (weight[0] if operation.name == "addmm" else weight[1:].numel())
-    return total // call.rows
+    return sum(operation_macs(trace, o) for o in trace.operations if o.name in AFFINE) // call.rows
+
+
+def operation_macs(trace: Trace, operation: Operation) -> int:
+    """Return the multiply-adds of one recorded linear or convolution call."""
+    made = trace.shapes[operation.outputs[0]].numel()
+    weight = trace.shapes[weight_value(operation)]
+    return made * (weight[0] if operation.name == "addmm" else weight[1:].numel())
 
 
 def count_parameters(model: nn.Module) -> int:

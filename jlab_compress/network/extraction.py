@@ -11,11 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from jlab_compress.network.inputs import Call
+from jlab_compress.network.surgery import is_conv
 from jlab_compress.network.tracing import undisturbed
 
 MOST_ROWS = 16_384
+MOST_POSITIONS = 64
 
 
 class _ReachedError(Exception):
@@ -118,6 +121,7 @@ def _watch(
 
 def _attach(module: nn.Module, side: str, found: dict[str, list[Tensor]], label: str) -> Any:
     def keep(value: Tensor) -> None:
+        value = patches(module, value) if side == "input" and is_conv(module) else value
         found[label].append(value.detach().clone())
         if all(found.values()):
             raise _ReachedError
@@ -126,6 +130,17 @@ def _attach(module: nn.Module, side: str, found: dict[str, list[Tensor]], label:
         keep(output if side == "output" else args[0] if args else next(iter(kwargs.values())))
 
     return module.register_forward_hook(watch, with_kwargs=True)
+
+
+def patches(conv: Any, images: Tensor) -> Tensor:
+    """Return what a convolution's filter sees, (batch, positions, channels * height * width).
+
+    At most 64 positions, drawn once for all images.
+    """
+    form = {"dilation": conv.dilation, "padding": conv.padding, "stride": conv.stride}
+    seen = F.unfold(images, conv.kernel_size, **form).transpose(1, 2)
+    order = torch.randperm(seen.shape[1], generator=torch.Generator().manual_seed(seen.shape[1]))
+    return seen[:, order[:MOST_POSITIONS].sort().values.to(seen.device)]
 
 
 def rows_of(values: Tensor, call: Call) -> Tensor:

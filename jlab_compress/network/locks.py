@@ -9,7 +9,7 @@ from torch import nn
 
 from jlab_compress.network.confirmation import difference, tolerance
 from jlab_compress.network.structure import Candidate, input_value, mixing_problem, pointwise, weight_value
-from jlab_compress.network.surgery import is_linear, read_layer
+from jlab_compress.network.surgery import is_conv, is_linear, read_layer
 from jlab_compress.network.tracing import Trace
 
 
@@ -41,20 +41,43 @@ def lock_of(
         problem = layer_problem(model, trace, name)
         if problem is not None:
             return problem
-    if any(c.problem for c in group):
-        return next(c.problem for c in group if c.problem)
+    if any(c.path.problem for c in group):
+        return next(c.path.problem for c in group if c.path.problem)
     if len(group) > 1:
         names = ", ".join(dict.fromkeys(owner_of(trace, c.sink) for c in group))
         return f"its units are read by more than one layer ({names})"
     if len(set(incoming)) < len(incoming):
         return "the layer makes its units more than once"
-    return _escape(trace, candidate) or _replay_problem(model, trace, candidate, incoming, outgoing)
+    norm = norm_of(trace, candidate)
+    problem = None if norm is None else _norm_problem(model, trace, norm)
+    problem = problem or _escape(trace, candidate)
+    return problem or _replay_problem(model, trace, candidate, incoming, outgoing)
+
+
+def norm_of(trace: Trace, candidate: Candidate) -> str | None:
+    """Return the dotted path of the batch norm between a candidate's layers, or None."""
+    if candidate.path.norm is None:
+        return None
+    operation = trace.operations[candidate.path.norm]
+    owned = [trace.parameters[v] for v in operation.inputs if v in trace.parameters]
+    return owned[0].rpartition(".")[0] if owned else operation.module
+
+
+def _norm_problem(model: nn.Module, trace: Trace, name: str) -> str | None:
+    norm: Any = model.get_submodule(name)
+    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+        return f"{name} is a {type(norm).__name__}, not a plain batch norm"
+    if not norm.affine or norm.running_mean is None:
+        return f"the batch norm {name} has no scale and shift or no running statistics"
+    values = {v for v, p in trace.parameters.items() if model.get_parameter(p) is norm.weight}
+    uses = [o for o in trace.operations if values & set(o.inputs)]
+    return None if len(uses) == 1 else f"the batch norm {name} is used more than once"
 
 
 def layer_problem(model: nn.Module, trace: Trace, name: str) -> str | None:
     """Return why a layer's neurons cannot be replaced, or None."""
     module = model.get_submodule(name)
-    if not is_linear(module) or hasattr(module, "weight_g"):
+    if not (is_linear(module) or is_conv(module)) or hasattr(module, "weight_g"):
         return _foreign(name, module)
     if getattr(module, "input_multiplicities", None) is not None or hasattr(module, "output_multiplicities"):
         return f"{name} is already slim; compress the original model instead"
@@ -78,7 +101,7 @@ def _foreign(name: str, module: nn.Module) -> str:
     if "quant" in type(module).__module__ or "bit" in kind.lower():
         return f"{name} is quantised; compress first, quantise afterwards"
     if isinstance(module, nn.modules.conv._ConvNd):
-        return f"{name} is a {kind}; convolution channels cannot be compressed yet"
+        return f"{name} is a {kind} in groups or with a padding other than numbers of zeros"
     return f"{name} is a {kind}, not a plain nn.Linear, so its neurons cannot be told apart safely"
 
 
@@ -98,11 +121,11 @@ def _replay_problem(
 ) -> str | None:
     activation = pointwise(trace, candidate)
     source, sink = trace.operations[candidate.sources[0]], trace.operations[candidate.sink]
-    width = trace.shapes[source.outputs[0]][-1]
+    width = candidate.path.size // candidate.path.repeat
     problem = mixing_problem(activation, width)
-    if problem is not None:
+    if problem is not None or source.name == "conv2d":
         return problem
-    layer = read_layer(model, incoming, outgoing, activation)
+    layer = read_layer(model, incoming, outgoing, activation, norm=norm_of(trace, candidate))
     inputs = trace.snapshots[input_value(source)]
     outputs = trace.snapshots[sink.outputs[0]]
     expected = outputs.reshape(-1, outputs.shape[-1]).double()

@@ -21,10 +21,15 @@ from jlab_compress.network.summary import summarise
 from jlab_compress.network.surgery import on_cpu, read_layer, rename_config, rename_widths, write_layer
 from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
 from jlab_compress.network.sweeping import Within, expectations, wanted_widths
+from jlab_compress.network.together import polish
 from jlab_compress.network.tracing import copy_model, undisturbed
 from jlab_compress.report import Report
 
 HELD_OUT = 0.1
+POLISHED = (
+    "The blocks were polished together against the original's hidden states; errors of single blocks are "
+    "from before."
+)
 Step = Callable[[int, int], None]
 
 
@@ -73,21 +78,57 @@ def shrink(
     if plain:
         _check_plain(chosen)
     fits: dict[str, Fit] = {}
+    counts: dict[str, tuple[float, ...]] = {}
     for block in chosen:
         with follow(progress, block.name) as step:
             size, moved = wanted[block.name], bool(fits)
             made = _fit_block(original, slim, block, train, size, method, moved=moved, seed=seed, step=step)
+        counts[block.name] = tuple(made.layer.multiplicities.tolist())
         fits[block.name] = replace(made, layer=plain_gauge(made.layer)) if plain else made
-        _put(slim, block, fits[block.name].layer)
+        _put(slim, block, fits[block.name], train, seed=seed)
+    polished = method.aims and polish_fits(
+        original, slim, chosen, fits, (train, held), seed=seed, progress=progress
+    )
     after = {b.name: fits[b.name].layer.width if b.name in fits else b.width for b in blocks.unlocked}
     rename_config(slim, {b.width for b in blocks.unlocked}, set(after.values()))
-    plan = Plan(tuple(_planned(block, fits[block.name], plain) for block in chosen), method.name, seed)
+    plan = Plan(
+        tuple(_planned(block, fits[block.name], counts[block.name], plain) for block in chosen),
+        method.name,
+        seed,
+    )
     attach_plan(slim, plan)
     gap = function_gap(original, slim, held or train)
     notes = _notes(chosen, fits, cut=cut, held=bool(held))
+    if polished:
+        notes = (POLISHED, *notes)
     if widths == "polylog" or isinstance(widths, Within):
         notes = (*expectations(original, chosen, train, wanted, seed=seed), *notes)
     return slim, plan, summarise(original, slim, chosen, fits, gap, first_rows(calls[0]), notes)
+
+
+def polish_fits(
+    original: nn.Module,
+    slim: nn.Module,
+    blocks: list[Block],
+    fits: dict[str, Fit],
+    calls: tuple[list[Call], list[Call]],
+    *,
+    seed: int,
+    progress: Progress,
+) -> bool:
+    """Move the inexact blocks of `slim` together, in place, where they are several; tell whether they moved.
+
+    `calls` are those that the fits saw and those that they did not, which judge. Entries of `fits` that
+    moved no longer name kept neurons.
+    """
+    inexact = [block for block in blocks if fits[block.name].function_error > 0]
+    if len(inexact) < 2 or not calls[1]:
+        return False
+    with follow(progress, "all blocks together") as step:
+        course = polish(original, slim, inexact, *calls, seed=seed, progress=step)
+    if course.helped:
+        fits |= {b.name: replace(fits[b.name], indices=None, method="moved together") for b in inexact}
+    return course.helped
 
 
 def check_weights(model: nn.Module) -> None:
@@ -107,6 +148,11 @@ def check_weights(model: nn.Module) -> None:
 
 def _check_plain(blocks: list[Block]) -> None:
     for block in blocks:
+        if block.norm is not None:
+            raise ValueError(
+                f"plain: block {block.name} has the batch norm {block.norm}, which undoes any scale of its "
+                "neurons, so their multiplicities must stay; pass plain=False"
+            )
         if not is_homogeneous(block.activation):
             raise ValueError(
                 f"plain: block {block.name} has the activation {block.activation_name}, for which "
@@ -142,12 +188,12 @@ def _fit_block(
     step: Step,
 ) -> Fit:
     assert block.activation is not None
-    layer = read_layer(slim, block.incoming, block.outgoing, block.activation)
+    layer = read_layer(slim, block.incoming, block.outgoing, block.activation, **block.form)
     distinct = merge_duplicates(layer)
     if distinct.width <= size:
         words = "exact duplicates" if distinct.width < layer.width else "kept"
         return Fit(distinct, first_copies(layer, distinct), words, 0.0, 0.0, True)
-    if method.aims:
+    if method.aims and block.kind != "conv":
         place = (block.incoming[0], block.outgoing, block.residual)
         rows = gather_rows(original, slim, place, calls, moved=moved, seed=seed)
     else:
@@ -169,13 +215,17 @@ def _neurons(layer: Layer) -> list[bytes]:
     return [row.tobytes() for row in rows.cpu().numpy()]
 
 
-def _put(slim: nn.Module, block: Block, layer: Layer) -> None:
-    write_layer(slim, block.incoming, block.outgoing, layer)
-    rename_widths(slim, block.incoming, block.width, layer.width)
+def _put(slim: nn.Module, block: Block, fit: Fit, calls: list[Call], *, seed: int) -> None:
+    inputs = None
+    if block.norm is not None and fit.indices is None:
+        inputs = gather_inputs(slim, block.incoming[0], calls, seed=seed)
+    place = (slim, block.incoming, block.outgoing)
+    write_layer(*place, fit.layer, **block.form, indices=fit.indices, inputs=inputs)
+    rename_widths(slim, block.incoming, block.width, fit.layer.width)
 
 
-def _planned(block: Block, fit: Fit, plain: bool) -> BlockPlan:
-    counts = tuple(fit.layer.multiplicities.tolist())
+def _planned(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -> BlockPlan:
+    single = set(counts) == {1.0}
     return BlockPlan(
         name=block.name,
         kind=block.kind,
@@ -184,9 +234,11 @@ def _planned(block: Block, fit: Fit, plain: bool) -> BlockPlan:
         width_before=block.width,
         width_after=fit.layer.width,
         method=fit.method,
-        gauge="plain" if plain or set(counts) == {1.0} else "weighted",
+        gauge="plain" if plain or single else "weighted",
         indices=None if fit.indices is None else tuple(fit.indices.tolist()),
-        multiplicities=None,
+        multiplicities=counts if plain and not single else None,
+        norm=block.norm,
+        repeat=block.repeat,
     )
 
 
@@ -214,6 +266,11 @@ def _notes(blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool) 
     if cut:
         notes.append(
             "The calibration holds more values per batch than the model takes; only the first were used."
+        )
+    conv = [block.name for block in blocks if block.kind == "conv"]
+    if conv:
+        notes.append(
+            f"Errors of {', '.join(conv)} are those of what channels add at single positions, before pooling."
         )
     if not held:
         notes.append("Too few calibration rows to keep some apart: the function gap is not on unseen rows.")

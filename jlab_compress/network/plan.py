@@ -29,6 +29,10 @@ class BlockPlan:
         The kept neurons, where their incoming weights are untouched.
     multiplicities : tuple of float or None
         c of the neurons where no layer holds them any more (gauge "plain").
+    norm : str or None
+        Dotted path of the batch norm over the neurons.
+    repeat : int
+        Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel).
     """
 
     name: str
@@ -41,6 +45,8 @@ class BlockPlan:
     gauge: str
     indices: tuple[int, ...] | None = None
     multiplicities: tuple[float, ...] | None = None
+    norm: str | None = None
+    repeat: int = 1
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,7 @@ from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.slim import as_weighted, attach_plan, plan_of, unwrapped
 from jlab_compress.network.surgery import (
     is_conv1d,
-    is_linear,
     leave_fast_path,
-    matrix_of,
     rename_config,
     rename_widths,
     set_sizes,
@@ -149,28 +147,42 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Plan]:
     return tensors, Plan.from_json(metadata["plan"])
 
 
+def _sides(block: BlockPlan) -> list[tuple[str, int]]:
+    """Return each layer of a block with the axis of `matrix_of` that its neurons are on."""
+    norm = [] if block.norm is None else [(block.norm, 0)]
+    return [*((name, 0) for name in block.incoming), *norm, (block.outgoing, 1)]
+
+
+def _size(model: nn.Module, name: str) -> list[int] | None:
+    """Return a layer's weight sizes as (out, in, ...), or None where the model has no such layer."""
+    try:
+        module = model.get_submodule(name)
+    except AttributeError:
+        return None
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor):
+        return None
+    return list(weight.T.shape) if is_conv1d(module) else list(weight.shape)
+
+
 def _check_block(model: nn.Module, block: BlockPlan) -> None:
-    for name in (*block.incoming, block.outgoing):
-        try:
-            module = model.get_submodule(name)
-        except AttributeError:
-            module = model
-        side = 1 if name == block.outgoing else 0
-        width = matrix_of(module).shape[side] if is_linear(module) else None
-        if width != block.width_before:
+    for name, axis in _sides(block):
+        size = _size(model, name)
+        wanted = block.width_before * (block.repeat if axis else 1)
+        found = None if size is None or len(size) <= axis else size[axis]
+        if found != wanted:
             raise ValueError(
-                f"model: block {block.name} of the file needs a linear layer {name} with "
-                f"{block.width_before} neurons, this model has {width or 'none'}; pass the architecture "
-                "that was compressed"
+                f"model: block {block.name} of the file needs a layer {name} with {wanted} neurons, this "
+                f"model has {found or 'none'}; pass the architecture that was compressed"
             )
 
 
 def _check_shapes(model: nn.Module, plan: Plan, tensors: dict[str, Tensor]) -> None:
     sizes: dict[str, list[int]] = {}
     for block in plan.blocks:
-        for name, side in [*((name, 0) for name in block.incoming), (block.outgoing, 1)]:
-            size = sizes.setdefault(name, list(matrix_of(model.get_submodule(name)).shape))
-            size[side] = block.width_after
+        for name, axis in _sides(block):
+            size = sizes.setdefault(name, _size(model, name) or [])
+            size[axis] = block.width_after * (block.repeat if axis else 1)
     for name, size in sizes.items():
         expected = size[::-1] if is_conv1d(model.get_submodule(name)) else size
         stored = tensors.get(f"{name}.weight")
@@ -183,7 +195,7 @@ def _check_shapes(model: nn.Module, plan: Plan, tensors: dict[str, Tensor]) -> N
 
 def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> None:
     """Give the block's layers the shapes and buffers of the file, values to follow."""
-    for name in (*block.incoming, block.outgoing):
+    for name, _ in _sides(block):
         module = slim.get_submodule(name)
         for key in ("weight", "bias"):
             stored = tensors.get(f"{name}.{key}")
@@ -191,6 +203,9 @@ def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> N
                 old: Any = getattr(module, key)
                 like: Any = module.weight if old is None else old
                 setattr(module, key, nn.Parameter(like.new_empty(stored.shape), like.requires_grad))
+        for key in ("running_mean", "running_var"):
+            if f"{name}.{key}" in tensors:
+                setattr(module, key, getattr(module, key).new_empty(tensors[f"{name}.{key}"].shape))
         set_sizes(module)
         for key in ("input_multiplicities", "output_multiplicities"):
             stored = tensors.get(f"{name}.{key}")

@@ -18,9 +18,14 @@ from jlab_compress.network.tracing import AFFINE, Operation, Slot, Trace
 # Calls that only change the shape around the neurons, or nothing at all outside training.
 _SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "view_as"}
 _IDENTITIES = {"dropout", "dropout1d", "alpha_dropout", "to", "type", "type_as", "float", "half", "bfloat16"}
+# Calls that gather a channel's values over positions, and channels to one row of numbers.
+_POOLS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "dropout2d"}
+_GATHERS = _SHAPES | {"mean"}
 _PARTS = {"chunk", "split", "tensor_split", "unbind", "glu", "cat", "concat", "concatenate"}
+ADDITIONS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
+RESIDUAL = "its outputs are added to a residual stream, which other layers share"
 # Calls after which a neuron's values are what they were.
-PASSED = _SHAPES | _IDENTITIES | {"double", "clone", "cpu", "cuda"}
+PASSED = _SHAPES | _IDENTITIES | {"double", "clone", "cpu", "cuda", "passed"}
 
 
 @dataclass(frozen=True)
@@ -34,25 +39,45 @@ class Path:
     steps : tuple of int
         Indices of the operations since then, in order.
     size : int
-        Entries along the value's last axis, one for each unit.
+        Entries along the value's axis of units.
+    axis : int
+        That axis: -1, or 1 for channels.
+    repeat : int
+        Consecutive entries that belong to one unit.
+    passed : tuple of int
+        Steps that are no function of single values: a batch norm, and pooling over positions.
+    norm : int or None
+        The batch norm among them.
     problem : str or None
         Why the value does not belong to single neurons any more.
     """
 
     sources: tuple[int, ...]
     size: int
+    axis: int = -1
+    repeat: int = 1
     steps: tuple[int, ...] = ()
+    passed: tuple[int, ...] = ()
+    norm: int | None = None
     problem: str | None = None
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Units of `sources` that reach the operation `sink` along `steps`."""
+    """Units of a path that reach the operation `sink`."""
 
-    sources: tuple[int, ...]
-    steps: tuple[int, ...]
+    path: Path
     sink: int
-    problem: str | None
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Indices of the operations that made the units."""
+        return self.path.sources
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Indices of the operations in between."""
+        return self.path.steps
 
 
 class Pointwise:
@@ -123,10 +148,11 @@ def candidates(trace: Trace) -> list[Candidate]:
         if operation.name in AFFINE:
             read = input_value(operation)
             if read in paths:
-                path = paths[read]
-                found.append(Candidate(path.sources, path.steps, index, path.problem))
+                found.append(Candidate(_into(trace, operation, paths[read]), index))
             output = operation.outputs[0]
-            paths[output] = Path((index,), trace.shapes[output][-1])
+            shape = trace.shapes[output]
+            axis = 1 if operation.name == "conv2d" and len(shape) == 4 else -1
+            paths[output] = Path((index,), shape[axis], axis)
         else:
             _follow(trace, index, operation, paths)
     return found
@@ -147,51 +173,93 @@ def weight_value(operation: Operation) -> int:
     return int(slot.value)
 
 
+def _into(trace: Trace, operation: Operation, path: Path) -> Path:
+    """Return the path as it arrives at another layer, with the reason where that layer mixes up its units."""
+    weight = trace.shapes[weight_value(operation)]
+    wanted = -1 if operation.name in {"linear", "addmm"} else 1
+    read = weight[0] if operation.name == "addmm" else weight[1]
+    if path.problem is None and (path.axis != wanted or read != path.size):
+        problem = f"its units are read in groups or along another axis by `{operation.name}`"
+        return replace(path, problem=problem)
+    return path
+
+
 def _follow(trace: Trace, index: int, operation: Operation, paths: dict[int, Path]) -> None:
     inputs = [v for v in dict.fromkeys(operation.inputs) if v not in trace.constants]
     known = [paths[v] for v in inputs if v in paths]
     if not known:
         return
-    merged = _merged(trace, operation, known, strangers=len(inputs) - len(known))
+    normalised = operation.name == "batch_norm" and len(known) == 1
+    strangers = 0 if normalised else len(inputs) - len(known)
+    merged = _merged(trace, operation, known, strangers)
     merged = replace(merged, steps=tuple(sorted({*merged.steps, index})))
-    parts = operation.name in _PARTS
+    if normalised:
+        merged = _normalised(trace, index, merged)
     for value in operation.outputs:
-        size = trace.shapes[value][-1] if trace.shapes[value] else 0
-        if parts and size:
-            problem = f"its units are cut into parts or joined with others by `{operation.name}`"
-            paths[value] = replace(merged, size=size, problem=merged.problem or problem)
-        elif size == merged.size:
-            paths[value] = merged
+        path = _carried(operation, trace.shapes[value], merged, index)
+        if path is not None:
+            paths[value] = path
+
+
+def _carried(operation: Operation, shape: torch.Size, path: Path, index: int) -> Path | None:
+    """Return the path of an output of a given shape, or None where the units cannot be followed there."""
+    if operation.name in _PARTS and shape:
+        problem = f"its units are cut into parts or joined with others by `{operation.name}`"
+        return replace(path, size=shape[path.axis], problem=path.problem or problem)
+    if path.axis == 1 and operation.name in _GATHERS and len(shape) == 2 and shape[1] % path.size == 0:
+        passed, repeat = (*path.passed, index), shape[1] // path.size
+        return replace(path, size=shape[1], axis=-1, repeat=repeat, passed=passed)
+    if path.axis == 1 and len(shape) == 4 and operation.name in _POOLS:
+        path = replace(path, passed=(*path.passed, index))
+    fits = len(shape) == 4 if path.axis == 1 else len(shape) > 0
+    return path if fits and shape[path.axis] == path.size else None
+
+
+def _normalised(trace: Trace, index: int, path: Path) -> Path:
+    before = [trace.operations[s].name for s in path.steps if s != index]
+    if path.problem is None and (path.norm is not None or path.repeat != 1 or set(before) - PASSED):
+        return replace(path, problem="a batch norm comes after its activation, not directly after the layer")
+    return replace(path, passed=(*path.passed, index), norm=index)
 
 
 def _merged(trace: Trace, operation: Operation, known: list[Path], strangers: int) -> Path:
     sources = tuple(sorted({s for path in known for s in path.sources}))
     steps = tuple(sorted({s for path in known for s in path.steps}))
+    passed = tuple(sorted({s for path in known for s in path.passed}))
+    norms = {path.norm for path in known}
     problem = next((path.problem for path in known if path.problem), None)
     if problem is None and strangers:
         problem = _stranger(trace, operation)
     if problem is None and len({input_value(trace.operations[s]) for s in sources}) > 1:
-        problem = (
+        joined = (
             f"its outputs are joined by `{operation.name}` with those of a layer that reads something else"
         )
+        problem = RESIDUAL if operation.name in ADDITIONS else joined
     if problem is None and operation.name == "detach":
         problem = "the model cuts its gradient with `detach`"
-    return Path(sources, max(path.size for path in known), steps, problem)
+    if problem is None and (len(norms) > 1 or len({(path.axis, path.repeat) for path in known}) > 1):
+        problem = f"its units arrive at `{operation.name}` in more than one form"
+    first = max(known, key=lambda path: path.size)
+    return replace(first, sources=sources, steps=steps, passed=passed, problem=problem)
 
 
 def _stranger(trace: Trace, operation: Operation) -> str:
     owner = next((trace.parameters[v] for v in operation.inputs if v in trace.parameters), None)
     if owner is not None:
         return f"`{operation.name}` has one parameter for each hidden unit ({owner})"
-    if operation.name in {"add", "add_", "__add__", "__iadd__", "__radd__"}:
-        return "its outputs are added to a residual stream, which other layers share"
+    if operation.name in ADDITIONS:
+        return RESIDUAL
     return f"`{operation.name}` combines its hidden units with values that are not single units of this layer"
 
 
 def pointwise(trace: Trace, candidate: Candidate) -> Pointwise:
     """Return the candidate's steps as one function."""
     sources = tuple(trace.operations[s].outputs[0] for s in candidate.sources)
-    operations = [trace.operations[s] for s in candidate.steps]
+    passed = candidate.path.passed
+    operations = [
+        replace(trace.operations[s], name="passed") if s in passed else trace.operations[s]
+        for s in candidate.steps
+    ]
     result = input_value(trace.operations[candidate.sink])
     return Pointwise(operations, sources, result, trace.constants)
 

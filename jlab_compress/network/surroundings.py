@@ -15,11 +15,9 @@ from torch import Tensor, nn
 
 from jlab_compress.network.extraction import layer_rows
 from jlab_compress.network.inputs import Call
-from jlab_compress.network.structure import PASSED
+from jlab_compress.network.structure import ADDITIONS, PASSED
 from jlab_compress.network.surgery import input_scale
 from jlab_compress.network.tracing import Trace, copy_model
-
-_ADDITIONS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def residual_of(model: nn.Module, trace: Trace, output: int) -> Residual | None:
             return None
         operation = trace.operations[readers[0]]
         value = operation.outputs[0] if operation.outputs else -1
-        if operation.name in _ADDITIONS:
+        if operation.name in ADDITIONS:
             break
         if operation.name not in PASSED or value < 0:
             return None

@@ -102,7 +102,7 @@ def forecast(
 ) -> Forecast:
     """Return the expected errors of one block at several widths; the model runs over the calls once."""
     assert block.activation is not None
-    layer: Layer = read_layer(model, block.incoming, block.outgoing, block.activation)
+    layer: Layer = read_layer(model, block.incoming, block.outgoing, block.activation, **block.form)
     inputs = gather_inputs(model, block.incoming[0], calls, seed=seed)
     return predict_errors(on_cpu(layer), inputs, list(widths), seed=seed)
 

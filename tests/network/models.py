@@ -55,6 +55,27 @@ def repeat_units(makers, reader, times):
         reader.nx = n * times
 
 
+def repeat_channels(conv, norm, reader, times):
+    """The same for channels, of a convolution with a batch norm behind it, read by either kind of layer."""
+    n = conv.out_channels
+    index = torch.arange(n).repeat(times)[
+        torch.randperm(n * times, generator=torch.Generator().manual_seed(9))
+    ]
+    for module in (conv, norm):
+        for name in ("weight", "bias"):
+            if getattr(module, name) is not None:
+                setattr(module, name, nn.Parameter(getattr(module, name).detach()[index]))
+    norm.running_mean, norm.running_var = norm.running_mean[index], norm.running_var[index]
+    conv.out_channels = norm.num_features = n * times
+    old = reader.weight.detach() / times
+    if isinstance(reader, nn.Conv2d):
+        reader.weight = nn.Parameter(old[:, index])
+        reader.in_channels = n * times
+    else:
+        reader.weight = nn.Parameter(old.reshape(len(old), n, -1)[:, index].flatten(1))
+        reader.in_features = reader.weight.shape[1]
+
+
 class Gated(nn.Module):
     def __init__(self, n_in=6, n=12, n_out=4):
         super().__init__()

@@ -1,5 +1,4 @@
 import copy
-import functools
 
 import pytest
 import torch
@@ -7,7 +6,7 @@ from torch import nn
 
 from jlab_compress import UnsupportedBlockError
 from jlab_compress.fitting import forecast, function
-from jlab_compress.fitting.dynamics import fit_dynamics
+from jlab_compress.fitting.baselines import kmeans_merge
 from jlab_compress.network import compression, pipe
 from jlab_compress.network.compression import Compression, compress, compress_baseline
 from jlab_compress.network.slim import plan_of
@@ -16,9 +15,15 @@ from tests.network.models import TwoBranches, mlp, rows, seeded
 X = rows(120, 6)
 
 
+def quick_fit(layer, inputs, size, *, seed, progress):
+    for step in (1, 2):
+        progress(step, 2)
+    return kmeans_merge(layer, inputs, size, seed=seed)
+
+
 @pytest.fixture(autouse=True)
 def _short_fits(monkeypatch):
-    monkeypatch.setattr(compression, "fit_dynamics", functools.partial(fit_dynamics, steps=10))
+    monkeypatch.setattr(compression, "fit_dynamics", quick_fit)
     monkeypatch.setattr(forecast, "TRIAL_STEPS", 5)
     monkeypatch.setattr(function, "MOST_EVALUATIONS", 20)
 

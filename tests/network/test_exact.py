@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.network import slim as slim_layers
+from jlab_compress.network import weighted
 from jlab_compress.network.compression import compress
 from jlab_compress.network.slim import fold
-from tests.network.models import Gated, mlp, repeat_units, rows, seeded
+from tests.network.models import Gated, mlp, repeat_channels, repeat_units, rows, seeded
 
 STEPS = 200
+SHAPES = {nn.TransformerEncoderLayer: (4, 5), nn.Conv2d: (2, 8, 8)}
 OPTIMIZERS = {
     "SGD": lambda p: torch.optim.SGD(p, 0.05),
     "SGD, momentum, decay": lambda p: torch.optim.SGD(p, 0.02, momentum=0.9, weight_decay=1e-2),
@@ -49,17 +50,41 @@ def repeated_conv1d():
     return net, 1
 
 
+def conv_net():
+    net = nn.Sequential(
+        *(
+            nn.Conv2d(2, 3, 3, padding=1, bias=False),
+            nn.BatchNorm2d(3),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+        ),
+        *(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Flatten(), nn.Linear(16, 3)),
+    ).double()
+    with torch.no_grad():
+        for _ in range(3):
+            net(rows(20, 2, 8, 8))
+    return net
+
+
+def repeated_conv():
+    net = seeded(conv_net)
+    repeat_channels(net[0], net[1], net[4], 3)
+    repeat_channels(net[4], net[5], net[8], 2)
+    return net, 2
+
+
 NETS = {
     "mlp": repeated_mlp,
     "gated": repeated_gated,
     "encoder layer": repeated_encoder,
     "Conv1D": repeated_conv1d,
+    "conv net": repeated_conv,
 }
 
 
 def collapsed(build):
     net, blocks = build()
-    x = rows(30, 4, 5) if isinstance(net, nn.TransformerEncoderLayer) else rows(120, 5)
+    x = rows(30, *SHAPES.get(type(net[0] if isinstance(net, nn.Sequential) else net), (5,)))
     result = compress(net, 6, calibration=x, progress=False)
     assert len(result.plan.blocks) == blocks
     return net, result, x
@@ -86,7 +111,8 @@ def test_repeated_neurons_collapse_to_the_distinct_ones_with_their_counts(build)
         counts = slim.get_submodule(block.outgoing).input_multiplicities
         assert torch.equal(counts, torch.full_like(counts, block.width_before // block.width_after))
         for name in block.incoming:
-            assert torch.equal(slim.get_submodule(name).output_multiplicities, counts)
+            made = slim.get_submodule(name).output_multiplicities
+            assert torch.equal(made.repeat_interleave(block.repeat), counts)
     for flag in (True, False):
         with torch.set_grad_enabled(flag):
             expected = net.eval()(x)
@@ -105,7 +131,7 @@ def test_training_stays_the_same_for_200_steps(build, optimizer):
 
 @pytest.mark.parametrize("optimizer", ["SGD", "SGD, momentum, decay"])
 def test_without_the_division_of_gradients_training_differs(optimizer, monkeypatch):
-    monkeypatch.setattr(slim_layers, "weigh", lambda w, columns, rows: w if columns is None else w * columns)
+    monkeypatch.setattr(weighted, "weigh", lambda w, columns, rows: w if columns is None else w * columns)
     net, result, x = collapsed(repeated_mlp)
     expected, got = (trained(m, x, OPTIMIZERS[optimizer]) for m in (net, result.model))
     assert (got - expected).norm() > 1e-3 * expected.norm()
@@ -113,7 +139,7 @@ def test_without_the_division_of_gradients_training_differs(optimizer, monkeypat
 
 @pytest.mark.parametrize("optimizer", ["Adam", "AdamW"])
 def test_adam_hides_the_division_up_to_its_eps_only(optimizer, monkeypatch):
-    monkeypatch.setattr(slim_layers, "weigh", lambda w, columns, rows: w if columns is None else w * columns)
+    monkeypatch.setattr(weighted, "weigh", lambda w, columns, rows: w if columns is None else w * columns)
     net, result, x = collapsed(repeated_mlp)
     expected, got = (trained(m, x, OPTIMIZERS[optimizer]) for m in (net, result.model))
     assert (got - expected).norm() > 1e-9 * expected.norm()
@@ -126,6 +152,7 @@ def test_plain_gauge_trains_the_same_under_sgd_with_momentum_and_decay():
     slim = compress(net, 6, calibration=x, plain=True, progress=False)
     assert type(slim.model[0]) is nn.Linear
     assert slim.plan.blocks[0].gauge == "plain"
+    assert slim.plan.blocks[0].multiplicities == (4.0,) * 6
     optimizer = OPTIMIZERS["SGD, momentum, decay"]
     expected = trained(net, x, optimizer)
     assert (trained(slim.model, x, optimizer) - expected).norm() <= 1e-9 * expected.norm()

@@ -8,7 +8,8 @@ from torch import nn
 
 from jlab_compress.network.compression import compress_baseline
 from jlab_compress.network.plan import BlockPlan, Plan
-from jlab_compress.network.slim import WeightedLayer, WeightedLinear, attach_plan, fold, plan_of, weigh
+from jlab_compress.network.slim import WeightedLayer, WeightedLinear, attach_plan, fold, plan_of
+from jlab_compress.network.weighted import weigh
 from tests.network.models import mlp, rows
 
 

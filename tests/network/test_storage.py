@@ -85,8 +85,8 @@ def test_a_file_is_replaced_and_nothing_else_is_left(slim, path):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (mlp(6, 25, 16, 3), "block 0 of the file needs a linear layer 0 with 24 neurons, this model has 25"),
-        (nn.Sequential(nn.ReLU()), "needs a linear layer 0 with 24 neurons, this model has none"),
+        (mlp(6, 25, 16, 3), "block 0 of the file needs a layer 0 with 24 neurons, this model has 25"),
+        (nn.Sequential(nn.ReLU()), "needs a layer 0 with 24 neurons, this model has none"),
         (mlp(6, 24, 16, 4), r"another architecture .4.weight would be .4, 8. here and is .3, 8."),
         (nn.Sequential(*mlp(6, 24, 16, 3), nn.Linear(3, 3)), "another architecture .Missing key"),
     ],

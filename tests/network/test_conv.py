@@ -1,0 +1,119 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from jlab_compress.network.blocks import find_blocks
+from jlab_compress.network.compression import compress, compress_baseline
+from jlab_compress.network.extraction import patches
+from jlab_compress.network.slim import fold
+from jlab_compress.network.storage import load, save
+from jlab_compress.network.surgery import read_layer
+from tests.network.models import rows, seeded
+
+X = rows(24, 2, 10, 10)
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(2, 6, 3, padding=1)
+        self.conv1, self.bn1 = nn.Conv2d(6, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = nn.Conv2d(8, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        x = F.relu(F.max_pool2d(x, 2) + y)
+        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def net(*middle, channels=8, read=96):
+    parts = (nn.Conv2d(2, channels, 3), *middle, nn.Conv2d(channels, 4, 3, padding=(1, 0), dilation=2))
+    return nn.Sequential(*parts, nn.ReLU(), nn.Flatten(), nn.Linear(read, 3)).double()
+
+
+def warm(model):
+    with torch.no_grad():
+        for seed in range(3):
+            model.train()(rows(24, 2, 10, 10, seed=seed))
+    return model.eval()
+
+
+def test_inner_channels_of_a_residual_block_are_free_and_the_stream_is_locked():
+    blocks = find_blocks(seeded(Residual).double().eval(), X)
+    free = {b.name: (b.kind, b.norm, b.width, b.outgoing) for b in blocks.unlocked}
+    assert free == {"conv1": ("conv", "bn1", 8, "conv2")}
+    assert {b.name: "residual stream" in b.locked for b in blocks if b.locked} == {"stem": True}
+
+
+@pytest.mark.parametrize(
+    ("middle", "reason"),
+    [
+        ((nn.Conv2d(8, 8, 3, groups=8), nn.ReLU()), "in groups"),
+        ((nn.ReLU(), nn.BatchNorm2d(8)), "batch norm comes after its activation"),
+        ((nn.BatchNorm2d(8, affine=False), nn.ReLU()), "no scale and shift"),
+        ((nn.GroupNorm(2, 8), nn.ReLU()), "one parameter for each hidden unit"),
+        ((nn.Softmax(dim=1),), "mixes its hidden units"),
+        ((nn.LocalResponseNorm(2),), "works on all hidden units together"),
+    ],
+)
+def test_channels_that_are_coupled_are_locked_with_the_reason(middle, reason):
+    model = seeded(lambda: net(*middle, channels=8)).eval()
+    x = rows(4, 2, 10, 10) if not isinstance(middle[0], nn.Conv2d) else rows(4, 2, 12, 12)
+    locked = [b.locked for b in find_blocks(model, x) if b.locked]
+    assert any(reason in words for words in locked), locked
+
+
+def test_the_layer_of_a_conv_block_adds_up_to_what_the_network_computes():
+    model = warm(seeded(lambda: net(nn.BatchNorm2d(8), nn.GELU())))
+    block = find_blocks(model, X).unlocked[0]
+    layer = read_layer(model, block.incoming, block.outgoing, block.activation, **block.form)
+    seen = F.unfold(X, 3).transpose(1, 2)
+    hidden = layer.hidden(seen.flatten(0, 1)).reshape(24, 64, 8).transpose(1, 2).reshape(24, 8, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(hidden, model[:3](X))
+        kernels = layer.outgoing.reshape(8, 4, 3, 3).transpose(0, 1)
+        assert torch.allclose(F.conv2d(hidden, kernels, model[3].bias, 1, (1, 0), 2), model[:4](X))
+    drawn = patches(model[0], X)
+    assert drawn.shape == (24, 64, 18)
+    assert patches(model[0], rows(2, 2, 40, 40)).shape == (2, 64, 18)
+
+
+@pytest.mark.parametrize("method", ["greedy", "k-means", "nnls"])
+@pytest.mark.parametrize("norm", [True, False])
+def test_slim_folded_and_reloaded_conv_nets_agree(method, norm, tmp_path):
+    def build():
+        return net(*([nn.BatchNorm2d(8)] if norm else []), nn.ReLU())
+
+    model = warm(seeded(build))
+    slim = compress_baseline(model, {"0": 5}, calibration=X, method=method).model
+    assert slim[0].out_channels == 5
+    with torch.no_grad():
+        expected = slim(X)
+        assert (expected - model(X)).norm() < 0.8 * model(X).norm()
+        folded = fold(slim)
+        assert {type(m) for m in folded.modules()} == {type(m) for m in model.modules()}
+        assert torch.allclose(folded(X), expected)
+        save(slim, tmp_path / "slim")
+        assert torch.equal(load(tmp_path / "slim", warm(build()))(X), expected)
+        before = slim(X)
+        slim.train()(X)
+        assert (slim.eval()(X) - before).norm() < 0.3 * before.norm(), "the new batch norm statistics are off"
+
+
+def test_the_full_fits_take_channels_too(monkeypatch):
+    model = warm(seeded(lambda: net(nn.BatchNorm2d(8), nn.ReLU())))
+    result = compress(model, {"0": 5, "3": 3}, calibration=X, preserve="function", progress=False)
+    assert [b.width_after for b in result.plan.blocks] == [5, 3]
+    assert (result.plan.blocks[1].repeat, result.model[6].in_features) == (24, 72)
+    assert any("single positions" in note for note in result.report.notes)
+    with torch.no_grad():
+        assert (result.model(X) - model(X)).norm() < 0.9 * model(X).norm()
+
+
+def test_plain_gauge_is_refused_behind_a_batch_norm():
+    model = warm(seeded(lambda: net(nn.BatchNorm2d(8), nn.ReLU())))
+    with pytest.raises(ValueError, match="block 0 has the batch norm 1, which undoes any scale"):
+        compress(model, {"0": 5}, calibration=X, plain=True, progress=False)
