@@ -175,7 +175,8 @@ def render_html(report: Report) -> str:
         rows = "".join(
             f'<tr><th scope="row" style="text-align:left;font-weight:normal;opacity:.75">'
             f"{html.escape(_words(key))}</th>"
-            f'<td style="text-align:right;overflow-wrap:anywhere">{html.escape(format_scalar(value))}</td></tr>'
+            f'<td style="text-align:right;overflow-wrap:anywhere">'
+            f"{html.escape(format_scalar(value))}</td></tr>"
             for key, value in report.facts.items()
         )
         parts.append(f'<table style="margin:0 0 8px 0">{rows}</table>')
