@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from jlab_compress.core.nodes import Goal, Nodes, settle
-from jlab_compress.core.testfunctions import fit_basis, largest_degree
+from jlab_compress.core.testfunctions import fit_basis, importance, largest_degree
 
 _CERTIFIED = 1e-10  # the largest scaled moment error of nodes that are returned
 _RIM = 0.1  # nodes may leave the bounding box by this share of its sides
 _TRIES = 6  # nodes that are tried for removal before elimination counts as stalled
-_FILL = 0.85  # moments per unknown that are asked of a fixed number of nodes
-_MOST = 3100  # moments that are asked for at most: a step costs O(N^3)
+_FILL = 0.6  # moments per unknown that a fixed number of nodes meets exactly
+_MOST = 4400  # moments that are looked at: a step costs O(N^3)
+_DRAWS = 10  # steps between moments that cannot all be met
 
 
 def set_goal(points: Tensor, multiplicities: Tensor, degree: int) -> Goal:
@@ -91,17 +94,24 @@ def _without(nodes: Nodes, dropped: Tensor, goal: Goal) -> Nodes | None:
 
 
 def raise_degree(points: Tensor, counts: Tensor, goal: Goal) -> tuple[Nodes, int]:
-    """Return as many nodes as given that meet the highest degree they can, and that degree.
+    """Return as many nodes as given that meet a high degree exactly, and that degree.
 
-    The goal's degree is tried first, then lower ones.
+    First the nodes settle between all moments of the goal, weighed by how much they are expected
+    to matter; then those up to a degree that leaves room (60 % of the unknowns) are met exactly by
+    the least change, a lower degree being taken where that fails.
     """
-    for degree in range(goal.basis.degree, 0, -1):
-        settled = settle(points, counts, goal.up_to(degree))
+    dimension, unknowns = points.shape[1], points.numel() + len(points)
+    top = min(goal.basis.degree, largest_degree(dimension, max(1, int(_FILL * unknowns))))
+    weight = importance(dimension, goal.basis.degree)
+    weight = weight / weight[: goal.up_to(top).basis.functions].min()
+    drawn = settle(points, counts, replace(goal, scale=goal.scale / weight.clamp(max=1.0)), rounds=_DRAWS)
+    for degree in range(top, 0, -1):
+        settled = settle(drawn.points, drawn.counts, goal.up_to(degree))
         if settled.error <= _CERTIFIED:
             return settled, degree
     return settle(points, counts, goal.up_to(0)), 0
 
 
 def reachable_degree(dimension: int, size: int) -> int:
-    """Return the degree whose moments `size` moved nodes are asked to meet."""
-    return largest_degree(dimension, max(1, min(_MOST, int(_FILL * size * (dimension + 1)))))
+    """Return the highest degree that `size` moved nodes look at: no more moments than unknowns."""
+    return largest_degree(dimension, max(1, min(_MOST, size * (dimension + 1))))
