@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from jlab_compress.fitting.layer import Activation
+from jlab_compress.network.attention import LOCKED as ATTENTION_LOCKED
+from jlab_compress.network.attention import Heads, heads_of
 from jlab_compress.network.confirmation import confirmed
 from jlab_compress.network.costs import operation_macs
 from jlab_compress.network.examples import example_call, neighbours
@@ -40,7 +42,7 @@ class Block:
     name : str
         Dotted path of the (first) layer that makes the neurons.
     kind : str
-        "mlp", "gated-mlp" or "conv" (a neuron is a channel).
+        "mlp", "gated-mlp", "conv" (a neuron is a channel) or "attention" (a head; always locked so far).
     width : int
         The number of neurons n.
     dimension : int
@@ -224,14 +226,23 @@ def _listed(model: nn.Module, trace: Trace) -> list[Block]:
     for candidate in candidates(trace):
         for source in candidate.sources:
             readers.setdefault(source, []).append(candidate)
-    blocks: dict[str, Block] = {}
+    found = {heads.index: _attention(heads) for heads in heads_of(model, trace)}
+    names: set[str] = set()
     for source in sorted(readers):
         group = readers[source]
         if group[0].sources[0] != source and len(group) == 1:
             continue
         block = _block(model, trace, group)
-        blocks.setdefault(block.name, block)
-    return list(blocks.values())
+        if block.name not in names:
+            names.add(block.name)
+            found[source] = block
+    return [found[index] for index in sorted(found)]
+
+
+def _attention(heads: Heads) -> Block:
+    each = heads.parameters // max(1, heads.count)
+    place = ((heads.name,), heads.name)
+    return Block(heads.name, "attention", heads.count, each, each * heads.count, ATTENTION_LOCKED, *place)
 
 
 def _block(model: nn.Module, trace: Trace, group: list[Candidate]) -> Block:

@@ -189,7 +189,10 @@ def test_the_model_and_the_random_states_stay_bit_for_bit():
 
 def test_without_an_example_inputs_are_made_up():
     assert only(mlp(4, 16, 2)).locked is None
-    assert only(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)).locked is None
+    attention, hidden = find_blocks(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True))
+    assert hidden.locked is None
+    assert (attention.name, attention.kind, attention.width) == ("self_attn", "attention", 2)
+    assert "heads cannot be compressed yet" in attention.locked
 
 
 def test_where_no_made_up_input_fits_blocks_are_listed_but_locked():

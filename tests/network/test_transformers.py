@@ -87,7 +87,8 @@ def test_every_feed_forward_block_is_found_with_and_without_inputs(name):
     blocks = find_blocks(build(name), batch(name))
     kind = "gated-mlp" if name in {"t5", "llama"} else "mlp"
     assert [(b.kind, b.width) for b in blocks.unlocked] == [(kind, 32)] * N_BLOCKS[name]
-    assert all("residual stream" in b.locked for b in blocks if b.locked)
+    assert all("residual stream" in b.locked for b in blocks if b.locked and b.kind != "attention")
+    assert {b.width for b in blocks if b.kind == "attention"} == {2}
     assert [b.name for b in find_blocks(build(name)).unlocked] == [b.name for b in blocks.unlocked]
 
 
