@@ -3,7 +3,9 @@
     python benchmarks/cloud_polylog.py --plot polylog.svg --json polylog.json
 
 m = 1 keeps 120 ln d objects, m = 2 keeps 20 ln^2 d, of a cloud uniform on [-1, 1]^m, for the mean of
-1 / (1.05 + <w, x>); the paper raises the degree until the error stops falling, we leave it to `size`.
+1 / (m + 0.05 + <w, x>), which is the authors' function at m = 1 (theirs at m = 2 is not stated and
+would have its pole among the objects); they raise the degree until the error stops falling, we leave it
+to `size`.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ def mean_sigmoid(points: np.ndarray, inputs: np.ndarray, counts: np.ndarray | No
 
 
 def mean_pole(points: np.ndarray, inputs: np.ndarray, counts: np.ndarray | None = None) -> float:
-    """Fig. 8's function: the mean of 1 / (1.05 + <w, x_a>)."""
-    return _mean((1 / (1.05 + points @ inputs)).mean(1), counts)
+    """Fig. 8's function: the mean of 1 / (m + 0.05 + <w, x_a>)."""
+    return _mean((1 / (points.shape[1] + 0.05 + points @ inputs)).mean(1), counts)
 
 
 def _mean(values: np.ndarray, counts: np.ndarray | None) -> float:

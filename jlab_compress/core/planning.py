@@ -76,7 +76,7 @@ def choose_functions(dimension: int, size: int) -> tuple[Tensor, Target]:
     exact, fitted = fitted_degrees(dimension, size)
     weight = importance(dimension, fitted)
     functions = count_functions(dimension, exact)
-    most = max(functions, min(len(weight), int(_FITTED_SHARE * size)))
+    most = min(len(weight), max(int(_FITTED_SHARE * size), size + dimension))
     rest = functions + torch.argsort(weight[functions:], descending=True)[: most - functions]
     rest = rest.sort().values
     return torch.cat([torch.arange(functions), rest]), Target(size, functions, weight[rest].numpy())

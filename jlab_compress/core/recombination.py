@@ -201,21 +201,23 @@ def _halve_held(rows: Array, most: int) -> tuple[NDArray[np.intp], Array]:
 
 
 def _reduce_held(rows: Array, target: Target | None) -> tuple[NDArray[np.intp], Array, int]:
-    """Reduce weighted rows (M, N) to their rank or to the target; return places, ratios and rank."""
+    """Reduce weighted rows (M, N) to their rank and to the target; return places, ratios and rank."""
     functions = rows.shape[1]
     kept, ratios = _halve_held(rows, 2 * functions if target is None else functions)
-    left = rows[kept] * ratios[:, None]
     if target is None:
+        left = rows[kept] * ratios[:, None]
         mean = left[:, 0].mean()
         factors = thin(left, np.diag(left[:, 0].clip(0.03 * mean, 30 * mean)), functions)
-        factors[factors > 0] *= eliminate(left[factors > 0] * factors[factors > 0, None])
-    else:
-        factors = thin(left[:, : target.exact], _penalties(left, target), target.size)
-    kept, ratios = kept[factors > 0], (ratios * factors)[factors > 0]
-    if target is not None and len(kept) > target.exact:
-        return kept, ratios, min(len(kept), functions)
+        kept, ratios = kept[factors > 0], (ratios * factors)[factors > 0]
+        more, factors = _halve_held(rows[kept] * ratios[:, None], functions)
+        kept, ratios = kept[more], ratios[more] * factors
     factors, rank = reduce_rank(rows[kept] * ratios[:, None])
-    return kept[factors > 0], (ratios * factors)[factors > 0], rank
+    kept, ratios = kept[factors > 0], (ratios * factors)[factors > 0]
+    if target is not None:
+        left = rows[kept] * ratios[:, None]
+        factors = thin(left[:, : target.exact], _penalties(left, target), target.size)
+        kept, ratios = kept[factors > 0], (ratios * factors)[factors > 0]
+    return kept, ratios, rank
 
 
 def _penalties(rows: Array, target: Target) -> Array:

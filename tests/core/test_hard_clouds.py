@@ -69,6 +69,37 @@ def test_moments_are_exact_on_hard_clouds(kind, counting, n, m, degree, seed):
     assert cloud.size <= np.linalg.matrix_rank(features / np.linalg.norm(features, axis=0).clip(1e-150))
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    counting=st.sampled_from(["ones", "uniform", "zeros", "uneven"]),
+    n=st.sampled_from([1, 2, 15, 60, 400]),
+    m=st.integers(1, 4),
+    size=st.integers(1, 40),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_wanted_size_is_kept_on_hard_clouds(kind, counting, n, m, size, seed):
+    rng = np.random.default_rng(seed)
+    points, counts = draw_points(kind, n, m, rng), draw_counts(counting, n, rng)
+    cloud = compress_cloud(points, counts, size=min(n, size))
+    assert cloud.size <= size
+    assert cloud.residual <= 1e-13
+    assert bool((cloud.multiplicities > 0).all())
+    assert cloud.total == pytest.approx(float(counts.sum()), rel=1e-13)
+    assert torch.equal(cloud.points, points[cloud.indices])
+
+
+@settings(max_examples=15, deadline=None)
+@given(kind=st.sampled_from(KINDS), n=st.sampled_from([1, 2, 15, 200]), seed=st.integers(0, 2**32 - 1))
+def test_moved_nodes_are_certified_on_hard_clouds(kind, n, seed):
+    points = draw_points(kind, n, 2, np.random.default_rng(seed))
+    cloud = compress_cloud(points, degree=3, move=True)
+    assert cloud.size <= min(n, 10)
+    assert cloud.residual <= 1e-9
+    assert bool((cloud.multiplicities > 0).all())
+    assert exact_error(points, points.new_ones(n), cloud) <= 1e-8
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "uniform"])
 @pytest.mark.parametrize(("m", "degree"), [(2, 4), (4, 3), (8, 2)])
 def test_multiplicities_stay_within_a_thousandth_of_the_mean(kind, m, degree):
