@@ -13,29 +13,39 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from jlab_compress.core.cells import compress_cloud
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.network.slim import WeightedLinear
+from jlab_compress.network.compression import compress
 from jlab_compress.network.surgery import read_layer
+from jlab_compress.network.weighted import WeightedLinear
 from jlab_compress.validation.sidebyside import Contest, Curve, train_side_by_side
 from jlab_compress.validation.steps import default_step
 
-FULL, OURS, PAPER, RANDOM, NAIVE = "original", "ours", "paper", "random subset", "naive net"
+FULL, OURS, MOMENTS, PAPER, RANDOM, NAIVE = (
+    "original",
+    "ours",
+    "ours, moments",
+    "paper",
+    "random subset",
+    "naive net",
+)
 Batch = tuple[Tensor, Tensor]
 
 
-def harmonic(points: Tensor) -> Tensor:
-    """Return the cylindrical harmonic J6(20 r) cos(6 theta) at points (q, 2), as (q, 1)."""
+def harmonic(points: Tensor, order: int, waves: float) -> Tensor:
+    """Return the cylindrical harmonic J_order(waves r) cos(order theta) at points (q, 2), as (q, 1)."""
     from scipy.special import jv
 
     radius, angle = points.norm(dim=1), torch.atan2(points[:, 1], points[:, 0])
-    values = torch.from_numpy(jv(6, 20 * radius.double().cpu().numpy())).to(points)
-    return (values * torch.cos(6 * angle))[:, None]
+    values = torch.from_numpy(jv(order, waves * radius.double().cpu().numpy())).to(points)
+    return (values * torch.cos(order * angle))[:, None]
 
 
-def harmonic_batches(rows: int, batch: int, *, noise: float, seed: int, device: str) -> list[Batch]:
-    """Draw points in [-1, 1]^2 with noisy targets, cut into batches."""
+def harmonic_batches(
+    rows: int, batch: int, *, target: tuple[int, float], noise: float, seed: int, device: str
+) -> list[Batch]:
+    """Draw points in [-1, 1]^2 with noisy targets of a harmonic (order, waves), cut into batches."""
     generator = torch.Generator().manual_seed(seed)
     x = (2 * torch.rand(rows, 2, generator=generator) - 1).to(device)
-    y = harmonic(x) + noise * torch.randn(rows, 1, generator=generator).to(device)
+    y = harmonic(x, *target) + noise * torch.randn(rows, 1, generator=generator).to(device)
     return list(zip(x.split(batch), y.split(batch), strict=True))
 
 
@@ -45,21 +55,26 @@ def wide_net(width: int, *, seed: int, device: str) -> nn.Sequential:
     return nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, 1)).to(device)
 
 
-def slim_nets(net: nn.Sequential, size: int, *, degree: int, seed: int) -> dict[str, nn.Module]:
+def slim_nets(
+    net: nn.Sequential, size: int, calibration: Tensor, *, degree: int, seed: int
+) -> dict[str, nn.Module]:
     """Return the contestants at one width.
 
-    "ours" reduces the cloud of neurons (w, b, v) with its own choice of degree and cells; "paper" keeps
-    moments up to `degree` with unmoved neurons; a random subset counts each neuron n / s times, the
-    naive net (the paper's comparison) once.
+    "ours" is what `compress` makes of the net and inputs without targets; "ours, moments" reduces the
+    cloud of neurons (w, b, v) with its own choice of degree and cells; "paper" keeps moments up to
+    `degree` with unmoved neurons; a random subset counts each neuron n / s times, the naive net (the
+    paper's comparison) once.
     """
-    layer = read_layer(net, ("0",), "2", torch.relu, torch.float64)
+    layer = read_layer(net, ("0",), "2", torch.relu)
     assert layer.biases[0] is not None
     cloud = torch.cat([layer.incoming[0], layer.biases[0][:, None], layer.outgoing], 1).cpu()
     chosen = {
-        OURS: compress_cloud(scaled(cloud), size=size, seed=seed),
+        MOMENTS: compress_cloud(scaled(cloud), size=size, seed=seed),
         PAPER: compress_cloud(scaled(cloud), size=size, degree=degree, seed=seed),
     }
-    nets: dict[str, nn.Module] = {}
+    nets: dict[str, nn.Module] = {
+        OURS: compress(net, size, calibration=calibration, seed=seed, progress=False).model
+    }
     for name, reduced in chosen.items():
         assert reduced.indices is not None
         nets[name] = slim_net(

@@ -15,11 +15,14 @@ net the order turns round.
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from dataclasses import dataclass
+from functools import cache, partial
 from statistics import fmean
 
 import torch
+from torch import nn
 from training_race import (
     FULL,
     OURS,
@@ -31,42 +34,51 @@ from training_race import (
     wide_net,
 )
 
+from jlab_compress.network.compression import compress
 from jlab_compress.report import Report, Table
 from jlab_compress.validation.sidebyside import Curve
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One size of the experiment; rates are per optimizer."""
+    """One size of the experiment; the target is a harmonic (order, waves), rates are per optimizer."""
 
     width: int
     size: int
     rows: int
-    batch: int
     steps: int
+    target: tuple[int, float]
     rates: dict[str, float]
 
 
-# The full size is the paper's. In the laptop size one epoch has 20 steps and rates are ten times higher.
+# The full size is the paper's. The laptop size has a target that can be learned in its few steps.
 FULL_SIZE = Setting(
-    10_000, 1000, 100_000, 512, 588_000,
+    10_000, 1000, 100_000, 588_000, (6, 20.0),
     {"AdamW": 1e-4, "Adam": 1e-4, "SGD": 1e-3, "RMSprop": 1e-4, "RMSprop, slow": 1e-5},
 )  # fmt: skip
 LAPTOP_SIZE = Setting(
-    2000, 200, 10_240, 512, 1500,
-    {"AdamW": 1e-3, "Adam": 1e-3, "SGD": 5e-2, "RMSprop": 1e-3, "RMSprop, slow": 1e-4},
+    2000, 200, 10_240, 600, (2, 8.0),
+    {"AdamW": 1e-3, "Adam": 1e-3, "SGD": 2e-2, "RMSprop": 1e-3, "RMSprop, slow": 1e-4},
 )  # fmt: skip
 
 
+@cache
+def contestants(width: int, size: int, *, seed: int, device: str) -> dict[str, nn.Module]:
+    """Return the wide net and its slim forms, also one of ours with a third of the width."""
+    net = wide_net(width, seed=seed, device=device)
+    x = 2 * torch.rand(2000, 2, generator=torch.Generator().manual_seed(seed)).to(device) - 1
+    third = compress(net, size // 3, calibration=x, seed=seed, progress=False).model
+    return {FULL: net} | slim_nets(net, size, x, degree=5, seed=seed) | {f"{OURS} / 3": third}
+
+
 def run(setting: Setting, name: str, *, rate: float, seed: int, device: str) -> dict[str, Curve]:
-    net = wide_net(setting.width, seed=seed, device=device)
-    thirds = slim_nets(net, setting.size // 3, degree=5, seed=seed)
-    models = {FULL: net} | slim_nets(net, setting.size, degree=5, seed=seed) | {f"{OURS} / 3": thirds[OURS]}
+    models = contestants(setting.width, setting.size, seed=seed, device=device)
     kind = getattr(torch.optim, name.partition(",")[0])
+    data = partial(harmonic_batches, target=setting.target, device=device)
     return race(
-        models,
-        harmonic_batches(setting.rows, setting.batch, noise=0.2, seed=seed, device=device),
-        harmonic_batches(4096, 4096, noise=0.0, seed=seed + 1000, device=device),
+        copy.deepcopy(models),
+        data(setting.rows, 512, noise=0.2, seed=seed),
+        data(4096, 4096, noise=0.0, seed=seed + 1000),
         optimizer=cosine(kind, rate, setting.steps),
         steps=setting.steps,
         seed=seed,

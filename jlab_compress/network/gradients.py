@@ -12,8 +12,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.network.slim import WeightedLayer, unwrapped
+from jlab_compress.network.slim import unwrapped
 from jlab_compress.network.surgery import is_conv1d
+from jlab_compress.network.weighted import WeightedLayer, along
 
 
 def copies_of(slim: nn.Module) -> dict[str, Tensor]:
@@ -31,7 +32,7 @@ def copies_of(slim: nn.Module) -> dict[str, Tensor]:
 
     Examples
     --------
-    >>> from jlab_compress.network.slim import WeightedLinear
+    >>> from jlab_compress.network.weighted import WeightedLinear
     >>> net = nn.Sequential(WeightedLinear(1, 2, output_multiplicities=torch.tensor([3.0, 1.0])))
     >>> {name: c.flatten().tolist() for name, c in copies_of(net).items()}
     {'0.weight': [3.0, 1.0], '0.bias': [3.0, 1.0]}
@@ -42,19 +43,13 @@ def copies_of(slim: nn.Module) -> dict[str, Tensor]:
             prefix = f"{path}." if path else ""
             made, read = module.output_multiplicities, module.input_multiplicities
             made_axis, read_axis = (1, 0) if is_conv1d(module) else (0, 1)
-            weight = [_along(c, axis, module.weight) for c, axis in ((made, made_axis), (read, read_axis))]
+            weight = [along(c, axis, module.weight) for c, axis in ((made, made_axis), (read, read_axis))]
             factors = [c for c in weight if c is not None]
             if factors:
                 found[f"{prefix}weight"] = math.prod(factors[1:], start=factors[0])
             if module.bias is not None and made is not None:
                 found[f"{prefix}bias"] = made
     return found
-
-
-def _along(counts: Tensor | None, axis: int, like: Tensor) -> Tensor | None:
-    if counts is None:
-        return None
-    return counts.view([-1 if a == axis else 1 for a in range(like.dim())])
 
 
 def _with_copies(slim: nn.Module) -> list[tuple[nn.Parameter, Tensor | None]]:
@@ -101,7 +96,7 @@ def clip_grad_norm_(
 
     Examples
     --------
-    >>> from jlab_compress.network.slim import WeightedLinear
+    >>> from jlab_compress.network.weighted import WeightedLinear
     >>> net = WeightedLinear(1, 2, bias=False, output_multiplicities=torch.tensor([9.0, 16.0]))
     >>> net.weight.grad = torch.ones(2, 1)
     >>> clip_grad_norm_(net, 1.0), net.weight.grad.flatten()
@@ -139,7 +134,7 @@ def squared_norm(slim: nn.Module) -> Tensor:
 
     Examples
     --------
-    >>> from jlab_compress.network.slim import WeightedLinear
+    >>> from jlab_compress.network.weighted import WeightedLinear
     >>> net = WeightedLinear(1, 1, bias=False, output_multiplicities=torch.tensor([3.0]))
     >>> _ = nn.init.constant_(net.weight, 2.0)
     >>> (term := squared_norm(net)).backward()

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from jlab_compress.network.gradients import copies_of
 from jlab_compress.network.inputs import Call, device_of, read_call
-from jlab_compress.network.optimizers import block_axes
+from jlab_compress.network.matching import block_axes
 from jlab_compress.network.slim import plan_of, unwrapped
 from jlab_compress.network.tracing import copy_model, undisturbed
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import ot
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jlab_compress.core.cloud import Cloud
-from jlab_compress.network.optimizers import joint_points, neurons_of
+from jlab_compress.network.matching import match_neurons
 from jlab_compress.network.plan import BlockPlan
-from jlab_compress.network.slim import WeightedLayer
+from jlab_compress.network.weighted import WeightedLayer
 
 MOST_COSTS = 4_000_000  # exact transport takes about a second there, and grows with the square
 
@@ -33,26 +33,35 @@ class CloudDistance:
     sinkhorn: float
 
 
-def neuron_clouds(original: nn.Module, slim: nn.Module, block: BlockPlan) -> tuple[Cloud, Cloud]:
-    """Return a block's neurons in both models as points (incoming row, bias, outgoing column).
+def neuron_clouds(original: nn.Module, slim: nn.Module) -> dict[str, tuple[Cloud, Cloud]]:
+    """Return each block's neurons in both models as clouds of points, all parameters of a neuron together.
 
-    Both parts of a point are divided by the rms of the original's entries, so that they count alike.
+    Each parameter tensor is divided by the rms of its entries in the original, so that all count alike.
 
     Parameters
     ----------
     original, slim : nn.Module
         Before or after training.
-    block : BlockPlan
-        From the slim model's plan.
+
+    Returns
+    -------
+    dict of str to (Cloud, Cloud)
+        Per block name.
     """
-    wide, narrow = neurons_of(original, block), neurons_of(slim, block)
-    reader = slim.get_submodule(block.outgoing)
-    counts = reader.input_multiplicities if isinstance(reader, WeightedLayer) else None
-    if counts is None:
-        counts = torch.tensor(block.multiplicities or [1.0] * block.width_after)
-    points = joint_points(wide, wide)
-    ones = torch.ones(len(points)).to(points)
-    return Cloud(points, ones), Cloud(joint_points(narrow, wide), counts.detach().to(points))
+    found = {}
+    for match in match_neurons(original, slim):
+        counts = _multiplicities(slim, match.block)
+        ones = torch.ones(len(match.wide)).to(match.wide)
+        found[match.block.name] = Cloud(match.wide, ones), Cloud(match.narrow, counts.to(match.narrow))
+    return found
+
+
+def _multiplicities(slim: nn.Module, block: BlockPlan) -> Tensor:
+    if block.multiplicities is not None:
+        return torch.tensor(block.multiplicities)
+    maker = slim.get_submodule(block.incoming[0])
+    counts = maker.output_multiplicities if isinstance(maker, WeightedLayer) else None
+    return torch.ones(block.width_after) if counts is None else counts.detach().cpu()
 
 
 def cloud_distance(first: Cloud, second: Cloud, *, smoothing: float = 0.05) -> CloudDistance:

@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.core.cloud import Cloud
-from jlab_compress.network.slim import plan_of
 from jlab_compress.report import Figure, Scalar, Table
 from jlab_compress.validation.clouds import CloudDistance, cloud_distance, neuron_clouds
 from jlab_compress.validation.kernels import KernelMatch, match_kernels
@@ -50,7 +49,7 @@ def take_snapshot(models: Mapping[str, nn.Module], inputs: Any) -> Snapshot:
         One batch, for the tangent kernels.
     """
     original, slim = models[ORIGINAL], models[SLIM]
-    clouds = {block.name: neuron_clouds(original, slim, block) for block in plan_of(slim).blocks}
+    clouds = neuron_clouds(original, slim)
     return Snapshot(
         clouds,
         {name: cloud_distance(*pair) for name, pair in clouds.items()},

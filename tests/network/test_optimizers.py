@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from jlab_compress.network.compression import compress_baseline
 from jlab_compress.network.gradients import clip_grad_norm_, copies_of
+from jlab_compress.network.matching import match_neurons
 from jlab_compress.network.optimizers import transfer_optimizer
 from jlab_compress.network.pipe import plain_gauge
 from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.rates import adam_rate_factors, gauge_factors, scale_rates
 from jlab_compress.network.slim import attach_plan, fold, plan_of
 from jlab_compress.network.surgery import read_layer, write_layer
-from tests.network.models import mlp, rows
+from tests.network.models import mlp, repeat_units, rows
 
 COUNTS = (3, 1, 4, 2, 6)
 TOLERANCE = 1e-9
@@ -291,3 +292,38 @@ def test_a_state_of_unknown_shape_or_gauge_is_refused():
     transfer_optimizer(old, wide, make_slim(wide))
     with pytest.raises(ValueError, match="'sketch' changes in the plain gauge is not known"):
         transfer_optimizer(old, wide, make_slim(wide, plain=True))
+
+
+def test_two_blocks_in_a_row_are_carried_over_without_indices():
+    """The layer between them loses rows to one block and columns to the other; nodes count as moved."""
+    wide = mlp(4, 5, 3, 3, activation=nn.Tanh)
+    repeat_units([wide[0]], wide[2], 4)
+    repeat_units([wide[2]], wide[4], 3)
+    slim = compress_baseline(wide, {"0": 5, "2": 3}, calibration=X, method="random").model
+    plan = plan_of(slim)
+    attach_plan(slim, replace(plan, blocks=tuple(replace(block, indices=None) for block in plan.blocks)))
+    old = torch.optim.AdamW(wide.parameters(), 1e-2)
+    train(wide, old, 50)
+    train(slim, torch.optim.AdamW(slim.parameters(), 1e-2), 50)
+    assert gap(wide, slim) < TOLERANCE
+    new = transfer_optimizer(old, wide, slim)
+    assert new.state[slim[2].weight]["exp_avg"].shape == (3, 5)
+    train(wide, old, 200, first=50)
+    train(slim, new, 200, first=50)
+    assert gap(wide, slim) < TOLERANCE
+
+
+def test_moved_nodes_take_the_mean_of_their_nearest_neurons():
+    wide = mlp(4, 30, 3, activation=nn.Tanh)
+    old = torch.optim.SGD(wide.parameters(), 0.05, momentum=0.9)
+    train(wide, old, 20)
+    slim = compress_baseline(wide, 6, calibration=X, method="k-means").model
+    (match,) = match_neurons(wide, slim)
+    assert torch.allclose(match.shares.sum(1), torch.ones(6).double())
+    assert bool((match.shares > 0).any(1).all())
+    assert int((match.shares > 0).sum()) >= 30
+    new = transfer_optimizer(old, wide, slim)
+    momentum = old.state[wide[0].weight]["momentum_buffer"]
+    torch.testing.assert_close(
+        new.state[slim[0].weight]["momentum_buffer"], match.shares.to(momentum) @ momentum
+    )

@@ -17,7 +17,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from jlab_compress.network.gradients import add_gradient_noise_, clip_grad_norm_, squared_norm
 from jlab_compress.network.plan import BlockPlan, Plan
-from jlab_compress.network.slim import WeightedLinear, attach_plan, fold
+from jlab_compress.network.slim import attach_plan, fold
+from jlab_compress.network.weighted import WeightedLinear
 from tests.network.models import mlp, rows
 
 STEPS = 200

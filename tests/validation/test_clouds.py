@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from jlab_compress.core.cloud import Cloud
 from jlab_compress.network.pipe import plain_gauge
-from jlab_compress.network.slim import plan_of
+from jlab_compress.network.plan import Plan
+from jlab_compress.network.slim import attach_plan, plan_of
 from jlab_compress.network.surgery import read_layer, write_layer
 from jlab_compress.network.tracing import copy_model
 from jlab_compress.validation.clouds import cloud_distance, neuron_clouds
@@ -66,10 +67,9 @@ def test_large_clouds_are_compared_by_sinkhorn_only(monkeypatch):
 
 def test_neurons_that_are_copies_make_clouds_without_distance(make_pair):
     wide, slim = make_pair()
-    block = plan_of(slim).blocks[0]
-    assert cloud_distance(*neuron_clouds(wide, slim, block)).exact == pytest.approx(0.0, abs=1e-7)
-    slim[2].input_multiplicities[0] = 30.0
-    assert cloud_distance(*neuron_clouds(wide, slim, block)).exact > 0.1
+    assert cloud_distance(*neuron_clouds(wide, slim)["0"]).exact == pytest.approx(0.0, abs=1e-7)
+    slim[0].output_multiplicities[0] = 30.0
+    assert cloud_distance(*neuron_clouds(wide, slim)["0"]).exact > 0.1
 
 
 def test_the_plain_gauge_is_undone(make_pair):
@@ -79,9 +79,10 @@ def test_the_plain_gauge_is_undone(make_pair):
     block = replace(plan_of(slim).blocks[0], gauge="plain", multiplicities=tuple(counts.tolist()))
     layer = replace(read_layer(slim, ("0",), "2", torch.relu), multiplicities=counts)
     write_layer(plain, ("0",), "2", plain_gauge(layer))
-    assert cloud_distance(*neuron_clouds(wide, plain, block)).exact == pytest.approx(0.0, abs=1e-7)
-    forgotten = replace(block, multiplicities=None)
-    assert cloud_distance(*neuron_clouds(wide, plain, forgotten)).exact > 0.1
+    attach_plan(plain, Plan((block,)))
+    assert cloud_distance(*neuron_clouds(wide, plain)["0"]).exact == pytest.approx(0.0, abs=1e-7)
+    attach_plan(plain, Plan((replace(block, multiplicities=None),)))
+    assert cloud_distance(*neuron_clouds(wide, plain)["0"]).exact > 0.1
 
 
 def test_dimensions_must_agree():
