@@ -66,18 +66,18 @@ class Form:
     metadata: Mapping[str, str]
 
 
-def check_target(path: Path, overwrite: bool = False) -> Path:
-    """Return the path if a new ONNX file may be written there.
+def check_target(path: Path, overwrite: bool = False, *, suffix: str = ".onnx") -> Path:
+    """Return the path if a new file may be written there.
 
     Raises
     ------
     ValueError
-        If the name does not end in ``.onnx``.
+        If the name does not end in `suffix`.
     FileNotFoundError, FileExistsError, PermissionError
         If the folder is missing, the file is there, or the folder cannot be written to.
     """
-    if path.suffix != ".onnx":
-        raise ValueError(f"path: expected a name that ends in .onnx, got {path.name!r}; add the ending")
+    if path.suffix != suffix:
+        raise ValueError(f"path: expected a name that ends in {suffix}, got {path.name!r}; add the ending")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: there is no folder {str(path.parent)!r}; create it first")
     if path.is_dir() or (path.exists() and not overwrite):

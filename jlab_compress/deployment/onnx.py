@@ -33,8 +33,9 @@ from jlab_compress.deployment.verification import (
 from jlab_compress.errors import ExportMismatchError
 from jlab_compress.network.inputs import read_batches
 from jlab_compress.network.plan import Plan
-from jlab_compress.network.slim import fold, plan_of, unwrapped
+from jlab_compress.network.slim import attach_plan, fold, plan_of, unwrapped
 from jlab_compress.network.tracing import copy_model
+from jlab_compress.network.weighted import WeightedLayer
 from jlab_compress.report import Scalar
 
 
@@ -143,8 +144,13 @@ def plan_of_any(model: nn.Module) -> Plan | None:
 
 
 def folded_of(model: nn.Module) -> nn.Module:
-    """Return a slim model folded, and any other module as it is."""
-    return model if plan_of_any(model) is None else fold(model)
+    """Return a model with all its slim layers folded, also where a wrapper hides the plan."""
+    if plan_of_any(model) is None:
+        if not any(isinstance(module, WeightedLayer) for module in model.modules()):
+            return model
+        model = copy_model(unwrapped(model))
+        attach_plan(model, Plan(()))
+    return fold(model)
 
 
 def frozen(model: nn.Module) -> nn.Module:

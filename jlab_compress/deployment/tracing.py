@@ -42,10 +42,8 @@ def trace(model: nn.Module, signature: Signature, opset: int) -> onnx.ModelProto
     """
     with quiet_exporter(), exact_attention():
         outputs = list(named_outputs(model(*signature.args, **signature.kwargs)))
+        program = exported(model, signature)
         try:
-            program = torch.export.export(
-                model, signature.args, signature.kwargs, dynamic_shapes=_dynamic_shapes(signature)
-            )
             traced = torch.onnx.export(
                 program,
                 opset_version=min(max(opset, TRACED.start), TRACED.stop - 1),
@@ -60,6 +58,22 @@ def trace(model: nn.Module, signature: Signature, opset: int) -> onnx.ModelProto
     _strip(graph)
     _rename_axes(graph, signature)
     return _at_opset(graph, opset)
+
+
+def exported(model: nn.Module, signature: Signature) -> torch.export.ExportedProgram:
+    """Return the program of a module in eval mode by `torch.export`, with the varying axes spelled out.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot be exported; the message names the submodule and the cause.
+    """
+    shapes = _dynamic_shapes(signature)
+    with quiet_exporter(), exact_attention():
+        try:
+            return torch.export.export(model, signature.args, signature.kwargs, dynamic_shapes=shapes)
+        except Exception as error:
+            raise ValueError(_cause(model, error)) from error
 
 
 @contextlib.contextmanager

@@ -70,6 +70,13 @@ def test_multiplicities_are_folded_into_stock_operators(tmp_path):
     assert json.loads(metadata["jlab_compress.facts"])["function_gap"] == 0.0
 
 
+def test_slim_layers_inside_a_wrapper_are_folded_too(tmp_path):
+    slim, _ = slim_mlp()
+    export_onnx(nn.Sequential(slim, nn.Tanh()), tmp_path / "m.onnx", normal(5, 8))
+    operators = [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node]
+    assert operators == ["Gemm", "Relu", "Gemm", "Tanh"]
+
+
 def test_report_has_the_promised_keys(tmp_path):
     slim, wide = slim_mlp()
     export = export_onnx(slim, tmp_path / "m.onnx", torch.randn(5, 8), original=wide)
