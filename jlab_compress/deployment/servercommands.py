@@ -11,7 +11,7 @@ from pathlib import Path
 from jlab_compress.deployment.tritonsetup import Triton, find_triton
 
 HOST = "127.0.0.1"
-SERVERS = ("triton", "mlserver", "mlflow")
+SERVERS = ("triton", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Command:
     Parameters
     ----------
     kind : str
-        "triton", "mlserver" or "mlflow".
+        "triton" or "mlflow".
     arguments : tuple of str
         The command line.
     environment : dict of str to str
@@ -61,14 +61,14 @@ def command_for(folder: Path, name: str | None, server: str | None, *, ports: tu
                 "`python -m jlab_compress.deployment.tritonsetup` (Linux on x86-64)"
             )
         return _triton(triton, folder, *ports)
-    _need(kind)
+    _need("mlflow")
     return _mlflow(_model_folder(folder, name), ports[0])
 
 
 def _usual_server(folder: Path) -> str:
     if any(folder.glob("*/*/MLmodel")):
         return "mlflow"
-    return "triton" if find_triton() is not None else "mlserver"
+    return "triton"
 
 
 def _triton(triton: Triton, folder: Path, http_port: int, grpc_port: int) -> Command:
@@ -113,4 +113,4 @@ def _model_folder(folder: Path, name: str | None) -> Path:
 
 def _need(package: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise ValueError(f"server: {package} is not installed; pip install {package}")
+        raise ValueError(f"server: {package} is not installed; pip install mlflow-skinny pandas")

@@ -171,8 +171,8 @@ def serve(
         The folder given to `export_repository`.
     name : str, optional
         The model; needed where the folder holds several and the server takes one.
-    server : {"triton", "mlserver", "mlflow"}, optional
-        By default Triton where it is set up (`make serve`), else MLServer; mlflow for its own layout.
+    server : {"triton", "mlflow"}, optional
+        By default MLflow for its own layout, else Triton (set up by `make serve`).
     timeout : float
         Seconds until it must be ready.
 

@@ -95,7 +95,7 @@ def _check_platform() -> None:
     if not (sys.platform == "linux" and platform.machine() == "x86_64"):
         raise OSError(
             f"Triton: NVIDIA publishes it for Linux on x86-64, this is {sys.platform} on "
-            f"{platform.machine()}; serve with server='mlserver' instead"
+            f"{platform.machine()}; write layout='mlflow' and serve that instead"
         )
     library = Path(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME") or "none")
     if library.suffix == ".a" or not library.exists():
