@@ -15,6 +15,11 @@ from jlab_compress.validation.sidebyside import ORIGINAL, Curve
 from jlab_compress.validation.verdict import Verdict
 
 N_ROWS = 8  # of the tables against the step
+INEXACT = {
+    "LBFGS": "its history and line search add up all parameters, so no slim model can follow it exactly",
+    "Muon": "it mixes the rows of a matrix, so no slim model can follow it exactly",
+    "Adafactor": "its statistics run over the width, so only equal multiplicities can follow it exactly",
+}
 FACT_NAMES = {SLIM: "training_gap", REORDERED: "noise_floor", RANDOM: "training_gap_random"} | {
     FUNCTION: "training_gap_function_only"
 }
@@ -136,9 +141,9 @@ def _conditions(curves: Curves, steps: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def condition_notes(slim: nn.Module) -> tuple[str, ...]:
-    """Return what cannot be exact in the training of this slim model."""
-    notes = []
+def condition_notes(slim: nn.Module, optimizer: str) -> tuple[str, ...]:
+    """Return what cannot be exact in the training of this slim model by an optimizer of this class."""
+    notes = [f"{optimizer}: {INEXACT[optimizer]}."] if optimizer in INEXACT else []
     plain = [block.name for block in plan_of(slim).blocks if block.gauge == "plain"]
     if plain:
         notes.append(

@@ -27,7 +27,7 @@ from jlab_compress.validation.references import (
     check_shared_plan,
 )
 from jlab_compress.validation.sidebyside import ORIGINAL, Contest, Curve, Metric, train_side_by_side
-from jlab_compress.validation.steps import Loss, OptimizerFactory, Step, default_step
+from jlab_compress.validation.steps import Loss, OptimizerFactory, Step, default_step, make_optimizer
 from jlab_compress.validation.summary import condition_notes, summarise
 from jlab_compress.validation.verdict import Verdict, judge
 
@@ -164,6 +164,7 @@ def validate(
     original, slim = unwrapped(original), unwrapped(slim)
     _check_budget(steps, seconds, seeds, references)
     with random_state_kept():
+        kind = type(make_optimizer(optimizer, _trainable_copy(slim))).__name__
         pool = materialise(batches, steps)
         judges = pool[:8] if held_out is None else materialise_held_out(held_out)
         contest = Contest(pool, judges, _step(step, loss_fn), optimizer, loss_fn, metric)
@@ -185,7 +186,7 @@ def validate(
         figures=cloud_figures(before, after),
         tables=evidence_tables(before, after),
         warnings=warnings,
-        notes=condition_notes(slim),
+        notes=condition_notes(slim, kind),
     )
     return Validation(curves, verdict, before, after, report)
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from jlab_compress.network.compression import compress_baseline
+from jlab_compress.network.compression import compress, compress_baseline
 from jlab_compress.network.slim import fold
 from jlab_compress.network.tracing import copy_model
 from jlab_compress.validation.training import validate
@@ -132,6 +132,25 @@ def test_hidden_dropout_and_missing_held_out_data_are_said(make_pair, batches):
     report = run(*make_pair(), batches, steps=4).report
     assert not report.warnings
     assert not any("Dropout" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("name", ["LBFGS", "Adafactor"])
+def test_optimizers_that_cannot_be_exact_are_named(name, make_pair, batches):
+    kind = getattr(torch.optim, name)
+    report = run(*make_pair(), batches, steps=2, seeds=(0,), optimizer=lambda p: kind(p, 0.01)).report
+    assert any(note.startswith(f"{name}: ") for note in report.notes)
+    assert not any("exactly" in note for note in run(*make_pair(), batches, steps=2).report.notes)
+
+
+def test_a_plain_gauge_gets_adams_factors_and_says_so(compressed):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 2))
+    _, _, inputs, targets = compressed
+    slim = compress(net, 16, calibration=inputs, plain=True, progress=False).model
+    batches = [(inputs[i : i + 20], targets[i : i + 20]) for i in range(0, 240, 20)]
+    adamw = lambda p: torch.optim.AdamW(p, 1e-3)  # noqa: E731
+    found = run(net, slim, batches, optimizer=adamw, steps=3)
+    assert any(note.startswith("Plain gauge (0): rates of Adam") for note in found.report.notes)
 
 
 def snapshot(*models):
