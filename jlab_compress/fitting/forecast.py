@@ -12,7 +12,7 @@ from torch import Tensor
 from jlab_compress.fitting.clustering import cluster_neurons, merge_clusters
 from jlab_compress.fitting.dynamics import kernel_error
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moved_nodes import ask, move_nodes
+from jlab_compress.fitting.moved_nodes import ask, expected_movement, move_nodes, normalisers
 from jlab_compress.fitting.rows import Split, check_fit, relative_error, split_rows
 from jlab_compress.fitting.selection import greedy_columns, least_squares
 
@@ -114,10 +114,11 @@ def kernel_law(layer: Layer, inputs: Tensor, split: Split, seed: int) -> PowerLa
     """Fit two small sets of moved nodes and draw the power law of their held-out kernel errors."""
     wide = layer.to(torch.float32)
     answers = ask(wide, inputs[split.fit].float(), seed=seed, minibatches=TRIAL_BATCHES)
+    scales = normalisers(answers, expected_movement(wide, inputs[split.fit].float()))
     widths = [min(s, layer.width) for s in TRIAL_WIDTHS]
     errors = []
     for s in widths:
         start = merge_clusters(wide, cluster_neurons(wide, s, seed))
-        slim = move_nodes(start, answers, steps=TRIAL_STEPS)
+        slim = move_nodes(start, answers, scales, steps=TRIAL_STEPS, rate=0.05, signed_share=0.0)
         errors.append(kernel_error(slim, wide, inputs[split.held].float(), seed=seed))
     return PowerLaw(widths, errors)

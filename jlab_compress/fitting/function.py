@@ -10,11 +10,9 @@ from torch import Tensor
 
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.fitting.projection import mixed_rows, project
-from jlab_compress.fitting.rows import Split, check_fit, relative_error, split_rows
+from jlab_compress.fitting.rows import Progress, Split, check_fit, counter, relative_error, split_rows
 from jlab_compress.fitting.selection import greedy_columns, least_squares
 from jlab_compress.fitting.stream import Readout, refine
-
-Progress = Callable[[int, int], None]
 
 MIXED_ROWS = 3000
 BUDGET = 1e11
@@ -218,16 +216,3 @@ class Mover:
             progress=self.count,
         )
         return moved.to(torch.float64)
-
-
-def counter(progress: Progress | None, total: int) -> Callable[[], None]:
-    """Return a callable that reports one more step of `total` each time it is called."""
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done = min(done + 1, total)
-        if progress is not None:
-            progress(done, total)
-
-    return count

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from jlab_compress.fitting.layer import Layer
 
+Response = tuple[Tensor, tuple[Tensor, ...]]
 
-def respond(layer: Layer, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+
+def respond(layer: Layer, inputs: Tensor) -> Response:
     """Return the hidden activations and their slopes with respect to each pre-activation.
 
     The slope is the exact derivative of `layer.activation`; where the layer's tensors require
@@ -45,10 +47,61 @@ def respond(layer: Layer, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     return (hidden, slopes) if tracked else (hidden.detach(), slopes)
 
 
-def kernel_actions(layer: Layer, inputs: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+Directions = tuple[Tensor, tuple[tuple[Tensor, Tensor | None], ...]]
+
+
+def pull(layer: Layer, inputs: Tensor, residuals: Tensor, response: Response) -> Directions:
+    """Return every neuron's per-copy gradient of sum_x R(x) . f(x), for P probes R at once.
+
+    Parameters
+    ----------
+    layer : Layer
+        n neurons.
+    inputs : Tensor (q, n_in)
+        Rows x.
+    residuals : Tensor (P, q, n_out)
+        Probes R.
+    response : tuple
+        What `respond` returned for these rows.
+
+    Returns
+    -------
+    tuple
+        The gradients of the outgoing rows (P, n, n_out), and for each incoming matrix those of its
+        rows (P, n, n_in) and of its biases (P, n) or None. Cost O(P q n (n_in + n_out)).
+    """
+    hidden, slopes = response
+    through = residuals @ layer.outgoing.T
+    incoming = []
+    for slope, bias in zip(slopes, layer.biases, strict=True):
+        pulled = through * slope
+        incoming.append((pulled.transpose(1, 2) @ inputs, None if bias is None else pulled.sum(dim=1)))
+    return hidden.T @ residuals, tuple(incoming)
+
+
+def push(layer: Layer, inputs: Tensor, directions: Directions, response: Response) -> tuple[Tensor, Tensor]:
+    """Return how the function moves, to first order, when every copy of a neuron moves in a direction.
+
+    Parameters are those of `pull`, with the directions in place of the residuals.
+
+    Returns
+    -------
+    tuple of Tensor
+        Two parts (P, q, n_out): of the outgoing and of the incoming parameters.
+    """
+    hidden, slopes = response
+    outgoing, incoming = directions
+    change = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
+    for slope, (rows, biases) in zip(slopes, incoming, strict=True):
+        moved = inputs @ rows.transpose(1, 2)
+        change = change + (moved if biases is None else moved + biases[:, None]) * slope
+    return (hidden * layer.multiplicities) @ outgoing, (change * layer.multiplicities) @ layer.outgoing
+
+
+def kernel_actions(layer: Layer, inputs: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
     """Apply the tangent kernel of `layer` on `inputs` to residuals.
 
-    With per-copy parameters, the function moves under gradient flow by -K r, where
+    Under gradient flow with per-copy parameters the function moves by -K r, where
     K = sum_j c_j grad phi_j(x) . grad phi_j(x') and r is the residual of the loss.
 
     Parameters
@@ -63,25 +116,14 @@ def kernel_actions(layer: Layer, inputs: Tensor, residuals: Tensor) -> tuple[Ten
     Returns
     -------
     tuple of Tensor
-        f without its bias (q, n_out), K_v R and K_w R (P, q, n_out): the parts of the outgoing and
-        of the incoming parameters. Cost O(P q n (n_in + n_out)).
+        K_v R and K_w R (P, q, n_out), the parts of the outgoing and of the incoming parameters; never
+        a q x q matrix.
 
     Examples
     --------
     >>> layer = Layer((torch.ones(1, 1),), (None,), torch.ones(1, 1), None, 2 * torch.ones(1), torch.relu)
     >>> kernel_actions(layer, torch.tensor([[3.0]]), torch.ones(1, 1, 1))
-    (tensor([[6.]]), tensor([[[18.]]]), tensor([[[18.]]]))
+    (tensor([[[18.]]]), tensor([[[18.]]]))
     """
-    hidden, slopes = respond(layer, inputs)
-    counted = hidden * layer.multiplicities
-    through = residuals @ layer.outgoing.T
-    change = torch.zeros_like(through)
-    for slope, bias in zip(slopes, layer.biases, strict=True):
-        pulled = through * slope
-        moved = inputs @ (pulled.transpose(1, 2) @ inputs).transpose(1, 2)
-        if bias is not None:
-            moved = moved + pulled.sum(dim=1, keepdim=True)
-        change = change + moved * slope
-    outgoing_part = counted @ (hidden.T @ residuals)
-    incoming_part = (change * layer.multiplicities) @ layer.outgoing
-    return counted @ layer.outgoing, outgoing_part, incoming_part
+    response = respond(layer, inputs)
+    return push(layer, inputs, pull(layer, inputs, residuals, response), response)

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jlab_compress.fitting.kernel import kernel_actions
+from jlab_compress.fitting.kernel import Directions, Response, pull, push, respond
 from jlab_compress.fitting.layer import Layer
 
-STEPS = 1500
-RATE = 0.05
 MINIBATCHES = 100
 ROWS = 150
 PROBES = 2
+SOFTNESS = 0.5
+SIGNED_SHARE = 1.0
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the wide layer answers on one minibatch: outputs and the kernel's action on probes.
+    """What the wide layer answers on one minibatch.
 
     Parameters
     ----------
@@ -29,13 +29,17 @@ class Answers:
         Calibration rows.
     residuals : Tensor (P, B, n_out)
         White probes R.
-    parts : tuple of Tensor
-        f without bias (B, n_out), K_v R and K_w R (P, B, n_out).
+    softness : list of Tensor (P, 1, 1)
+        Where the sign of a gradient becomes soft, for each tensor of the layer.
+    parts : list of Tensor
+        f without bias (B, n_out); then (P, B, n_out) each: K_v R and K_w R, the first step of gradient
+        descent, and the same two parts of the first step of a sign-like method such as Adam.
     """
 
     inputs: Tensor
     residuals: Tensor
-    parts: tuple[Tensor, Tensor, Tensor]
+    softness: list[Tensor]
+    parts: list[Tensor]
 
 
 def ask(layer: Layer, inputs: Tensor, *, seed: int = 0, minibatches: int = MINIBATCHES) -> list[Answers]:
@@ -60,47 +64,104 @@ def ask(layer: Layer, inputs: Tensor, *, seed: int = 0, minibatches: int = MINIB
     generator = torch.Generator().manual_seed(seed)
     answers = []
     for _ in range(minibatches):
-        rows = torch.randperm(len(inputs), generator=generator)[:ROWS]
-        shape = (PROBES, len(rows), layer.outgoing.shape[1])
-        residuals = torch.randn(shape, generator=generator).to(inputs)
-        answers.append(Answers(inputs[rows], residuals, kernel_actions(layer, inputs[rows], residuals)))
+        x = inputs[torch.randperm(len(inputs), generator=generator)[:ROWS]]
+        residuals = torch.randn(PROBES, len(x), layer.outgoing.shape[1], generator=generator).to(x)
+        response = respond(layer, x)
+        gradients = pull(layer, x, residuals, response)
+        softness = [SOFTNESS * rms(g) for g in flat(gradients)]
+        parts = answer(layer, x, gradients, response, softness)
+        answers.append(Answers(x, residuals, softness, parts))
     return answers
 
 
-def normalisers(answers: list[Answers], movement: float | None) -> tuple[Tensor, ...]:
-    """Return what each part's squared error is divided by: mean f^2 + A^2, mean (K_v R)^2, mean (K_w R)^2.
+def answer(
+    layer: Layer, inputs: Tensor, gradients: Directions, response: Response, softness: list[Tensor]
+) -> list[Tensor]:
+    """Return the parts of `Answers` of a layer with known gradients; no signed ones without softness."""
+    hidden, _ = response
+    outputs = (hidden * layer.multiplicities) @ layer.outgoing
+    parts = [outputs, *push(layer, inputs, gradients, response)]
+    return [*parts, *push(layer, inputs, soft_signs(gradients, softness), response)] if softness else parts
 
-    `movement` is A, how far the outputs are expected to move in training; the outputs' own rms where None.
+
+def soft_signs(gradients: Directions, softness: list[Tensor]) -> Directions:
+    """Return g / sqrt(g^2 + e^2) for every gradient: near its sign where it is large."""
+    scales = iter(softness)
+
+    def soften(gradient: Tensor) -> Tensor:
+        e = next(scales)
+        e = e if gradient.ndim == 3 else e[:, 0]
+        return gradient * (gradient.square() + e.square()).rsqrt()
+
+    outgoing, incoming = gradients
+    return soften(outgoing), tuple((soften(w), None if b is None else soften(b)) for w, b in incoming)
+
+
+def flat(gradients: Directions) -> list[Tensor]:
+    """Return the gradients' tensors in the order in which `soft_signs` takes them."""
+    outgoing, incoming = gradients
+    return [outgoing, *(g for pair in incoming for g in pair if g is not None)]
+
+
+def rms(gradient: Tensor) -> Tensor:
+    """Return the root mean square over a probe's gradient, (P, 1, 1), never zero."""
+    mean = gradient.square().flatten(1).mean(dim=1)
+    return mean.clamp_min(torch.finfo(mean.dtype).tiny).sqrt()[:, None, None]
+
+
+def expected_movement(layer: Layer, inputs: Tensor) -> float:
+    """Estimate how far training will move the outputs, from how much they already mean.
+
+    With V = rms(v)^2 mean_x sum_j c_j h_j^2, what f^2 would be if outgoing weights were drawn at random,
+    A^2 = 100 V^2 / mean f^2: about (10 rms f)^2 at initialisation, next to nothing for trained outputs.
     """
-    tiny = torch.finfo(answers[0].inputs.dtype).tiny
-    means = [torch.stack([a.parts[i].square().mean() for a in answers]).mean() for i in range(3)]
-    means[0] = 2 * means[0] if movement is None else means[0] + movement**2
-    return tuple(mean.clamp_min(tiny) for mean in means)
+    hidden = layer.hidden(inputs)
+    drawn = float(layer.outgoing.square().mean() * (hidden.square() @ layer.multiplicities).mean())
+    present = float(((hidden * layer.multiplicities) @ layer.outgoing).square().mean())
+    return 10.0 * drawn / math.sqrt(max(present, torch.finfo(inputs.dtype).tiny))
+
+
+def normalisers(answers: list[Answers], movement: float) -> list[Tensor]:
+    """Return what each part's squared error is divided by: mean f^2 + A^2, and each part's mean square.
+
+    A is how far the outputs are expected to move: an output that training will leave behind need not be
+    met to the last digit.
+    """
+    means = [torch.stack([a.parts[i].square().mean() for a in answers]).mean() for i in range(5)]
+    means[0] = means[0] + movement**2
+    return [mean.clamp_min(torch.finfo(mean.dtype).tiny) for mean in means]
 
 
 def move_nodes(
     start: Layer,
     answers: list[Answers],
+    scales: list[Tensor],
     *,
-    movement: float | None = None,
-    steps: int = STEPS,
+    steps: int,
+    rate: float,
+    signed_share: float = SIGNED_SHARE,
+    fixed_counts: bool = False,
     progress: Callable[[], None] | None = None,
 ) -> Layer:
     """Move the neurons of `start` and change their multiplicities until they answer like the wide layer.
 
     Adam with a cosine rate on incoming and outgoing parameters, each in units of its rms, and on
-    log c; the loss is the sum of the three relative errors on one minibatch after the other.
+    log c; the loss is the sum of the parts' relative errors on one minibatch after the other.
 
     Parameters
     ----------
     start : Layer
         s neurons with multiplicities.
-    answers : list of Answers
-        From `ask`.
-    movement : float, optional
-        As in `normalisers`.
+    answers, scales
+        From `ask` and `normalisers`.
     steps : int
         Adam steps; 500 give most of what 1500 give.
+    rate : float
+        First rate; .05 goes far, .025 stays closer to the start.
+    signed_share : float
+        Weight of the sign-like steps against those of gradient descent.
+    fixed_counts : bool
+        Leave the multiplicities as they are.
     progress : callable, optional
         Called after every step.
 
@@ -109,16 +170,20 @@ def move_nodes(
     Layer
         s neurons, c > 0, the output bias of `start`. Cost O(steps P B s (n_in + n_out)).
     """
-    scales = normalisers(answers, movement)
     nodes = Nodes(start)
-    optimizer = torch.optim.Adam(nodes.parameters, RATE, betas=(0.9, 0.99))
+    free = nodes.parameters[:-1] if fixed_counts else nodes.parameters
+    optimizer = torch.optim.Adam(free, rate, betas=(0.9, 0.99))
+    shares = [1.0, 1.0, 1.0, signed_share, signed_share]
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
-        answer = answers[step % len(answers)]
-        parts = kernel_actions(nodes.layer(), answer.inputs, answer.residuals)
+        optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        theirs = answers[step % len(answers)]
+        layer = nodes.layer()
+        response = respond(layer, theirs.inputs)
+        gradients = pull(layer, theirs.inputs, theirs.residuals, response)
+        parts = answer(layer, theirs.inputs, gradients, response, theirs.softness if signed_share else [])
         errors = [
-            (mine - theirs).square().mean() / scale
-            for mine, theirs, scale in zip(parts, answer.parts, scales, strict=True)
+            share * (mine - part).square().mean() / scale
+            for mine, part, scale, share in zip(parts, theirs.parts, scales, shares, strict=False)
         ]
         optimizer.zero_grad()
         torch.autograd.backward(torch.stack(errors).sum())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from jlab_compress.fitting.layer import Layer
+
+Progress = Callable[[int, int], None]
 
 HELD_OUT = 0.2
 FEWEST_ROWS = 5
@@ -94,3 +97,16 @@ def check_fit(layer: Layer, inputs: Tensor, size: int) -> None:
         )
     if not torch.isfinite(inputs).all():
         raise ValueError("inputs must be finite; found NaN or infinity, remove those calibration rows")
+
+
+def counter(progress: Progress | None, total: int) -> Callable[[], None]:
+    """Return a callable that reports one more step of `total` each time it is called."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done = min(done + 1, total)
+        if progress is not None:
+            progress(done, total)
+
+    return count
