@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.network.attributes import rename_config, rename_widths
 from jlab_compress.network.blocks import Block, check_model, find_blocks
 from jlab_compress.network.inputs import Call, first_rows, outputs_of, read_batches, split_rows
 from jlab_compress.network.plan import BlockPlan, Plan
@@ -18,7 +19,7 @@ from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.slim import attach_plan
 from jlab_compress.network.structure import is_homogeneous
 from jlab_compress.network.summary import summarise
-from jlab_compress.network.surgery import on_cpu, read_layer, rename_config, rename_widths, write_layer
+from jlab_compress.network.surgery import on_cpu, read_layer, write_layer
 from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
 from jlab_compress.network.sweeping import Within, expectations, wanted_widths
 from jlab_compress.network.together import polish
@@ -45,11 +46,14 @@ class Method:
         From (layer, rows, size, step) to a Fit.
     aims : bool
         Whether the fit uses the targets, the stream and the readout of its rows.
+    several : Method, optional
+        What takes its place where more than one block writes into a residual stream.
     """
 
     name: str
     fit: Callable[[Layer, Rows, int, Step], Fit]
     aims: bool = False
+    several: Method | None = None
 
 
 def shrink(
@@ -77,6 +81,8 @@ def shrink(
     chosen = [block for block in blocks if block.name in wanted]
     if plain:
         _check_plain(chosen)
+    if method.several is not None and sum(block.residual is not None for block in chosen) > 1:
+        method = method.several
     fits: dict[str, Fit] = {}
     counts: dict[str, tuple[float, ...]] = {}
     for block in chosen:

@@ -13,16 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from jlab_compress.network.attributes import leave_fast_path, rename_config, rename_widths
 from jlab_compress.network.inputs import device_of
 from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.slim import as_weighted, attach_plan, plan_of, unwrapped
-from jlab_compress.network.surgery import (
-    is_conv1d,
-    leave_fast_path,
-    rename_config,
-    rename_widths,
-    set_sizes,
-)
+from jlab_compress.network.surgery import is_conv1d, set_sizes
 from jlab_compress.network.tracing import copy_model
 
 FORMAT = "jlab-compress 1"
