@@ -1,0 +1,99 @@
+"""A 10,000-wide tanh net with two or three inputs: does its narrowed form train on alike?
+
+The net is trained on a smooth target; wide and slim net then take 100 full-batch steps of gradient
+descent towards another one, gradients divided by multiplicities.
+
+Run: python benchmarks/tanh_lowdim.py [--quick] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from jlab_compress.fitting.baselines import greedy_refit, kmeans_merge, nnls_outputs, random_subset
+from jlab_compress.fitting.dynamics import fit_dynamics
+from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.rows import relative_error
+from jlab_compress.fitting.simulation import Course, largest_eigenvalue, train_on
+
+ROWS = 1200
+SIZES = {2: 200, 3: 400}
+METHODS: dict[str, Callable[..., Fit]] = {
+    "random subset": random_subset,
+    "k-means merge": kmeans_merge,
+    "greedy + refit": greedy_refit,
+    "outputs-only NNLS": nnls_outputs,
+    "preserve=dynamics": fit_dynamics,
+}
+
+
+def target(x: Tensor, phase: float) -> Tensor:
+    return torch.sin(2.5 * x[:, :1] + phase) * torch.cos(2 * x[:, 1:2] - phase) + 0.5 * x[:, -1:] ** 2
+
+
+def wide_net(n_in: int, width: int, x: Tensor, seed: int, steps: int) -> Layer:
+    """Draw a net at the usual scale and train it by gradient descent at a stable rate."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int, fan: int) -> Tensor:
+        return (2 * torch.rand(*shape, generator=generator) - 1) / fan**0.5
+
+    incoming, biases = 3 * uniform(width, n_in, fan=n_in), uniform(width, fan=n_in)
+    start = Layer(
+        (incoming,), (biases,), uniform(width, 1, fan=width), torch.zeros(1), torch.ones(width), torch.tanh
+    )
+    rate = 1.0 / largest_eigenvalue(start, x, seed)
+    return train_on(start, Course(x, target(x, 0.0), x, {"sgd": rate}), "sgd", steps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="width 2000, two inputs, one seed")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    width, rows = (2000 if options.quick else 10_000), []
+    for n_in in (2,) if options.quick else (2, 3):
+        for seed in range(1 if options.quick else 3):
+            generator = torch.Generator().manual_seed(seed)
+            x, test = (2 * torch.rand(2, ROWS, n_in, generator=generator) - 1).unbind()
+            layer = wide_net(n_in, width, x, seed, 100 if options.quick else 300)
+            course = Course(x, target(x, 0.7), test, {"sgd": 1.0 / largest_eigenvalue(layer, x, seed)})
+            before, after = layer(test), train_on(layer, course, "sgd", 100)(test)
+            for name, fit in METHODS.items():
+                start = time.process_time()
+                made = fit(layer, x, SIZES[n_in], seed=seed)
+                seconds = time.process_time() - start
+                slim = made.layer
+                moved = train_on(slim, course, "sgd", 100)(test) - slim(test)
+                rows.append(
+                    {
+                        "method": name,
+                        "n_in": n_in,
+                        "seed": seed,
+                        "neurons": slim.width,
+                        "function_gap": relative_error(slim(test), before),
+                        "training_gap": relative_error(moved, after - before),
+                        "follows": made.follows,
+                        "seconds": seconds,
+                    }
+                )
+                print(
+                    f"m_in {n_in} seed {seed} {name:20} {slim.width:4d} neurons  function gap "
+                    f"{rows[-1]['function_gap']:.4f}  training gap {rows[-1]['training_gap']:.4f}  "
+                    f"{seconds:.1f} s CPU",
+                    flush=True,
+                )
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
