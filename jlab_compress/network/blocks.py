@@ -21,7 +21,8 @@ from jlab_compress.network.confirmation import confirmed
 from jlab_compress.network.costs import operation_macs
 from jlab_compress.network.examples import example_call, neighbours
 from jlab_compress.network.inputs import Call, first_rows, read_batches
-from jlab_compress.network.locks import lock_of, norm_of, owner_of
+from jlab_compress.network.locks import is_quantised, lock_of, norm_of, owner_of
+from jlab_compress.network.slim import unwrapped
 from jlab_compress.network.structure import (
     Candidate,
     candidates,
@@ -202,8 +203,13 @@ def check_model(model: nn.Module) -> None:
         raise TypeError(
             "model: a TorchScript module cannot be changed; pass the module that it was made from"
         )
-    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
-        raise TypeError("model: this is the result of torch.compile; pass the module that it was made from")
+    if unwrapped(model) is not model:
+        raise TypeError(
+            f"model: this {type(model).__name__} wraps another module (torch.compile, DataParallel); "
+            "pass the module that it was made from"
+        )
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        raise ValueError("model: it has lazy layers without sizes; run it once on real inputs first")
 
 
 def _read_example(model: nn.Module, example_inputs: Any) -> Call:
@@ -236,7 +242,18 @@ def _listed(model: nn.Module, trace: Trace) -> list[Block]:
         if block.name not in names:
             names.add(block.name)
             found[source] = block
-    return [found[index] for index in sorted(found)]
+    return [found[index] for index in sorted(found)] + _quantised(model)
+
+
+def _quantised(model: nn.Module) -> list[Block]:
+    """Return quantised layers, whose torch calls say nothing about their neurons, each as a locked block."""
+    found = []
+    for name, module in model.named_modules():
+        width = getattr(module, "out_features", getattr(module, "out_channels", None))
+        if is_quantised(module) and isinstance(width, int):
+            locked = f"{name} is quantised; compress first, quantise afterwards"
+            found.append(Block(name, "mlp", width, 0, 0, locked, (name,), name))
+    return found
 
 
 def _attention(heads: Heads) -> Block:

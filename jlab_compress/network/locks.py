@@ -77,7 +77,7 @@ def _norm_problem(model: nn.Module, trace: Trace, name: str) -> str | None:
 def layer_problem(model: nn.Module, trace: Trace, name: str) -> str | None:
     """Return why a layer's neurons cannot be replaced, or None."""
     module = model.get_submodule(name)
-    if not (is_linear(module) or is_conv(module)) or hasattr(module, "weight_g"):
+    if not (is_linear(module) or is_conv(module)) or _computed(module):
         return _foreign(name, module)
     if getattr(module, "input_multiplicities", None) is not None or hasattr(module, "output_multiplicities"):
         return f"{name} is already slim; compress the original model instead"
@@ -94,9 +94,21 @@ def layer_problem(model: nn.Module, trace: Trace, name: str) -> str | None:
     return None
 
 
+def _computed(module: nn.Module) -> bool:
+    """Return whether a layer's weight is computed from other parameters before each run."""
+    names = ("weight_g", "weight_orig")
+    return torch.nn.utils.parametrize.is_parametrized(module) or any(hasattr(module, n) for n in names)
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Return whether a module is a quantised linear or convolution layer of torch."""
+    kind = type(module)
+    return "quantized" in kind.__module__ and ("Linear" in kind.__name__ or "Conv" in kind.__name__)
+
+
 def _foreign(name: str, module: nn.Module) -> str:
     kind = type(module).__name__
-    if torch.nn.utils.parametrize.is_parametrized(module) or hasattr(module, "weight_g"):
+    if _computed(module):
         return f"the weight of {name} is computed by a parametrization (such as weight_norm); remove it first"
     if "quant" in type(module).__module__ or "bit" in kind.lower():
         return f"{name} is quantised; compress first, quantise afterwards"

@@ -164,6 +164,22 @@ def test_couplings_are_locked_with_their_own_reason(build, reason):
     assert any(reason in words for words in locked), locked
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_quantised_and_old_style_computed_layers_are_locked():
+    net = mlp(4, 8, 2, dtype=torch.float32)
+    quantised = torch.ao.quantization.quantize_dynamic(net, {nn.Linear}, dtype=torch.qint8)
+    x = rows(5, 4, dtype=torch.float32)
+    assert [(b.name, b.width, "quantised" in b.locked) for b in find_blocks(quantised, x)] == [
+        ("0", 8, True),
+        ("2", 2, True),
+    ]
+    for wrap in (nn.utils.weight_norm, nn.utils.spectral_norm):
+        net = mlp(4, 8, 2, dtype=torch.float32)
+        wrap(net[0])
+        net(x)
+        assert "computed by a parametrization" in only(net, x).locked
+
+
 def test_the_model_and_the_random_states_stay_bit_for_bit():
     calls = []
     model = seeded(
@@ -221,7 +237,10 @@ def test_a_model_that_draws_random_numbers_is_confirmed():
     ("model", "example", "kind", "words"),
     [
         ("net", None, TypeError, "expected a torch.nn.Module, got str"),
-        (torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), None, TypeError, "TorchScript"),
+        (torch.jit.ScriptModule(), None, TypeError, "TorchScript"),
+        (torch.compile(mlp(4, 8, 2)), None, TypeError, "wraps another module"),
+        (nn.DataParallel(mlp(4, 8, 2)), None, TypeError, "this DataParallel wraps another module"),
+        (nn.Sequential(nn.LazyLinear(3)), None, ValueError, "lazy layers without sizes"),
         (mlp(4, 8, 2), rows(3, 5), ValueError, "the model fails on them .RuntimeError"),
         (mlp(4, 8, 2), rows(0, 4), ValueError, "empty tensor"),
         (mlp(4, 8, 2), torch.full((2, 4), torch.nan), ValueError, "NaN or infinite"),
