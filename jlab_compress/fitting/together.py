@@ -1,18 +1,82 @@
-"""Layers moved together by one loss over the whole network, watched on batches that the loss does not see."""
+"""Several layers of one network: a fit for each that passes errors on, and one loss that moves them all."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from jlab_compress.fitting.function import fit_function
+from jlab_compress.fitting.layer import Fit, Layer
 
 EPOCHS = 10
 MOST_STEPS = 160
 RATE = 0.03
 WARM_UP = 0.1
+
+
+NOT_JUDGED = (
+    "several blocks of a residual stream are slim at once: their errors add up in training, which no fit of "
+    "single blocks foresees; compare the trainings with validate before you rely on it"
+)
+
+
+def fit_counted(
+    layer: Layer,
+    inputs: Tensor,
+    size: int,
+    *,
+    targets: Tensor | None = None,
+    stream: Tensor | None = None,
+    readout: Callable[[Tensor], Tensor] | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Fit:
+    """Fit `size` neurons for the function, each counted n / s times: for one of several layers in a stream.
+
+    With several slim layers in one residual stream the error of the hidden states rules the training gap,
+    and the tangent kernels of single layers, taken where the slim network no longer is, count for little.
+    So outputs are fitted as `fit_function` does, and v_j becomes v_j / c with c = n / s, which leaves the
+    function as it is and gives each neuron the step of the copies that it stands for.
+
+    Parameters
+    ----------
+    layer, inputs, size, targets, stream, readout, seed, progress
+        As in `fit_function`.
+
+    Returns
+    -------
+    Fit
+        Never forecast to follow: `follows` is False.
+
+    Raises
+    ------
+    ValueError
+        If the size or the inputs cannot be used.
+    """
+    made = fit_function(
+        layer,
+        inputs,
+        size,
+        targets=targets,
+        stream=stream,
+        readout=readout,
+        seed=seed,
+        progress=progress,
+    )
+    return replace(
+        made, layer=counted_alike(made.layer, layer), follows=False, notes=(*made.notes, NOT_JUDGED)
+    )
+
+
+def counted_alike(slim: Layer, layer: Layer) -> Layer:
+    """Return `slim` with equal multiplicities that add up to those of `layer`, and the same function."""
+    count = float(layer.multiplicities.sum() / slim.width)
+    outgoing = slim.outgoing * (slim.multiplicities / count)[:, None]
+    return replace(slim, outgoing=outgoing, multiplicities=torch.full_like(slim.multiplicities, count))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -13,6 +13,7 @@ from jlab_compress.fitting.dynamics import fit_dynamics
 from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.fitting.moments import fit_moments
+from jlab_compress.fitting.together import fit_counted
 from jlab_compress.network.pipe import Method, Step, shrink
 from jlab_compress.network.plan import Plan
 from jlab_compress.network.progress import Progress
@@ -118,14 +119,13 @@ def compress(
     >>> slim[0].out_features, slim[0].output_multiplicities
     (1, tensor([6.]))
     """
-    if preserve not in _FITS:
-        raise ValueError(f"preserve: expected one of {sorted(_FITS)}, got {preserve!r}")
+    if preserve not in get_args(Preserve):
+        raise ValueError(f"preserve: expected one of {sorted(get_args(Preserve))}, got {preserve!r}")
     if (widths is None) == (tolerance is None):
         raise ValueError("widths, tolerance: give exactly one of them; a tolerance finds the widths itself")
     if tolerance is not None:
         widths = Within.read(tolerance, kernel=preserve == "dynamics")
-    fit = _FITS[preserve]
-    method = Method(preserve, lambda *given: fit(*given, seed), aims=preserve == "function")
+    method = _method(preserve, seed)
     found = shrink(
         model, widths, calibration=calibration, method=method, seed=seed, plain=plain, progress=progress
     )
@@ -174,8 +174,8 @@ def _dynamics(layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit
     return fit_dynamics(layer, rows.inputs, size, seed=seed, progress=step)
 
 
-def _function(layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit:
-    return fit_function(
+def _aimed(fit: Callable[..., Fit], layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit:
+    return fit(
         layer,
         rows.inputs,
         size,
@@ -191,8 +191,16 @@ def _moments(layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit:
     return fit_moments(layer, size, inputs=rows.inputs, seed=seed)
 
 
-_FITS: dict[str, Callable[..., Fit]] = {
-    "dynamics": _dynamics,
-    "function": _function,
-    "moments": _moments,
-}
+def _method(preserve: Preserve, seed: int) -> Method:
+    def aimed(fit: Callable[..., Fit]) -> Method:
+        return Method(
+            preserve, lambda layer, rows, size, step: _aimed(fit, layer, rows, size, step, seed), aims=True
+        )
+
+    if preserve == "function":
+        return aimed(fit_function)
+    plain = _moments if preserve == "moments" else _dynamics
+    several = None if preserve == "moments" else aimed(fit_counted)
+    return Method(
+        preserve, lambda layer, rows, size, step: plain(layer, rows, size, step, seed), several=several
+    )

@@ -72,3 +72,12 @@ def test_compress_for_the_function_polishes_several_blocks(model):
         model, {"up.0": 6}, calibration=calls(1, 300)[0].args[0], preserve="function", progress=False
     )
     assert one.plan.blocks[0].method != "moved together"
+
+
+def test_several_blocks_of_a_stream_are_counted_alike_and_not_promised_to_follow(model):
+    x = calls(1, 300)[0].args[0]
+    made = compress(model, 6, calibration=x, progress=False)
+    assert made.model.up[0].output_multiplicities.tolist() == pytest.approx([4.0] * 6)
+    assert any("several blocks of a residual stream" in note for note in made.report.notes)
+    one = compress(model, {"up.0": 6}, calibration=x, progress=False)
+    assert not any("several blocks" in note for note in one.report.notes)
