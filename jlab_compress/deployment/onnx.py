@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from jlab_compress.deployment.exportreport import ROUNDINGS, TOLERANCE, Costs, ExportReport
@@ -191,6 +192,9 @@ def _check_choices(slim: object, opset: int, precision: str, calibration: object
         raise TypeError(
             f"slim: expected a torch.nn.Module, got {type(slim).__name__}; pass compress(...).model"
         )
+    for name, parameter in slim.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"slim: parameter {name!r} holds NaN or infinite values; export a sound model")
     if isinstance(opset, bool) or opset not in OPSETS:
         raise ValueError(
             f"opset: expected {OPSETS.start} to {OPSETS.stop - 1}, got {opset!r}; 18 is the safe choice"

@@ -266,6 +266,13 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_model_with_nan_is_refused(tmp_path):
+    model = mlp()
+    model[3].bias.data[1] = torch.nan
+    with pytest.raises(ValueError, match=r"parameter '3\.bias' holds NaN"):
+        export_onnx(model, tmp_path / "m.onnx", torch.ones(2, 8))
+
+
 def test_paths_that_cannot_be_written(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         export_onnx(mlp(), tmp_path / "none" / "m.onnx", torch.ones(2, 8))
