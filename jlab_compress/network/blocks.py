@@ -20,7 +20,7 @@ from jlab_compress.network.attention import Heads, heads_of
 from jlab_compress.network.confirmation import confirmed
 from jlab_compress.network.costs import operation_macs
 from jlab_compress.network.examples import example_call, neighbours
-from jlab_compress.network.inputs import Call, first_rows, read_batches
+from jlab_compress.network.inputs import Call, first_rows, in_words, read_batches
 from jlab_compress.network.locks import is_quantised, lock_of, norm_of, owner_of
 from jlab_compress.network.slim import unwrapped
 from jlab_compress.network.structure import (
@@ -222,8 +222,7 @@ def _read_example(model: nn.Module, example_inputs: Any) -> Call:
         except Exception as error:
             fault = error
     raise ValueError(
-        f"example_inputs: the model fails on them ({type(fault).__name__}: {fault}); "
-        "pass what its forward takes"
+        f"example_inputs: the model fails on them ({in_words(fault)}); pass what its forward takes"
     ) from fault
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.network.inputs import Call, outputs_of
+from jlab_compress.network.inputs import Call, in_words, outputs_of
 from jlab_compress.network.surgery import read_layer, write_layer
 from jlab_compress.network.tracing import copy_model, undisturbed
 
@@ -40,7 +40,7 @@ def _reaction(model: nn.Module, call: Call, blocks: list[Block], expected: list[
             with undisturbed(changed):
                 got = outputs_of(call(changed))
         except Exception as error:
-            return f"the model fails when its hidden neurons are {words} ({type(error).__name__}: {error})"
+            return f"the model fails when its hidden neurons are {words} ({in_words(error)})"
         if difference(got, expected) > tolerance(*(t.dtype for t in expected)):
             return (
                 f"the model's outputs change when its hidden neurons are {words}, so something depends on "

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jlab_compress.network.inputs import Call
+from jlab_compress.network.inputs import Call, in_words
 from jlab_compress.network.surgery import is_conv
 from jlab_compress.network.tracing import undisturbed
 
@@ -105,7 +105,7 @@ def _watch(
         pass
     except Exception as error:
         raise ValueError(
-            f"calibration batch {number}: the model fails on it ({type(error).__name__}: {error}); "
+            f"calibration batch {number}: the model fails on it ({in_words(error)}); "
             "pass what its forward takes"
         ) from error
     finally:

@@ -92,6 +92,19 @@ def _walk(value: Any) -> Iterator[Tensor]:
         yield from _walk(vars(value))
 
 
+def in_words(error: BaseException) -> str:
+    """Return what someone else's error says, in one line of at most 200 characters.
+
+    Examples
+    --------
+    >>> in_words(RuntimeError("shapes differ"))
+    'RuntimeError: shapes differ'
+    """
+    first = next(iter(str(error).strip().splitlines()), "")
+    text = f"{type(error).__name__}: {first}"
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
 def read_call(model: nn.Module, batch: Any) -> tuple[Call, bool]:
     """Return the forward call that a batch stands for, and whether trailing values were left out.
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from jlab_compress.network.inputs import Call, tensors_in
+from jlab_compress.network.inputs import Call, in_words, tensors_in
 
 # Torch functions by which a layer's units are made: one row of the weight for each unit.
 AFFINE = {"linear", "addmm", "conv1d", "conv2d", "conv3d"}
@@ -263,6 +263,6 @@ def copy_model(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model, memo)
     except Exception as error:
         raise ValueError(
-            f"model: it cannot be copied ({type(error).__name__}: {error}); the original must stay "
+            f"model: it cannot be copied ({in_words(error)}); the original must stay "
             "untouched, so remove what cannot be copied from its attributes first"
         ) from error

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.network.inputs import Call, first_rows, outputs_of, read_batches, split_rows, tensors_in
+from jlab_compress.network.inputs import (
+    Call,
+    first_rows,
+    in_words,
+    outputs_of,
+    read_batches,
+    split_rows,
+    tensors_in,
+)
 from tests.network.models import rows
 
 
@@ -75,3 +83,9 @@ def test_calls_whose_tensors_disagree_about_rows_stay_whole():
     assert (kept, apart) == ([odd] * 4, [odd])
     assert first_rows(odd, 2) is odd
     assert first_rows(Call((X,)), 2).rows == 2
+
+
+def test_someone_elses_error_fits_into_one_line():
+    assert in_words(ValueError("first\nsecond")) == "ValueError: first"
+    assert in_words(KeyError()) == "KeyError: "
+    assert len(in_words(ValueError("long " * 100))) == 200
