@@ -75,6 +75,13 @@ def draw_order(n_batches: int, seed: int) -> Iterator[int]:
         yield from torch.randperm(n_batches, generator=generator).tolist()
 
 
+def seed_random_state(seed: int) -> None:
+    """Seed torch's generators, those of GPUs only where one is in use (else torch queues each call)."""
+    torch.random.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
+
+
 @contextmanager
 def random_state_kept() -> Iterator[None]:
     """Give torch's, numpy's and Python's random numbers back as they were, whatever happens inside."""

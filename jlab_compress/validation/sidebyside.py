@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from jlab_compress.network.inputs import outputs_of
 from jlab_compress.network.tracing import undisturbed
-from jlab_compress.validation.batches import Batch, draw_order
+from jlab_compress.validation.batches import Batch, draw_order, seed_random_state
 from jlab_compress.validation.gaps import function_gap, training_gap
 from jlab_compress.validation.steps import Loss, OptimizerFactory, Step, answer, make_optimizer, read_number
 
@@ -135,7 +135,7 @@ def train_side_by_side(
     _record(runners, contest)
     for done in _budget(steps, seconds, began):
         for runner in runners:
-            torch.manual_seed(seed * 1_000_003 + done)
+            seed_random_state(seed * 1_000_003 + done)
             _advance(runner, contest)
         if done % max(1, done // 10) == 0:
             recorded.append(done)

@@ -12,7 +12,20 @@ from torch.utils.data import DataLoader, TensorDataset
 from jlab_compress.network.compression import compress, compress_baseline
 from jlab_compress.network.slim import fold
 from jlab_compress.network.tracing import copy_model
+from jlab_compress.report import Figure
 from jlab_compress.validation.training import validate
+
+PICTURED = "test_references_stand_beside_the_slim_model"
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(request, monkeypatch):
+    """Pictures have tests of their own; drawing them takes most of a short run."""
+    if request.node.name != PICTURED:
+        blank = Figure("none", "<svg/>", "Nothing.")
+        monkeypatch.setattr("jlab_compress.validation.summary.plot_losses", lambda *_: blank)
+        monkeypatch.setattr("jlab_compress.validation.summary.plot_gaps", lambda *_: blank)
+        monkeypatch.setattr("jlab_compress.validation.training.cloud_figures", lambda *_: ())
 
 
 def sgd(parameters):
@@ -81,6 +94,9 @@ def test_references_stand_beside_the_slim_model(compressed):
     assert found.training_gap_function is not None
     assert {"metric_original_after", "metric_slim_before", "noise_floor"} <= set(facts)
     assert "<table" in found._repr_html_()
+    assert [figure.title for figure in found.report.figures] == [
+        "Loss curves", "Training gap", "Neurons of block 0",
+    ]  # fmt: skip
 
 
 def test_a_random_subset_differs(compressed):
