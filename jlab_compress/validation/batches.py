@@ -77,7 +77,7 @@ def draw_order(n_batches: int, seed: int) -> Iterator[int]:
 
 def seed_random_state(seed: int) -> None:
     """Seed torch's generators, those of GPUs only where one is in use (else torch queues each call)."""
-    torch.random.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
 
