@@ -42,7 +42,10 @@ export default tseslint.config(
         document: 'readonly',
         performance: 'readonly',
         requestAnimationFrame: 'readonly',
-        getComputedStyle: 'readonly',
+        navigator: 'readonly',
+        Event: 'readonly',
+        HTMLInputElement: 'readonly',
+        KeyboardEvent: 'readonly',
         module: 'writable',
         require: 'readonly'
       }

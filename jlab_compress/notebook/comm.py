@@ -91,8 +91,12 @@ class Channel:
         return self.digest.state(found)
 
     def blocks(self, model: str) -> dict[str, Any]:
-        """Return the blocks of one model by the name of its variable, however long it takes."""
+        """Return the blocks of one model by the name of its variable; a large one is refused."""
         for name, module, structure in survey(self._namespace(), seconds=1.0).models:
+            if name == model and structure.heavy:
+                raise ValueError(
+                    f"{model} is large; find its blocks in a cell: {model}_blocks = find_blocks(...)"
+                )
             if name == model:
                 return {"type": "blocks", "model": name, "blocks": self.digest.blocks(module, structure)}
         raise ValueError(f"no model named {model[:100]!r} is alive in this kernel")

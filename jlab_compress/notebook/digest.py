@@ -50,8 +50,10 @@ class Digest:
         """Return the whole state, with the blocks that are known, up to a number of rows."""
         rows = ROW_CAP
         models = []
+        given = {name: blocks for name, kind, blocks in survey.results if kind == "blocks"}
         for name, model, structure in survey.models:
-            known = self._known(model, structure)
+            found = given.get(f"{name}_blocks")
+            known = self._known(model, structure) if found is None else _given_rows(model, found)
             rows -= len(known or ())
             models.append(_model_row(name, model, structure, known if rows >= 0 else None))
         content = {
@@ -59,7 +61,11 @@ class Digest:
             "complete": survey.complete,
             "models": models,
             "values": [_value_row(name, value) for name, value in survey.values],
-            "results": [_result_row(name, kind, result, survey) for name, kind, result in survey.results],
+            "results": [
+                _result_row(name, kind, result, survey)
+                for name, kind, result in survey.results
+                if kind != "blocks"
+            ],
         }
         mark = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
         return {"type": "state", "protocol": PROTOCOL, "version": self.version, "hash": mark, **content}
@@ -97,6 +103,7 @@ def _model_row(
         "dtypes": sorted(str(dtype).removeprefix("torch.") for dtype in structure.dtypes),
         "training": structure.training,
         "lazy": structure.lazy,
+        "heavy": structure.heavy,
         "slim": _slim_rows(model),
         "blocks": blocks,
     }
@@ -104,9 +111,19 @@ def _model_row(
 
 def _block_rows(model: Any) -> list[dict[str, Any]]:
     from jlab_compress.network.blocks import find_blocks
+
+    return _rows_of(find_blocks(model))
+
+
+def _given_rows(model: Any, blocks: Any) -> list[dict[str, Any]] | None:
+    """Return the rows of blocks that a cell has found, or None if they are not this model's."""
+    paths = {name for name, _ in model.named_modules()}
+    return _rows_of(blocks) if all(block.name in paths for block in blocks) else None
+
+
+def _rows_of(blocks: Any) -> list[dict[str, Any]]:
     from jlab_compress.network.widths import read_widths
 
-    blocks = find_blocks(model)
     polylog = read_widths("polylog", blocks) if blocks.unlocked else {}
     return [_block_row(block, polylog.get(block.name)) for block in blocks][:ROW_CAP]
 

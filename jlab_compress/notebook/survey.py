@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+HEAVY_MODULES, HEAVY_BYTES = 150, 200_000_000
 HIDDEN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
 RESULTS = (
+    ("blocks", "jlab_compress.network.blocks", "Blocks"),
     ("compression", "jlab_compress.network.compression", "Compression"),
     ("sweep", "jlab_compress.network.sweeping", "Sweep"),
     ("validation", "jlab_compress.validation.training", "Validation"),
@@ -41,6 +43,11 @@ class Structure:
     training: bool
     lazy: bool
     key: int
+
+    @property
+    def heavy(self) -> bool:
+        """Whether finding blocks, which runs copies of the model, is a cell of its own."""
+        return self.modules > HEAVY_MODULES or self.bytes > HEAVY_BYTES
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
     namespace : mapping
         The user's names; those with a leading underscore and IPython's own are left out.
     seconds : float
-        Time after which the rest is left unread and `complete` is False.
+        Time of this thread after which the rest is left unread and `complete` is False.
     rows : int
         Greatest number of models, values and results together.
 
@@ -98,7 +105,7 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "nn") or not hasattr(torch.nn, "Module"):
         return Survey(torch=False)
-    deadline = time.perf_counter() + seconds
+    deadline = time.thread_time() + seconds
     kinds = [
         (kind, getattr(sys.modules[home], name))
         for kind, home, name in RESULTS
@@ -110,7 +117,7 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
     complete = True
     for name, thing in _items(namespace):
         cls = type(thing)
-        if len(models) + len(values) + len(results) >= rows or time.perf_counter() > deadline:
+        if len(models) + len(values) + len(results) >= rows or time.thread_time() > deadline:
             complete = False
             break
         if issubclass(cls, torch.nn.Module):

@@ -132,6 +132,12 @@ export function compressCode(form: ICompressForm): string {
   ].join('\n');
 }
 
+export function findCode(form: { model: string; example: string }): string {
+  const name = `${identifier(form.model)}_blocks`;
+  const args = [form.model, ...(form.example === '' ? [] : [`${identifier(form.example)}[:8]`])];
+  return `import jlab_compress\n\n${name} = jlab_compress.find_blocks(${args.join(', ')})\n${name}`;
+}
+
 export function sweepCode(form: { model: string; blocks: string[]; calibration: string }): string {
   const made = names(identifier(form.model));
   const args = [

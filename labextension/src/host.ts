@@ -23,7 +23,7 @@ export type Situation =
   | { kind: 'scan-off' }
   | { kind: 'ready' };
 
-export type Step = 'compress' | 'forecast' | 'validate' | 'export';
+export type Step = 'find' | 'compress' | 'forecast' | 'validate' | 'export';
 
 /** A cell (or widget command) of this panel that is queued or running. */
 export interface IRun {

@@ -37,6 +37,8 @@ export interface IModel {
   dtypes: string[];
   training: boolean;
   lazy: boolean;
+  /** Finding its blocks takes long enough to be a cell of its own. */
+  heavy: boolean;
   slim: ISlimBlock[] | null;
   /** `null` while the kernel has not looked for them yet. */
   blocks: IBlock[] | null;
@@ -171,6 +173,7 @@ const SHAPES: { [type: string]: Check } = {
         dtypes: list(text),
         training: flag,
         lazy: flag,
+        heavy: flag,
         slim: maybe(list(slimBlock)),
         blocks: maybe(list(block))
       })

@@ -83,9 +83,7 @@ export function totals(model: IModel, widths: Widths, curves: Curves): ITotals {
     macsBefore,
     macsAfter: macsBefore === null ? null : Math.round(macsBefore - macsSaved),
     error:
-      chosen.length > 0 && predicted
-        ? errors.reduce<number>((sum, error) => sum + (error ?? 0), 0)
-        : null
+      chosen.length > 0 && predicted ? errors.reduce<number>((sum, error) => sum + (error ?? 0), 0) : null
   };
 }
 
@@ -140,13 +138,19 @@ function smallestWidth(block: IBlock, error: number, curve: Curve): number {
   return low;
 }
 
-/** A slider moves on a logarithmic scale: 0 is one neuron, 1000 the present width. */
-export function toSlider(width: number, full: number): number {
-  return full <= 1 ? 1000 : Math.round((1000 * Math.log(width)) / Math.log(full));
+/** The widths that a slider stops at: every small one, then steps of about 4 percent. */
+export function ladder(full: number): number[] {
+  const widths: number[] = [];
+  for (let width = 1; width < full; width = Math.max(width + 1, Math.round(width * 1.04))) {
+    widths.push(width);
+  }
+  return [...widths, full];
 }
 
-export function fromSlider(position: number, full: number): number {
-  return Math.max(1, Math.min(full, Math.round(Math.exp((position / 1000) * Math.log(full)))));
+/** The stop that is nearest to a width. */
+export function stopOf(width: number, stops: number[]): number {
+  const above = stops.findIndex(stop => stop >= width);
+  return above > 0 && width - stops[above - 1] < stops[above] - width ? above - 1 : Math.max(0, above);
 }
 
 export interface IPlan {

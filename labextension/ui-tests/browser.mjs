@@ -1,6 +1,7 @@
 /** Debian's Chromium, driven by playwright-core; its absence is a failure with the line to type. */
 
 import { existsSync, mkdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { ROOT } from './server.mjs';
@@ -68,6 +69,29 @@ export async function runAll(page) {
   });
 }
 
+/** Add a cell at the end, run it, and return what it printed or returned, as text. */
+export async function runCell(page, source, { wait = true } = {}) {
+  const done = page.evaluate(async code => {
+    const { commands, shell } = window.jupyterapp;
+    const notebook = shell.currentWidget.content;
+    const { sharedModel } = notebook.model;
+    sharedModel.insertCell(sharedModel.cells.length, { cell_type: 'code', source: code, metadata: {} });
+    notebook.activeCellIndex = sharedModel.cells.length - 1;
+    notebook.deselectAll();
+    await commands.execute('notebook:run-cell');
+    const outputs = notebook.activeCell.model.sharedModel.getOutputs();
+    return outputs
+      .map(output => [output.text, output.data?.['text/plain'], output.ename].flat().join(''))
+      .join('\n');
+  }, source);
+  return wait ? done : void done.catch(() => undefined);
+}
+
+/** Names of the models that the panel offers. */
+export async function models(panel) {
+  return panel.getByLabel('Model', { exact: true }).locator('option').allTextContents();
+}
+
 /** Open the side panel and make the right side bar this wide. */
 export async function openPanel(page, width = 420) {
   await page.evaluate(() => window.jupyterapp.commands.execute('jlab-compress:open'));
@@ -87,6 +111,27 @@ export async function resize(page, width) {
     split.setRelativeSizes([left, 1 - left - right, right]);
   }, width);
   await page.waitForTimeout(250);
+}
+
+export async function setTheme(page, theme) {
+  await page.evaluate(
+    name => window.jupyterapp.commands.execute('apputils:change-theme', { theme: name }),
+    theme
+  );
+  await page.waitForFunction(
+    light => document.body.dataset.jpThemeLight === light,
+    String(theme.includes('Light'))
+  );
+  await page.waitForTimeout(300);
+}
+
+/** What axe-core objects to within an element; an empty list is what we want. */
+export async function violations(page, selector) {
+  await page.addScriptTag({ path: createRequire(import.meta.url).resolve('axe-core') });
+  return page.evaluate(async within => {
+    const { violations: found } = await window.axe.run(within, { resultTypes: ['violations'] });
+    return found.map(({ id, nodes }) => `${id}: ${nodes.map(node => node.html.slice(0, 160)).join(' | ')}`);
+  }, selector);
 }
 
 export async function shot(target, name) {

@@ -186,3 +186,11 @@ def test_an_interrupted_cell_leaves_no_watch_behind(shell):
     listen(shell)
     shell.run_cell("raise KeyboardInterrupt")
     assert register(shell).watch is None
+
+
+def test_a_large_model_is_not_run_unasked(shell):
+    shell.user_ns["big"] = nn.Sequential(*(net() for _ in range(60)))
+    comm = listen(shell)
+    comm.ask({"op": "blocks", "request": 1, "model": "big"})
+    assert comm.sent[-1]["type"] == "error"
+    assert "big_blocks = find_blocks" in comm.sent[-1]["message"]

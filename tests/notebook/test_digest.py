@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import jlab_compress
+from jlab_compress.network.blocks import Blocks
 from jlab_compress.network.compression import Compression
 from jlab_compress.network.plan import Plan
 from jlab_compress.notebook.digest import REPORT_CAP, ROW_CAP, TEXT_CAP, Digest
@@ -247,3 +248,16 @@ def test_a_model_of_2000_layers_is_read_whole():
     net = nn.Sequential(*(nn.Linear(2, 2) for _ in range(2000)))
     structure = survey({"net": net}, seconds=10).models[0][2]
     assert (structure.parameters, structure.modules) == (2000 * 6, 2001)
+
+
+def test_a_large_model_takes_the_blocks_that_a_cell_has_found():
+    stages = nn.Sequential(*(small() for _ in range(60)))
+    state = state_of({"net": stages})
+    assert state["models"][0]["heavy"]
+    assert state["models"][0]["blocks"] is None
+    row = jlab_compress.Block("7.0", "mlp", 32, 7, 224, None, ("7.0",), "7.2")
+    state = state_of({"net": stages, "net_blocks": Blocks((row,))})
+    assert [block["name"] for block in state["models"][0]["blocks"]] == ["7.0"]
+    assert state["results"] == []
+    stranger = Blocks((jlab_compress.Block("gone", "mlp", 32, 7, 224, None, ("gone",), "7.2"),))
+    assert state_of({"net": stages, "net_blocks": stranger})["models"][0]["blocks"] is None

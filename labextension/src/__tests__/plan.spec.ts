@@ -4,11 +4,11 @@ import {
   IPlan,
   compare,
   errorAt,
-  fromSlider,
+  ladder,
   neurons,
   parametersAt,
   readPlans,
-  toSlider,
+  stopOf,
   totals,
   widthsByRule
 } from '../plan';
@@ -90,10 +90,15 @@ it('a budget of error takes the smallest widths that keep it, and needs the curv
   expect(errorAt(blocks[0], 19, curves.a)).toBeGreaterThan(0.01);
 });
 
-it('a slider position and its width agree', () => {
-  for (const width of [1, 2, 7, 64, 1000, 4096]) {
-    expect(Math.abs(fromSlider(toSlider(width, 4096), 4096) - width)).toBeLessThanOrEqual(width * 0.005);
+it('a slider stops at every small width and within 2 percent of any other', () => {
+  const stops = ladder(4096);
+  expect(stops.slice(0, 20)).toEqual(Array.from({ length: 20 }, (_, index) => index + 1));
+  expect(stops[stops.length - 1]).toBe(4096);
+  stops.forEach((width, index) => expect(stopOf(width, stops)).toBe(index));
+  for (let width = 1; width <= 4096; width++) {
+    expect(Math.abs(stops[stopOf(width, stops)] - width)).toBeLessThanOrEqual(width * 0.02 + 0.5);
   }
+  expect(ladder(1)).toEqual([1]);
 });
 
 it('plans are laid side by side, and only plans are read from a notebook', () => {

@@ -43,7 +43,8 @@ it('totals follow the slider', () => {
   fireEvent.click(screen.getByLabelText('Choose 0'));
   const after = (): string => screen.getByRole('row', { name: /^Parameters/ }).textContent ?? '';
   const before = after();
-  fireEvent.change(screen.getByRole('slider'), { target: { value: '300' } });
+  fireEvent.change(screen.getByRole('slider'), { target: { value: '3' } });
+  expect(screen.getByRole('slider').getAttribute('aria-valuetext')).toBe('4 of 1,024 neurons');
   expect(after()).not.toBe(before);
 });
 

@@ -5,6 +5,7 @@ import { IHost } from '../host';
 import { IModel } from '../messages';
 import { BlockTable } from './BlockTable';
 import { PanelContext } from './context';
+import { FindBlocks } from './FindBlocks';
 import { ModelPicker } from './ModelPicker';
 import { Plans } from './Plans';
 import { Progress } from './RunBar';
@@ -34,7 +35,7 @@ export function App({ host }: { host: IHost }): JSX.Element {
 
   const models = state?.models ?? [];
   const model = models.find(entry => entry.name === choices.model) ?? firstModel(models);
-  const missing = model !== undefined && model.blocks === null ? model.name : null;
+  const missing = model !== undefined && model.blocks === null && !model.heavy ? model.name : null;
   React.useEffect(() => {
     if (missing !== null && run === null) {
       host.loadBlocks(missing);
@@ -56,6 +57,7 @@ export function App({ host }: { host: IHost }): JSX.Element {
             {situation.kind !== 'ready' && <SituationCard />}
             <ModelPicker models={models} model={model} />
             <BlockTable key={`${notebook}/${model.name}`} model={model} />
+            <FindBlocks model={model} />
             <WidthEditor model={model} />
             <Totals model={model} />
             <Steps model={model} />

@@ -95,7 +95,9 @@ export function BlockTable({ model }: { model: IModel }): JSX.Element {
           <div role="row" className="jlc-Grid-empty">
             <div role="gridcell">
               {model.blocks === null
-                ? trans.__('Looking for blocks …')
+                ? model.heavy
+                  ? trans.__('Its blocks are not known yet.')
+                  : trans.__('Looking for blocks …')
                 : blocks.length === 0
                   ? trans.__('This model has no layer that feeds another through an activation.')
                   : trans.__('No block fits this filter.')}

@@ -18,6 +18,12 @@ const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 30;
 const MOST_SERIES = 6;
+const STYLES: { [name: string]: string } = { original: 'original', slim: 'slim', 'random subset': '2' };
+
+/** The two models look the same in every chart; what they are held against takes the next style. */
+function lineClass(name: string, index: number): string {
+  return `jlc-Chart-line jlc-mod-${STYLES[name] ?? Math.min(5, 3 + (index % 3))}`;
+}
 
 /** A table whose first numbers are steps or widths is a chart; `null` for any other. */
 export function chartOf(table: ITable): IChart | null {
@@ -90,10 +96,10 @@ export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.E
         <text x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 4} textAnchor="middle">
           {shown(chart.x)}
         </text>
-        {chart.series.map(({ points }, index) => (
+        {chart.series.map(({ name, points }, index) => (
           <polyline
             key={index}
-            className={`jlc-Chart-line jlc-mod-${index}`}
+            className={lineClass(name, index)}
             points={points.map(([x, y]) => `${xs.at(x).toFixed(1)},${ys.at(y).toFixed(1)}`).join(' ')}
           />
         ))}
@@ -102,7 +108,7 @@ export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.E
         {chart.series.map(({ name }, index) => (
           <li key={name}>
             <svg viewBox="0 0 24 6" width="24" height="6" aria-hidden="true">
-              <line className={`jlc-Chart-line jlc-mod-${index}`} x1="0" x2="24" y1="3" y2="3" />
+              <line className={lineClass(name, index)} x1="0" x2="24" y1="3" y2="3" />
             </svg>
             {shown(name, 40)}
           </li>

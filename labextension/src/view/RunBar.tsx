@@ -94,6 +94,7 @@ export function Progress(): JSX.Element | null {
 
 function stepWords(step: Step, __: (text: string) => string): string {
   return {
+    find: __('Finding blocks'),
     compress: __('Compressing'),
     forecast: __('Predicting errors'),
     validate: __('Validating'),

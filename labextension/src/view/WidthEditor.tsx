@@ -2,7 +2,7 @@
 
 import * as React from 'react';
 import { IBlock, IModel } from '../messages';
-import { Rule, Width, fromSlider, neurons, toSlider, widthsByRule } from '../plan';
+import { Rule, Width, ladder, neurons, stopOf, widthsByRule } from '../plan';
 import { usePanel } from './context';
 import { curvesOf } from './curves';
 import { fitting } from './store';
@@ -35,6 +35,7 @@ export function WidthEditor({ model }: { model: IModel }): JSX.Element {
 function OneWidth({ model, block, width }: { model: string; block: IBlock; width: Width }): JSX.Element {
   const { change, trans } = usePanel();
   const now = neurons(block, width);
+  const stops = React.useMemo(() => ladder(block.width), [block.width]);
   const label = trans.__('Width of %1', shown(block.name, 40));
   const set = (to: Width): void =>
     change({
@@ -49,11 +50,11 @@ function OneWidth({ model, block, width }: { model: string; block: IBlock; width
       <input
         type="range"
         min={0}
-        max={1000}
-        value={toSlider(now, block.width)}
+        max={stops.length - 1}
+        value={stopOf(now, stops)}
         aria-label={label}
         aria-valuetext={trans.__('%1 of %2 neurons', count(now), count(block.width))}
-        onChange={event => set(fromSlider(Number(event.target.value), block.width))}
+        onChange={event => set(stops[Number(event.target.value)])}
       />
       <NumberField label={trans.__('Neurons')} value={now} least={1} most={block.width} onValue={set} />
       <button

@@ -1,0 +1,35 @@
+/** Finding blocks in a cell: for a model that is large, or that has to see a real input. */
+
+import * as React from 'react';
+import { findCode } from '../code';
+import { IModel } from '../messages';
+import { usePanel } from './context';
+import { pick } from './fields';
+import { RunBar } from './RunBar';
+
+export function FindBlocks({ model }: { model: IModel }): JSX.Element | null {
+  const { hostState, choices, trans } = usePanel();
+  const values = hostState.state?.values ?? [];
+  const blind = (model.blocks ?? []).some(block => block.locked?.includes('example_inputs'));
+  if (!blind && (model.blocks !== null || !model.heavy)) {
+    return null;
+  }
+  const example = pick(values, ['tensor'], choices.example, ['calib', 'x_train', 'train', 'inputs']);
+  return (
+    <div className="jlc-Notice">
+      <p>
+        {blind
+          ? trans.__('The model did not run on made-up inputs; blocks are confirmed on real ones.')
+          : trans.__('This model is large: its blocks are found by running copies of it, in a cell.')}
+      </p>
+      <RunBar
+        step="find"
+        model={model.name}
+        label={trans.__('Find blocks')}
+        hindrance={blind && example === '' ? trans.__('Give an example input a name in the notebook.') : null}
+        code={findCode({ model: model.name, example })}
+        secondary
+      />
+    </div>
+  );
+}

@@ -1,0 +1,325 @@
+/** JupyterLab in a real Chromium, as a person would use it. */
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, beforeEach, test } from 'node:test';
+import {
+  launch,
+  models,
+  openLab,
+  openPanel,
+  ready,
+  resize,
+  runAll,
+  runCell,
+  setTheme,
+  shot,
+  violations
+} from './browser.mjs';
+import { DEEP, HIDDEN_PACKAGE, HOSTILE, SMALL, digits } from './notebooks.mjs';
+import { startServer, writeNotebook } from './server.mjs';
+
+const PANEL = '#jlab-compress-panel';
+const LONG = 120_000;
+const LIMIT = { timeout: 240_000 };
+let server;
+let browser;
+let page;
+
+before(async () => {
+  browser = await launch();
+  server = await startServer('lab');
+  writeNotebook(server, 'digits.ipynb', digits());
+  writeNotebook(server, 'small.ipynb', SMALL);
+  writeNotebook(server, 'other.ipynb', ['import torch\nother = torch.nn.Linear(3, 5)']);
+  writeNotebook(server, 'deep.ipynb', DEEP);
+  writeNotebook(server, 'hostile.ipynb', HOSTILE);
+});
+
+after(async () => {
+  await browser?.close();
+  server?.stop();
+});
+
+beforeEach(async () => {
+  await page?.context().close();
+  page = undefined;
+});
+
+/** End the kernel of the page's notebook, so that two cores are enough for the next test. */
+async function over() {
+  assert.deepEqual(page.errors, []);
+  await page.evaluate(() => window.jupyterapp.shell.currentWidget?.sessionContext.shutdown());
+}
+
+const card = (panel, name) => panel.locator('.jlc-Card code', { hasText: name });
+
+test('from the digits notebook to an ONNX file', LIMIT, async () => {
+  page = await openLab(browser, server, 'digits.ipynb');
+  await runAll(page);
+  const panel = await openPanel(page);
+  await panel.getByLabel('Choose 0').check();
+  await panel.getByLabel('Neurons').fill('64');
+  await shot(page, '01-plan');
+
+  await panel.getByRole('button', { name: 'Compress', exact: true }).click();
+  await card(panel, 'net_compression').waitFor({ timeout: LONG });
+  await page.waitForTimeout(600);
+  await shot(page, '02-compressed');
+  assert.deepEqual(await models(panel), ['net', 'net_slim (slim)']);
+
+  await panel.getByRole('tab', { name: /Validate/ }).click();
+  await panel.getByRole('spinbutton', { name: 'steps' }).fill('40');
+  assert.deepEqual(await violations(page, PANEL), []);
+  await panel.getByRole('button', { name: 'Validate', exact: true }).click();
+  await card(panel, 'net_validation').waitFor({ timeout: LONG });
+  await page.waitForTimeout(600);
+  await shot(page, '03-validated');
+  assert.ok(await panel.locator('.jlc-Chart').first().isVisible());
+
+  await panel.getByRole('tab', { name: /Export/ }).click();
+  await panel.getByRole('button', { name: 'Export', exact: true }).click();
+  await card(panel, 'net_export').waitFor({ timeout: LONG });
+  await page.waitForTimeout(600);
+  await shot(page, '04-exported');
+  assert.ok(existsSync(join(server.files, 'net_slim.onnx')));
+  assert.deepEqual(await violations(page, PANEL), []);
+  await setTheme(page, 'JupyterLab Dark');
+  assert.deepEqual(await violations(page, PANEL), []);
+  await shot(page, '05-dark');
+  await setTheme(page, 'JupyterLab Light');
+  await over();
+});
+
+test('the keyboard alone is enough, in 360 pixels too', LIMIT, async () => {
+  page = await openLab(browser, server, 'small.ipynb');
+  await runAll(page);
+  const panel = await openPanel(page, 360);
+  const grid = panel.getByRole('treegrid');
+  await grid.getByText('256').waitFor();
+  await page.keyboard.press('Tab');
+  for (let step = 0; step < 12 && !(await grid.evaluate(node => node === document.activeElement)); step++) {
+    await page.keyboard.press('Tab');
+  }
+  await page.keyboard.press('Space');
+  await page.keyboard.press('Enter');
+  for (let step = 0; step < 60; step++) {
+    await page.keyboard.press('ArrowLeft');
+  }
+  assert.equal(await panel.getByRole('slider').getAttribute('aria-valuetext'), '1 of 256 neurons');
+  await panel.getByRole('button', { name: 'Predict errors' }).click();
+  await card(panel, 'net_sweep').waitFor({ timeout: LONG });
+  await panel.getByLabel('All chosen').selectOption('error');
+  await panel.getByRole('spinbutton', { name: 'percent' }).fill('20');
+  await panel
+    .getByRole('row', { name: /^Predicted error/ })
+    .getByText(/^(19|20)(\.\d+)? %/)
+    .waitFor();
+  await panel.evaluate(node => node.querySelector('.jlc-App').scrollTo(0, 0));
+  await shot(page, '06-narrow');
+  const overflow = await panel.evaluate(node => node.scrollWidth - node.clientWidth);
+  assert.ok(overflow <= 0, `the panel is ${overflow} pixels too wide`);
+  await panel.getByRole('button', { name: 'Compress', exact: true }).focus();
+  await page.keyboard.press('Enter');
+  await card(panel, 'net_compression').waitFor({ timeout: LONG });
+  assert.deepEqual(await violations(page, PANEL), []);
+  await resize(page, 280);
+  await shot(panel, '07-narrowest');
+  await over();
+});
+
+test('the list follows cells, a restart, notebooks and a hidden panel', LIMIT, async () => {
+  page = await openLab(browser, server, 'small.ipynb');
+  const panel = await openPanel(page);
+  await panel.getByText('torch is not imported').waitFor();
+  await shot(panel, '08-no-torch');
+  await runAll(page);
+  assert.deepEqual(await models(panel), ['net']);
+  await runCell(page, 'second = nn.Linear(2, 3)');
+  await panel.locator('option', { hasText: 'second' }).waitFor({ state: 'attached' });
+  await runCell(page, 'del second');
+  await panel.locator('option', { hasText: 'second' }).waitFor({ state: 'detached' });
+
+  await page.evaluate(() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart());
+  await panel.getByText('torch is not imported').waitFor();
+  await runAll(page);
+  await panel.getByLabel('Model', { exact: true }).waitFor();
+
+  await page.evaluate(() => window.jupyterapp.commands.execute('docmanager:open', { path: 'other.ipynb' }));
+  await page.waitForFunction(() => window.jupyterapp.shell.currentWidget?.context?.path === 'other.ipynb');
+  await ready(page);
+  await runAll(page);
+  await panel.locator('option', { hasText: 'other' }).waitFor({ state: 'attached' });
+  assert.deepEqual(await models(panel), ['other']);
+  await page.evaluate(async () => {
+    const { shell } = window.jupyterapp;
+    const [small] = [...shell.widgets('main')].filter(widget => widget.context?.path === 'small.ipynb');
+    shell.activateById(small.id);
+    const [other] = [...shell.widgets('main')].filter(widget => widget.context?.path === 'other.ipynb');
+    await other.sessionContext.shutdown();
+    const { id } = small.sessionContext.session.kernel;
+    await other.sessionContext.changeKernel({ id });
+  });
+  await panel.getByText('shared with other.ipynb').waitFor();
+  assert.deepEqual(await models(panel), ['net']);
+
+  const listeners = `from jlab_compress.notebook import comm
+len(next(iter(comm._channels.values())).comms)`;
+  assert.equal(await runCell(page, listeners), '1');
+  await page.evaluate(() => window.jupyterapp.commands.execute('application:toggle-right-area'));
+  assert.equal(await runCell(page, listeners), '0');
+  await over();
+});
+
+test(
+  'a page that is loaded again in the middle of a validation hears its progress and can stop it',
+  LIMIT,
+  async () => {
+    page = await openLab(browser, server, 'small.ipynb');
+    await runAll(page);
+    let panel = await openPanel(page);
+    await runCell(
+      page,
+      `import jlab_compress
+net_compression = jlab_compress.compress(net, 32, calibration=x_train, progress=False)
+net_slim = net_compression.model`
+    );
+    await panel.getByRole('tab', { name: /Validate/ }).click();
+    await panel.getByRole('spinbutton', { name: 'steps' }).fill('5000');
+    await panel.getByRole('button', { name: 'Validate', exact: true }).click();
+    await panel.getByText(/ left$/).waitFor({ timeout: LONG });
+    await page.evaluate(() => window.jupyterapp.commands.execute('docmanager:save'));
+    page.on('dialog', dialog => void dialog.accept());
+    await page.goto(`${server.url}/lab/tree/small.ipynb`);
+    await page.waitForFunction(() => window.jupyterapp !== undefined);
+    panel = page.locator(PANEL);
+    await page.evaluate(async () => {
+      await window.jupyterapp.restored;
+      await window.jupyterapp.commands.execute('jlab-compress:open');
+    });
+    await panel.getByText(/ left$/).waitFor({ timeout: LONG });
+    await shot(page, '09-after-reload');
+    await panel.getByRole('button', { name: 'Stop' }).click();
+    await panel.getByLabel('Model', { exact: true }).waitFor({ timeout: LONG });
+    assert.deepEqual(await models(panel), ['net', 'net_slim (slim)']);
+    await over();
+  }
+);
+
+test('a stopped compression leaves the model as it was', LIMIT, async () => {
+  page = await openLab(browser, server, 'digits.ipynb');
+  await runAll(page);
+  const panel = await openPanel(page);
+  await runCell(page, 'before = [p.clone() for p in net.parameters()]');
+  await panel.getByLabel('Choose 0').check();
+  await panel.getByLabel('Neurons').fill('512');
+  await panel.getByRole('button', { name: 'Compress', exact: true }).click();
+  await page.waitForTimeout(1500);
+  await shot(page, '10-compressing');
+  await panel.getByRole('button', { name: 'Stop' }).click();
+  await panel.getByText('The cell ended with an error').waitFor({ timeout: LONG });
+  const same = 'all(torch.equal(a, b) for a, b in zip(before, net.parameters())), "net_slim" in globals()';
+  assert.equal(await runCell(page, same), '(True, False)');
+  await over();
+});
+
+test('names from a kernel are text', LIMIT, async () => {
+  page = await openLab(browser, server, 'hostile.ipynb');
+  await runAll(page);
+  const panel = await openPanel(page, 560);
+  await panel.getByRole('treegrid').getByText('onerror').first().waitFor();
+  await shot(page, '11-hostile');
+  await panel
+    .getByRole('checkbox', { name: /onerror/ })
+    .first()
+    .check();
+  await panel.getByRole('button', { name: 'Compress', exact: true }).click();
+  await card(panel, 'net_compression').waitFor({ timeout: LONG });
+  assert.equal(await page.evaluate(() => window.hit), undefined);
+  assert.deepEqual(await violations(page, PANEL), []);
+  await over();
+});
+
+test('two thousand layers stay fluid', LIMIT, async () => {
+  page = await openLab(browser, server, 'deep.ipynb');
+  await runAll(page);
+  const panel = await openPanel(page, 520);
+  const grid = panel.getByRole('treegrid');
+  await grid.getByText('0.wide').first().waitFor({ timeout: LONG });
+  const times = await page.evaluate(async () => {
+    const table = document.querySelector('#jlab-compress-panel [role="treegrid"]');
+    const field = document.querySelector('#jlab-compress-panel input[type="search"]');
+    const type = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
+    const press = key => table.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+    const actions = {
+      'arrow down': () => press('ArrowDown'),
+      end: () => press('End'),
+      home: () => press('Home'),
+      choose: () => press(' '),
+      scroll: () => (table.scrollTop += 3000),
+      sort: () => table.querySelector('[role="columnheader"] button').click(),
+      filter: () => {
+        type.call(field, field.value === '99' ? '' : '99');
+        field.dispatchEvent(new Event('input', { bubbles: true }));
+      }
+    };
+    const found = {};
+    for (const [name, action] of Object.entries(actions)) {
+      const taken = [];
+      for (let round = 0; round < 6; round++) {
+        const start = performance.now();
+        action();
+        await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+        taken.push(performance.now() - start);
+      }
+      found[name] = taken.sort((a, b) => a - b)[2];
+    }
+    return found;
+  });
+  console.log('milliseconds until the next frame, 1,000 blocks:', times);
+  await shot(page, '12-deep');
+  for (const [name, taken] of Object.entries(times)) {
+    assert.ok(taken < 100, `${name} took ${taken} ms`);
+  }
+  await over();
+});
+
+test('the panel in a cell does the same', LIMIT, async () => {
+  page = await openLab(browser, server, 'small.ipynb');
+  await runAll(page);
+  await runCell(page, 'import jlab_compress\npanel = jlab_compress.panel(net, calibration=x_train)\npanel');
+  const widget = page.locator('.jlc-Widget');
+  await widget.getByLabel('Choose 0').check();
+  await widget.getByLabel('Neurons').fill('24');
+  await widget.scrollIntoViewIfNeeded();
+  await shot(page, '13-widget');
+  await widget.getByRole('button', { name: 'Compress', exact: true }).click();
+  await card(widget, 'net_compression').waitFor({ timeout: LONG });
+  assert.equal(await runCell(page, 'panel.slim[0].out_features'), '24');
+  assert.deepEqual(await violations(page, '.jlc-Widget'), []);
+  await shot(page, '14-widget-compressed');
+  await over();
+});
+
+test('each situation says what to do next', LIMIT, async () => {
+  page = await openLab(browser, server);
+  const panel = await openPanel(page);
+  await panel.getByText('No notebook is open').waitFor();
+  assert.deepEqual(await violations(page, PANEL), []);
+  await shot(page, '15-no-notebook');
+  await page.evaluate(() => window.jupyterapp.commands.execute('docmanager:open', { path: 'other.ipynb' }));
+  await page.waitForFunction(() => window.jupyterapp.shell.currentWidget?.context?.path === 'other.ipynb');
+  await ready(page);
+  await panel.getByText('torch is not imported').waitFor();
+  await page.evaluate(() => window.jupyterapp.commands.execute('application:toggle-right-area'));
+  await runCell(page, HIDDEN_PACKAGE);
+  await openPanel(page);
+  await panel.getByText('is missing in this kernel').waitFor();
+  await panel.getByRole('button', { name: 'Copy' }).click();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), '%pip install jlab-compress');
+  await shot(panel, '16-missing');
+  await page.evaluate(() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown());
+  await panel.getByText('has no kernel').waitFor();
+  await over();
+});
