@@ -25,7 +25,8 @@ def follow(progress: Progress, name: str) -> Iterator[Callable[[int, int], None]
     elif not progress:
         yield lambda done, total: None
     else:
-        with tqdm(desc=name, unit="step", leave=False) as bar:
+        with tqdm(unit="step", leave=False) as bar:
+            bar.set_description(name[:60])  # a description given to tqdm(...) is put into a page as HTML
 
             def move(done: int, total: int) -> None:
                 bar.total = total
