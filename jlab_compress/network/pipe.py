@@ -19,7 +19,7 @@ from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.slim import attach_plan
 from jlab_compress.network.structure import is_homogeneous
 from jlab_compress.network.summary import summarise
-from jlab_compress.network.surgery import on_cpu, read_layer, write_layer
+from jlab_compress.network.surgery import bias_of, on_cpu, read_layer, write_layer
 from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
 from jlab_compress.network.sweeping import Within, expectations, wanted_widths
 from jlab_compress.network.together import polish
@@ -104,7 +104,7 @@ def shrink(
     )
     attach_plan(slim, plan)
     gap = function_gap(original, slim, held or train)
-    notes = _notes(chosen, fits, cut=cut, held=bool(held))
+    notes = _notes(original, chosen, fits, cut=cut, held=bool(held))
     if polished:
         notes = (POLISHED, *notes)
     if widths == "polylog" or isinstance(widths, Within):
@@ -267,11 +267,24 @@ def steps_of(block: Block) -> str:
     return " ".join(operation.name for operation in getattr(block.activation, "operations", ()))
 
 
-def _notes(blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool) -> tuple[str, ...]:
+def _notes(
+    original: nn.Module, blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool
+) -> tuple[str, ...]:
     notes = [f"{block.name}: {note}" for block in blocks for note in fits[block.name].notes]
     if cut:
         notes.append(
             "The calibration holds more values per batch than the model takes; only the first were used."
+        )
+    gained = [
+        block.outgoing
+        for block in blocks
+        if bias_of(original.get_submodule(block.outgoing)) is None
+        and fits[block.name].layer.outgoing_bias is not None
+    ]
+    if gained:
+        notes.append(
+            f"{', '.join(gained)} "
+            "gained an output bias that the original does not have; save and load keep it."
         )
     conv = [block.name for block in blocks if block.kind == "conv"]
     if conv:

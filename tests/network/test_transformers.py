@@ -127,6 +127,17 @@ def test_a_folded_model_of_one_width_goes_through_save_pretrained(name, tmp_path
     assert torch.allclose(outputs(back, name), outputs(folded, name), atol=1e-6)
 
 
+def test_an_output_bias_that_a_refit_adds_is_said_and_kept(tmp_path):
+    model = build("llama")
+    result = compress_baseline(model, 8, calibration=batch("llama"), method="greedy")
+    assert any("down_proj" in n and "gained an output bias" in n for n in result.report.notes)
+    save(result.model, tmp_path / "slim")
+    back = load(tmp_path / "slim", build("llama"))
+    assert torch.equal(outputs(back, "llama"), outputs(result.model, "llama"))
+    plain = compress_baseline(model, 8, calibration=batch("llama"), method="k-means")
+    assert not any("bias" in note for note in plain.report.notes)
+
+
 def test_padded_positions_are_left_out_of_the_calibration():
     model = build("bert")
     full = compress_baseline(model, 8, calibration=batch("bert"), method="greedy")
