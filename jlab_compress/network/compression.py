@@ -106,6 +106,8 @@ def compress(
 
     Notes
     -----
+    Several slim blocks of one residual stream are fitted for the function under every aim but "moments", with
+    "dynamics" counted n / s each, and then polished together against the hidden states of the original.
     Activations of one block at a time are in memory, at most 16,384 rows. Source of the multiplicities
     and of the division of gradients: Wang, Luo, Poggio, Chuang, Ziyin (2026), arXiv 2510.00504.
 
