@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jlab_compress.fitting.clustering import cluster_neurons, merge_clusters
 from jlab_compress.fitting.layer import Fit, Layer
-from jlab_compress.fitting.nonnegative import output_gram, select_nonnegative
+from jlab_compress.fitting.nonnegative import OutputGram, select_nonnegative
 from jlab_compress.fitting.rows import check_fit, relative_error, split_rows
 from jlab_compress.fitting.selection import greedy_columns, least_squares
 
@@ -138,7 +138,8 @@ def nnls_outputs(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> F
     check_fit(layer, inputs, size)
     fit, x, wide = split_rows(len(inputs), seed).fit, inputs.double(), layer.to(torch.float64)
     h = wide.hidden(x)[fit]
-    gram, moments = output_gram(h, wide.outgoing, (h * wide.multiplicities) @ wide.outgoing)
+    gram = OutputGram(h, wide.outgoing)
+    moments = gram.products((h * wide.multiplicities) @ wide.outgoing)
     indices, counts = select_nonnegative(gram, moments, size)
     return judged(
         wide.select(indices, counts), layer, inputs, "outputs-only NNLS", indices=indices, seed=seed

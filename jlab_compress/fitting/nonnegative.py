@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.optimize import nnls
@@ -11,8 +13,9 @@ BLOCKS = 24
 RIDGE = 1e-10
 
 
-def output_gram(hidden: Tensor, outgoing: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Gram matrix of the neurons' outputs h_j(x) v_j and their products with the targets.
+@dataclass(frozen=True)
+class OutputGram:
+    """Inner products of the neurons' outputs h_j(x) v_j over rows and outputs, a few columns at a time.
 
     Parameters
     ----------
@@ -20,16 +23,22 @@ def output_gram(hidden: Tensor, outgoing: Tensor, targets: Tensor) -> tuple[Tens
         Activations h_j(x).
     outgoing : Tensor (n, n_out)
         Rows v_j.
-    targets : Tensor (q, n_out)
-        What sum_j c_j h_j(x) v_j should reproduce.
-
-    Returns
-    -------
-    tuple of Tensor
-        (n, n) and (n,); both sums run over rows and outputs. Cost O(q n^2), never q n_out n values.
     """
-    gram = (hidden.T @ hidden) * (outgoing @ outgoing.T)
-    return gram, ((hidden.T @ targets) * outgoing).sum(dim=1)
+
+    hidden: Tensor
+    outgoing: Tensor
+
+    def columns(self, indices: Tensor) -> Tensor:
+        """Return the columns (n, k) of the Gram matrix at indices (k,); cost O(q n k)."""
+        return (self.hidden.T @ self.hidden[:, indices]) * (self.outgoing @ self.outgoing[indices].T)
+
+    def diagonal(self) -> Tensor:
+        """Return every neuron's product with itself, (n,)."""
+        return self.hidden.square().sum(dim=0) * self.outgoing.square().sum(dim=1)
+
+    def products(self, targets: Tensor) -> Tensor:
+        """Return every neuron's product with targets (q, n_out), (n,)."""
+        return ((self.hidden.T @ targets) * self.outgoing).sum(dim=1)
 
 
 def solve_nonnegative(gram: Tensor, moments: Tensor) -> Tensor:
@@ -60,7 +69,7 @@ def solve_nonnegative(gram: Tensor, moments: Tensor) -> Tensor:
     return torch.from_numpy(c).to(gram)
 
 
-def select_nonnegative(gram: Tensor, moments: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def select_nonnegative(gram: OutputGram, moments: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Choose at most `size` columns together with their positive multiplicities.
 
     Block active set: the columns with the steepest descent join in a few blocks, each followed by
@@ -68,8 +77,8 @@ def select_nonnegative(gram: Tensor, moments: Tensor, size: int) -> tuple[Tensor
 
     Parameters
     ----------
-    gram : Tensor (n, n)
-        Positive semidefinite.
+    gram : OutputGram
+        Of n columns; only those of candidates are ever computed.
     moments : Tensor (n,)
         Products with the target.
     size : int
@@ -81,21 +90,23 @@ def select_nonnegative(gram: Tensor, moments: Tensor, size: int) -> tuple[Tensor
         Sorted indices (s,) and multiplicities (s,), all positive; s < size where no further
         column lowers the error.
     """
-    scale = gram.diagonal().clamp_min(torch.finfo(gram.dtype).tiny).sqrt()
-    chosen = torch.empty(0, dtype=torch.long, device=gram.device)
-    c = moments.new_empty(0)
+    scale = gram.diagonal().clamp_min(torch.finfo(moments.dtype).tiny).sqrt()
+    chosen = torch.empty(0, dtype=torch.long, device=moments.device)
+    c, columns = moments.new_empty(0), moments.new_empty(len(moments), 0)
     block = -(-size // BLOCKS)
     for _ in range(3 * BLOCKS):
-        descent = (moments - gram[:, chosen] @ c) / scale
+        descent = (moments - columns @ c) / scale
         descent[chosen] = -1.0
         room = min(block, size - len(chosen), int((descent > 0).sum()))
         if room == 0:
             break
         joined = torch.cat([chosen, descent.topk(room).indices])
-        solution = solve_nonnegative(gram[joined][:, joined], moments[joined])
+        columns = torch.cat([columns, gram.columns(joined[len(chosen) :])], dim=1)
+        solution = solve_nonnegative(columns[joined], moments[joined])
         kept = solution > 0
-        if kept.sum() == len(chosen) and torch.equal(joined[kept], chosen):
+        stuck = int(kept.sum()) == len(chosen) and torch.equal(joined[kept], chosen)
+        chosen, c, columns = joined[kept], solution[kept], columns[:, kept]
+        if stuck:
             break
-        chosen, c = joined[kept], solution[kept]
     order = chosen.argsort()
     return chosen[order], c[order]
