@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jlab_compress.core.cells import compress_cloud
-    from jlab_compress.core.cloud import Cloud
+    from jlab_compress.core.cloud import Cloud, merge_clouds
     from jlab_compress.core.recombination import Recombination, recombine
-    from jlab_compress.deployment.onnx import ExportReport, export_onnx
+    from jlab_compress.data.dataset import WeightedDataset, compress_dataset
+    from jlab_compress.deployment.exportreport import ExportReport
+    from jlab_compress.deployment.onnx import export_onnx
     from jlab_compress.deployment.repository import export_repository
     from jlab_compress.errors import ExportMismatchError, RecombinationError, UnsupportedBlockError
     from jlab_compress.network.blocks import Block, find_blocks
@@ -29,19 +31,22 @@ _HOME = {
     "Cloud": "core.cloud",
     "Compression": "network.compression",
     "ExportMismatchError": "errors",
-    "ExportReport": "deployment.onnx",
+    "ExportReport": "deployment.exportreport",
     "Recombination": "core.recombination",
     "RecombinationError": "errors",
     "UnsupportedBlockError": "errors",
     "Validation": "validation.training",
+    "WeightedDataset": "data.dataset",
     "clip_grad_norm_": "network.optimizers",
     "compress": "network.compression",
     "compress_cloud": "core.cells",
+    "compress_dataset": "data.dataset",
     "export_onnx": "deployment.onnx",
     "export_repository": "deployment.repository",
     "find_blocks": "network.blocks",
     "fold": "network.slim",
     "load": "network.storage",
+    "merge_clouds": "core.cloud",
     "panel": "notebook.panel",
     "recombine": "core.recombination",
     "save": "network.storage",
@@ -60,14 +65,17 @@ __all__ = [
     "RecombinationError",
     "UnsupportedBlockError",
     "Validation",
+    "WeightedDataset",
     "clip_grad_norm_",
     "compress",
     "compress_cloud",
+    "compress_dataset",
     "export_onnx",
     "export_repository",
     "find_blocks",
     "fold",
     "load",
+    "merge_clouds",
     "panel",
     "recombine",
     "save",
