@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from jlab_compress.network.blocks import Block, find_blocks
     from jlab_compress.network.compression import Compression, compress, sweep
     from jlab_compress.network.optimizers import clip_grad_norm_, transfer_optimizer
-    from jlab_compress.network.slim import fold
+    from jlab_compress.network.rates import adam_rate_factors, scale_rates
+    from jlab_compress.network.slim import fold, plan_of
     from jlab_compress.network.storage import load, save
     from jlab_compress.notebook.panel import panel
     from jlab_compress.validation.training import Validation, validate
@@ -37,6 +38,7 @@ _HOME = {
     "UnsupportedBlockError": "errors",
     "Validation": "validation.training",
     "WeightedDataset": "data.dataset",
+    "adam_rate_factors": "network.rates",
     "clip_grad_norm_": "network.optimizers",
     "compress": "network.compression",
     "compress_cloud": "core.cells",
@@ -48,8 +50,10 @@ _HOME = {
     "load": "network.storage",
     "merge_clouds": "core.cloud",
     "panel": "notebook.panel",
+    "plan_of": "network.slim",
     "recombine": "core.recombination",
     "save": "network.storage",
+    "scale_rates": "network.rates",
     "sweep": "network.compression",
     "transfer_optimizer": "network.optimizers",
     "validate": "validation.training",
@@ -66,6 +70,7 @@ __all__ = [
     "UnsupportedBlockError",
     "Validation",
     "WeightedDataset",
+    "adam_rate_factors",
     "clip_grad_norm_",
     "compress",
     "compress_cloud",
@@ -77,8 +82,10 @@ __all__ = [
     "load",
     "merge_clouds",
     "panel",
+    "plan_of",
     "recombine",
     "save",
+    "scale_rates",
     "sweep",
     "transfer_optimizer",
     "validate",
