@@ -25,7 +25,7 @@ LAYOUTS = ("triton", "kserve", "openvino", "mlflow")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Repository:
     """A model version in a server's folder.
 
@@ -59,7 +59,7 @@ class Repository:
         """The export as a report."""
         return self.export.report
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.name} version {self.version} for {self.layout} in {self.folder}\n{self.report}"
 
     def _repr_html_(self) -> str:
