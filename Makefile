@@ -1,6 +1,7 @@
 # make demo   a network becomes a slim one, proven and exported: build/demo/
 # make test   every check: style, types, tests, front end, browser
 # make lab    JupyterLab with the extension on and the first notebook open
+# make serve  NVIDIA Triton in an environment of its own, for serving on this machine
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
@@ -10,7 +11,7 @@ NOTEBOOK := demo_notebooks/01-compress-a-network.ipynb
 FRONT_END := $(shell find labextension -type f -not -path '*/node_modules/*' -not -path '*/lib/*' -not -path '*/.yarn/*' 2>/dev/null)
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test lab install chromium lint unit front-end browser clean
+.PHONY: demo test lab serve install chromium lint unit front-end browser clean
 
 install: .venv/installed
 
@@ -40,7 +41,10 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: install
+serve: install
+	$(BIN)/python -m jlab_compress.deployment.tritonsetup
+
+unit: serve
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 front-end: install
@@ -58,4 +62,5 @@ chromium:
 	  fi; }
 
 clean:
-	rm -rf .venv build dist labextension/node_modules labextension/lib jlab_compress/labextension jlab_compress/notebook/static
+	rm -rf .venv build dist labextension/node_modules labextension/lib
+	rm -rf jlab_compress/labextension jlab_compress/notebook/static
