@@ -80,7 +80,8 @@ class Report:
     facts : mapping of str to scalar
         Named values, in the order in which they are shown; the keys are part of the JSON schema.
     tables, figures, warnings, notes : tuple
-        Shown below the facts; a warning asks for a decision, a note states a condition.
+        Shown below the facts, in HTML the figures right after the first table; a warning asks for a
+        decision, a note states a condition.
 
     Examples
     --------
@@ -180,8 +181,9 @@ def render_html(report: Report) -> str:
             for key, value in report.facts.items()
         )
         parts.append(f'<table style="margin:0 0 8px 0">{rows}</table>')
-    parts += [_html_table(table) for table in report.tables]
+    parts += [_html_table(table) for table in report.tables[:1]]
     parts += [_html_figure(figure) for figure in report.figures]
+    parts += [_html_table(table) for table in report.tables[1:]]
     parts += [_html_notice("", text) for text in report.notes]
     return f'<div class="jlab-compress-report" style="max-width:960px">{"".join(parts)}</div>'
 

@@ -1,6 +1,7 @@
 """The report reads the same as text, HTML and JSON, and shows text as text."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -25,6 +26,12 @@ def test_html_escapes_every_text_and_holds_no_script():
     assert "&lt;script&gt;x&lt;/script&gt;" in page
     assert 'alt="a &quot;picture&quot;"' in page
     assert "data:image/svg+xml;base64," in page
+
+
+def test_pictures_come_after_the_first_table():
+    more = Table("Long", ("n",), ((1,),))
+    page = replace(REPORT, tables=(*REPORT.tables, more))._repr_html_()
+    assert page.index("Blocks") < page.index("<img") < page.index("Long")
 
 
 def test_text_aligns_numbers_right():

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.network.gradients import copies_of
-from jlab_compress.network.inputs import device_of, first_rows, outputs_of, read_call
+from jlab_compress.network.inputs import device_of, first_rows, read_call
 from jlab_compress.network.tracing import undisturbed
+from jlab_compress.validation.steps import scores_of
 
 MOST_ENTRIES = 100_000_000  # gradient entries held at once
 
@@ -79,8 +80,8 @@ def tangent_kernel(model: nn.Module, inputs: Any, *, rows: int, seed: int = 0) -
     roots = [copies[name].sqrt() if name in copies else None for name, _ in named]
     gradients = []
     with undisturbed(model), torch.enable_grad():
-        values = _projected(outputs_of(call(model)), seed)
-        if not named:
+        values = _projected(scores_of(call(model)), seed)
+        if not named or not values.requires_grad:
             return torch.zeros(len(values), len(values), dtype=torch.float64)
         for value in values:
             found = torch.autograd.grad(value, [p for _, p in named], retain_graph=True, allow_unused=True)

@@ -134,6 +134,7 @@ def plot_clouds(name: str, before: tuple[Cloud, Cloud], after: tuple[Cloud, Clou
                 label=SLIM,
             )
             axes.set(title=f"{when} training", xlabel="first coordinate")
+        canvas.suptitle(f"Neurons of block {name}")
         panels[0].set_ylabel("second coordinate")
         canvas.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         svg = _svg(canvas)

@@ -12,11 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from jlab_compress.network.inputs import outputs_of
 from jlab_compress.network.tracing import undisturbed
 from jlab_compress.validation.batches import Batch, draw_order, seed_random_state
 from jlab_compress.validation.gaps import function_gap, training_gap
-from jlab_compress.validation.steps import Loss, OptimizerFactory, Step, answer, make_optimizer, read_number
+from jlab_compress.validation.steps import (
+    Loss,
+    OptimizerFactory,
+    Step,
+    answer,
+    make_optimizer,
+    read_number,
+    scores_of,
+)
 
 Metric = Callable[[Any, Any], float]
 ORIGINAL = "original"
@@ -195,7 +202,7 @@ def _judge(model: nn.Module, contest: Contest) -> tuple[Tensor, dict[str, float]
     with undisturbed(model):
         for batch in contest.held_out:
             outputs, targets = answer(model, batch)
-            flat += [t.double().flatten().cpu() for t in outputs_of(outputs)]
+            flat += [t.double().flatten().cpu() for t in scores_of(outputs)]
             share = len(targets) if isinstance(targets, Tensor) and targets.ndim else 1
             rows += share
             for name, word, judge in judges:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from jlab_compress.network.inputs import Call, device_of, read_call
+from jlab_compress.network.inputs import Call, device_of, in_words, outputs_of, read_call
 from jlab_compress.network.rates import SCALE_FREE, gauge_factors, scale_rates
+from jlab_compress.network.tracing import undisturbed
 from jlab_compress.validation.batches import Batch
 
 Loss = Callable[[Any, Any], Tensor]
@@ -38,6 +39,7 @@ def default_step(loss_fn: Loss) -> Step:
             optimizer.zero_grad()
             loss = loss_fn(*answer(model, batch))
             read_number(loss, "loss")
+            _check_gradient(loss)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
@@ -46,11 +48,51 @@ def default_step(loss_fn: Loss) -> Step:
     return step
 
 
+def _check_gradient(loss: Any) -> None:
+    if not isinstance(loss, Tensor) or not loss.requires_grad:
+        found = "a tensor without one" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TypeError(
+            f"loss_fn: expected a tensor with a gradient, got {found}; compute it from the outputs with "
+            "torch alone, without item() or detach()"
+        )
+
+
 def answer(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
     """Return the model's output for a batch's inputs, and its targets on the model's device."""
     device = device_of(model)
     inputs, targets = batch
     return read_call(model, inputs)[0].to(device)(model), Call((targets,)).to(device).args[0]
+
+
+def scores_of(outputs: Any) -> list[Tensor]:
+    """Return the floating-point tensors of a model's output, without a loss that came with its scores.
+
+    Examples
+    --------
+    >>> import torch
+    >>> scores_of({"loss": torch.tensor(2.0), "logits": torch.zeros(1, 2)})
+    [tensor([[0., 0.]])]
+    """
+    found = outputs_of(outputs)
+    return [t for t in found if t.dim()] or found
+
+
+def check_batches(model: nn.Module, batches: Sequence[Batch], argument: str) -> None:
+    """Run the model on the first batch, so that an error names the argument which held it.
+
+    Raises
+    ------
+    ValueError
+        If the model fails on it.
+    """
+    with undisturbed(model):
+        try:
+            answer(model, batches[0])
+        except Exception as error:
+            raise ValueError(
+                f"{argument}: the model fails on the inputs of the first batch ({in_words(error)}); "
+                "yield pairs (inputs, targets) with what its forward takes"
+            ) from error
 
 
 def read_number(value: Any, argument: str) -> float:

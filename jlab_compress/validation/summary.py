@@ -38,12 +38,12 @@ def summarise(
     steps = len(curves[0][SLIM].losses)
     return Report(
         title="Does it train the same?",
-        summary=f"{verdict.label.capitalize()}: {verdict.reason}.",
+        summary=f"{verdict.label.capitalize()} at step {steps}: {verdict.reason}.",
         facts=_facts(curves, verdict, steps),
         tables=(models_table(curves), gaps_table(curves), losses_table(curves), *tables),
         figures=(plot_losses(curves), plot_gaps(curves, verdict.tolerance), *figures),
         warnings=(*_divergence(curves), *warnings),
-        notes=(*notes, *_conditions(curves, steps)),
+        notes=(*notes, *_conditions(curves, steps, verdict.tolerance)),
     )
 
 
@@ -127,11 +127,15 @@ def _divergence(curves: Curves) -> tuple[str, ...]:
     )
 
 
-def _conditions(curves: Curves, steps: int) -> tuple[str, ...]:
+def _conditions(curves: Curves, steps: int, tolerance: float) -> tuple[str, ...]:
     notes = [
         f"Each model trained for {steps} steps on the same batches in the same order, with the same random "
         "state at each step. Training gap: ||(f_slim,t - f_slim,0) - (f_t - f_0)|| / ||f_t - f_0|| on "
-        "held-out inputs."
+        "held-out inputs.",
+        f"The verdict is judged after the last step, {steps}, alone; earlier steps have a noise floor of "
+        "their own, in the table and the picture of the training gap.",
+        f"Tolerance: a training gap up to {tolerance:.2g} counts as none, also where the noise floor is "
+        "lower; it is the thin line in that picture.",
     ]
     if REORDERED in curves[0]:
         notes.append(

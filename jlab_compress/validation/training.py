@@ -27,7 +27,14 @@ from jlab_compress.validation.references import (
     check_shared_plan,
 )
 from jlab_compress.validation.sidebyside import ORIGINAL, Contest, Curve, Metric, train_side_by_side
-from jlab_compress.validation.steps import Loss, OptimizerFactory, Step, default_step, make_optimizer
+from jlab_compress.validation.steps import (
+    Loss,
+    OptimizerFactory,
+    Step,
+    check_batches,
+    default_step,
+    make_optimizer,
+)
 from jlab_compress.validation.summary import condition_notes, summarise
 from jlab_compress.validation.verdict import Verdict, judge
 
@@ -164,9 +171,12 @@ def validate(
     original, slim = unwrapped(original), unwrapped(slim)
     _check_budget(steps, seconds, seeds, references)
     with random_state_kept():
-        kind = type(make_optimizer(optimizer, _trainable_copy(slim))).__name__
+        probe = _trainable_copy(slim)
+        kind = type(make_optimizer(optimizer, probe)).__name__
         pool = materialise(batches, steps)
         judges = pool[:8] if held_out is None else materialise_held_out(held_out)
+        check_batches(probe, pool, "batches")
+        check_batches(probe, judges, "held_out")
         contest = Contest(pool, judges, _step(step, loss_fn), optimizer, loss_fn, metric)
         curves, before, after = _run_seeds(
             original,

@@ -48,6 +48,28 @@ def test_frozen_parameters_do_not_count(batches):
     assert (match.alignment, match.error) == (1.0, 0.0)
 
 
+def test_outputs_that_carry_no_gradient_do_not_count(batches):
+    net, x = nn.Linear(3, 2).double(), batches[0][0]
+    torch.testing.assert_close(tangent_kernel(WithLoss(net), x, rows=5), tangent_kernel(net, x, rows=5))
+    assert tangent_kernel(WithLoss(net, detach=True), x, rows=5).count_nonzero() == 0
+
+
+class WithLoss(nn.Module):
+    """Returns a loss and whole numbers with its scores."""
+
+    def __init__(self, net, *, detach=False):
+        super().__init__()
+        self.net, self.detach = net, detach
+
+    def forward(self, x):
+        scores = self.net(x)
+        return {
+            "loss": scores.mean(),
+            "best": scores.argmax(1),
+            "scores": scores.detach() if self.detach else scores,
+        }
+
+
 class Double(nn.Module):
     def forward(self, x):
         return 2 * x

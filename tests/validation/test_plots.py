@@ -82,6 +82,10 @@ def test_every_colour_stands_out_on_white_and_on_dark(colour):
     assert (luminance(colour) + 0.05) / (dark + 0.05) >= 3
 
 
+def test_a_picture_of_neurons_names_its_block():
+    assert "<!-- Neurons of block enc.2 -->" in plot_clouds("enc.2", clouds(40, 6), clouds(40, 6)).svg
+
+
 def test_the_words_state_the_result():
     assert "at the end: slim 1, random subset 5" in plot_gaps(runs()).alt
     assert "tolerance" not in plot_gaps(runs()).alt

@@ -34,8 +34,8 @@ def sgd(parameters):
 
 def run(wide, slim, batches, **changes):
     given = {"optimizer": sgd, "steps": 30, "held_out": batches[9:], "progress": False}
-    given |= {"references": ("another batch order",)}
-    return validate(wide, slim, batches[:9], F.mse_loss, **(given | changes))
+    given |= {"references": ("another batch order",), "loss_fn": F.mse_loss}
+    return validate(wide, slim, batches[:9], **(given | changes))
 
 
 def test_an_exact_slim_model_trains_alike(make_pair, batches):
@@ -97,6 +97,41 @@ def test_references_stand_beside_the_slim_model(compressed):
     assert [figure.title for figure in found.report.figures] == [
         "Loss curves", "Training gap", "Neurons of block 0",
     ]  # fmt: skip
+
+
+class Scored(nn.Module):
+    """Given labels, it returns its loss before its scores, as models for sequence classification do."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x, labels=None):
+        scores = self.net(x)
+        if labels is None:
+            return scores
+        return {"loss": F.mse_loss(scores, labels), "best": scores.argmax(1), "logits": scores}
+
+
+def test_a_loss_among_the_outputs_changes_no_result(compressed):
+    wide, _, inputs, targets = compressed
+    own = Scored(wide)
+    slim = compress_baseline(own, 12, calibration=inputs, method="k-means").model
+    pairs = [(inputs[i : i + 20], targets[i : i + 20]) for i in range(0, 240, 20)]
+    plain = run(own, slim, pairs, steps=5)
+    pairs = [({"x": x, "labels": y}, y) for x, y in pairs]
+    found = run(own, slim, pairs, steps=5, loss_fn=lambda outputs, _: outputs["loss"])
+    assert found.training_gap == pytest.approx(plain.training_gap)
+    for name, match in found.after.kernels.items():
+        assert match.alignment == pytest.approx(plain.after.kernels[name].alignment)
+
+
+def test_the_report_says_when_it_was_judged_and_what_the_tolerance_is(make_pair, batches):
+    report = run(*make_pair(), batches, steps=7, tolerance=0.07).report
+    assert report.summary.startswith("Trains alike at step 7: ")
+    assert any(note.startswith("The verdict is judged after the last step, 7,") for note in report.notes)
+    assert any(note.startswith("Tolerance: a training gap up to 0.07 ") for note in report.notes)
+    assert all(len(table.rows) <= 8 for table in report.tables)
 
 
 def test_a_random_subset_differs(compressed):
@@ -161,8 +196,10 @@ def test_optimizers_that_cannot_be_exact_are_named(name, make_pair, batches):
 def test_a_plain_gauge_gets_adams_factors_and_says_so(compressed):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 2))
+    for parameter in (net[0].weight, net[0].bias):
+        parameter.data[8:] = parameter.data[:8]  # eight neurons twice, so that the fit is exact and quick
     _, _, inputs, targets = compressed
-    slim = compress(net, 16, calibration=inputs, plain=True, progress=False).model
+    slim = compress(net, 8, calibration=inputs, plain=True, progress=False).model
     batches = [(inputs[i : i + 20], targets[i : i + 20]) for i in range(0, 240, 20)]
     adamw = lambda p: torch.optim.AdamW(p, 1e-3)  # noqa: E731
     found = run(net, slim, batches, optimizer=adamw, steps=3)
@@ -235,6 +272,22 @@ BAD = {
     "other original": ({"original": OTHER}, ValueError, "block '0' should have 16 neurons .* found 7"),
     "no module": ({"original": torch.tanh}, TypeError, "original: expected a torch.nn.Module"),
     "no slim module": ({"slim": None}, TypeError, "slim: expected a torch.nn.Module, got NoneType"),
+    "part of a step": ({"steps": 1.5}, ValueError, "steps: expected .* got 1.5"),
+    "no seeds": ({"seeds": ()}, ValueError, "seeds: expected"),
+    "no optimizer made": ({"optimizer": lambda p: None}, TypeError, "optimizer: .* NoneType"),
+    "many metrics": ({"metric": lambda o, t: o}, ValueError, "metric: expected one number"),
+    "wrong shape": (
+        {"batches": [(torch.ones(8, 4).double(), torch.ones(8, 2))]}, ValueError,
+        "^batches: the model fails on the inputs of the first batch",
+    ),
+    "wrong held-out shape": (
+        {"held_out": (torch.ones(8, 4).double(), torch.ones(8, 2))}, ValueError,
+        "^held_out: the model fails on the inputs of the first batch",
+    ),
+    "a float as loss": ({"loss_fn": lambda o, t: 1.0}, TypeError, "^loss_fn: .* a gradient, got float"),
+    "a detached loss": (
+        {"loss_fn": lambda o, t: F.mse_loss(o.detach(), t)}, TypeError, "^loss_fn: .* got a tensor without",
+    ),
     "held out": ({"held_out": []}, ValueError, "held_out: expected at least one"),
 }  # fmt: skip
 
