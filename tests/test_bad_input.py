@@ -19,6 +19,7 @@ from jlab_compress import (
     fold,
     load,
     save,
+    sweep,
     transfer_optimizer,
     validate,
 )
@@ -160,7 +161,7 @@ CALIBRATION: dict[str, Refused] = {
     "numpy": (
         lambda d: shrink(d, calibration=d.rows.numpy()),
         TypeError,
-        "calibration|batch must be a tensor",
+        "calibration: .* got ndarray; .*torch.from_numpy",
     ),
     "no rows": (lambda d: shrink(d, calibration=d.rows[:0]), ValueError, "calibration.*empty tensor"),
     "no batches": (
@@ -169,6 +170,41 @@ CALIBRATION: dict[str, Refused] = {
         "calibration: expected at least one batch",
     ),
     "no tensors": (lambda d: shrink(d, calibration=({},)), ValueError, "calibration.* holds no tensor"),
+    "wrong width": (
+        lambda d: shrink(d, calibration=torch.ones(8, 4)),
+        ValueError,
+        "^calibration: the model f",
+    ),
+    "wrong type of numbers": (
+        lambda d: shrink(d, calibration=d.rows.long()),
+        ValueError,
+        "^calibration: the",
+    ),
+    "wrong keyword": (
+        lambda d: shrink(d, calibration={"y": d.rows}),
+        ValueError,
+        "^calibration: the model f",
+    ),
+    "list of rows": (
+        lambda d: shrink(d, calibration=list(d.rows)),
+        ValueError,
+        "calibration: its first batch is one row of 5 features",
+    ),
+    "list of arrays": (
+        lambda d: shrink(d, calibration=[d.rows.numpy()]),
+        TypeError,
+        "calibration batch 0: .*torch.from_numpy",
+    ),
+    "data set": (
+        lambda d: shrink(d, calibration=torch.utils.data.TensorDataset(d.rows)),
+        TypeError,
+        "calibration: .*through a DataLoader",
+    ),
+    "forecast of a wrong width": (
+        lambda d: sweep(d.net, calibration=torch.ones(8, 4)),
+        ValueError,
+        "^calibration: the model fails",
+    ),
     "second batch wrong": (
         lambda d: shrink(d, calibration=[d.rows, torch.ones(8, 4)]),
         ValueError,
@@ -191,6 +227,8 @@ CHOICES: dict[str, Refused] = {
         "preserve: expected one of .* got 'shape'",
     ),
     "preserve None": (lambda d: shrink(d, preserve=None), ValueError, "preserve: expected one of"),
+    "seed": (lambda d: shrink(d, seed="a"), TypeError, "seed: expected a whole number .* got 'a'"),
+    "negative seed": (lambda d: shrink(d, seed=-1), ValueError, "seed: expected .* got -1"),
     "plain where it cannot be": (
         lambda d: shrink(d, model=small_net(activation=nn.Tanh), plain=True),
         ValueError,
@@ -343,6 +381,11 @@ FILES: dict[str, Refused] = {
         lambda d: load(d.folder / "changed", d.net),
         ValueError,
         "changed after it was",
+    ),
+    "load into no module": (
+        lambda d: load(d.folder / "slim.safetensors", None),
+        TypeError,
+        "Module, got None",
     ),
     "load into another": (lambda d: load(d.folder / "slim.safetensors", small_net(9)), ValueError, "has 9"),
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
+
+from jlab_compress.network.plan import BlockPlan
 
 # Names under which modules and configurations of the field store the width of their hidden layer.
 _WIDTH_NAMES = ("intermediate_size", "d_ff", "ffn_dim", "n_inner", "dim_feedforward", "hidden_dim")
@@ -38,14 +41,28 @@ def rename_widths(model: nn.Module, incoming: tuple[str, ...], before: int, afte
             setattr(parent, attribute, after)
 
 
-def rename_config(model: nn.Module, before: set[int], after: set[int]) -> None:
-    """Write the common width of all blocks into the model's configuration, if it has one field for it.
+def rename_config(model: nn.Module, blocks: Iterable[BlockPlan]) -> None:
+    """Write the common new width of a slim model's blocks into its configuration, field by field.
 
-    Only where every block went from one width to one other width; a configuration cannot say more.
+    A field rules the blocks that had its width. It is changed only where they all have one new width and
+    no layer of the same role kept the old one; a configuration cannot say more.
     """
     config: Any = getattr(model, "config", None)
-    if config is None or len(before) != 1 or len(after) != 1:
-        return
     for attribute in _WIDTH_NAMES:
-        if getattr(config, attribute, None) in before:
-            setattr(config, attribute, next(iter(after)))
+        old = getattr(config, attribute, None)
+        ruled = [block for block in blocks if block.width_before == old]
+        after = {block.width_after for block in ruled}
+        roles = {_role(name) for block in ruled for name in block.incoming}
+        alike = [module for name, module in model.named_modules() if _role(name) in roles]
+        if len(after) == 1 and (after == {old} or old not in map(_units, alike)):
+            setattr(config, attribute, after.pop())
+
+
+def _role(name: str) -> tuple[str, ...]:
+    """Return what a layer is called in each repeat of its block, such as ("intermediate", "dense")."""
+    return tuple(part for part in name.split(".") if not part.isdigit())[-2:]
+
+
+def _units(module: nn.Module) -> int | None:
+    """Return how many units a layer makes, or None for other modules."""
+    return getattr(module, "out_features", getattr(module, "nf", None))

@@ -124,6 +124,8 @@ class Blocks(tuple[Block, ...]):
             for b in self
         )
         columns = ("block", "kind", "activation", "width", "dimension", "parameters", "macs", "locked")
+        if not rows:
+            return Report("Blocks", "No layer of this model hands hidden neurons on to another one.")
         summary = f"{len(self.unlocked)} of {len(self)} blocks can be compressed."
         return Report(
             "Blocks", summary, tables=(Table("Blocks in the order in which they run", columns, rows),)
@@ -177,14 +179,35 @@ def find_blocks(model: nn.Module, example_inputs: Any = None) -> Blocks:
     copied = copy_model(model)
     if example_inputs is None:
         call = example_call(copied)
-        if call is None:
-            return Blocks(_unconfirmed(copied))
-    else:
-        call = _read_example(copied, example_inputs)
-    with undisturbed(copied):
-        trace = record(copied, call)
-    found = _listed(copied, trace)
-    return Blocks(confirmed(copied, call, found))
+        return Blocks(_unconfirmed(copied)) if call is None else _blocks_by(copied, call)
+    calls, _ = read_batches(copied, example_inputs, "example_inputs")
+    return _blocks_by(copied, _that_runs(copied, calls[0], "example_inputs"))
+
+
+def blocks_on(model: nn.Module, calls: list[Call]) -> Blocks:
+    """Return what `find_blocks` does, for calibration that has been read.
+
+    Raises
+    ------
+    ValueError
+        If the model fails on the first call, or it holds one row without a leading dimension.
+    """
+    copied = copy_model(model)
+    call = _that_runs(copied, calls[0], "calibration")
+    if all(t.dim() == 1 and t.is_floating_point() for t in call.tensors) and call.rows > 1:
+        half = first_rows(call, call.rows // 2)
+        if _fault(copied, half) is not None:
+            raise ValueError(
+                f"calibration: its first batch is one row of {call.rows} features, expected rows in the "
+                "leading dimension; pass torch.stack(rows)"
+            )
+    return _blocks_by(copied, call)
+
+
+def _blocks_by(model: nn.Module, call: Call) -> Blocks:
+    with undisturbed(model):
+        trace = record(model, call)
+    return Blocks(confirmed(model, call, _listed(model, trace)))
 
 
 def check_model(model: nn.Module) -> None:
@@ -212,18 +235,26 @@ def check_model(model: nn.Module) -> None:
         raise ValueError("model: it has lazy layers without sizes; run it once on real inputs first")
 
 
-def _read_example(model: nn.Module, example_inputs: Any) -> Call:
-    calls, _ = read_batches(model, example_inputs, "example_inputs")
-    for call in (first_rows(calls[0]), calls[0]):
-        try:
-            with undisturbed(model):
-                call(model)
-            return call
-        except Exception as error:
-            fault = error
+def _that_runs(model: nn.Module, call: Call, argument: str) -> Call:
+    """Return the first rows of a call if the model takes them alone, else the whole call."""
+    small = first_rows(call)
+    if _fault(model, small) is None:
+        return small
+    fault = _fault(model, call)
+    if fault is None:
+        return call
     raise ValueError(
-        f"example_inputs: the model fails on them ({in_words(fault)}); pass what its forward takes"
+        f"{argument}: the model fails on them ({in_words(fault)}); pass what its forward takes"
     ) from fault
+
+
+def _fault(model: nn.Module, call: Call) -> Exception | None:
+    try:
+        with undisturbed(model):
+            call(model)
+    except Exception as error:
+        return error
+    return None
 
 
 def _listed(model: nn.Module, trace: Trace) -> list[Block]:
@@ -271,7 +302,7 @@ def _block(model: nn.Module, trace: Trace, group: list[Candidate]) -> Block:
     owned = sum(_owned(model.get_submodule(name)) for name in (*incoming, *([norm] if norm else [])))
     read: Any = model.get_submodule(outgoing)
     owned += _owned(read) - (0 if getattr(read, "bias", None) is None else read.bias.numel())
-    conv = sources[0].name == "conv2d"
+    conv = sources[0].name.startswith("conv")
     macs = sum(operation_macs(trace, o) for o in (*sources, trace.operations[candidate.sink]))
     return Block(
         name=incoming[0],

@@ -63,8 +63,8 @@ def _shapes(module: nn.Module) -> list[tuple[int, ...]]:
         return [(2, 7, module.self_attn.embed_dim)]
     if isinstance(module, nn.MultiheadAttention):
         return [(2, 7, module.embed_dim)]
-    if is_linear(module):
-        size = matrix_of(module).shape[1]
+    size = matrix_of(module).shape[1] if is_linear(module) else getattr(module, "in_features", None)
+    if isinstance(size, int):
         return [(2, size), (2, 7, size), (2, 1, 28, 28), (2, 3, 32, 32)]
     if isinstance(module, nn.Conv1d):
         return [(2, module.in_channels, n) for n in (64, 256, 1024)]

@@ -167,20 +167,40 @@ def read_batches(model: nn.Module, value: Any, argument: str = "calibration") ->
     """
     if isinstance(value, Tensor | tuple | Mapping | Call):
         batches: Iterable[Any] = [value]
-    elif isinstance(value, Iterable) and not isinstance(value, str):
+    elif isinstance(value, Iterable) and not isinstance(value, str) and not hasattr(value, "__array__"):
         batches = value
     else:
         raise TypeError(
             f"{argument}: expected a tensor, a tuple, a mapping or an iterable of these, got "
-            f"{type(value).__name__}; pass what the model is called with"
+            f"{type(value).__name__}; pass what the model is called with (an array goes through "
+            "torch.from_numpy, a data set through a DataLoader)"
         )
-    read = [read_call(model, batch) for batch in batches]
+    read = []
+    for number, batch in enumerate(batches):
+        try:
+            read.append(read_call(model, batch))
+        except TypeError as error:
+            raise TypeError(f"{argument} batch {number}: {error}") from error
     if not read:
         raise ValueError(f"{argument}: expected at least one batch, got none; pass some rows of real inputs")
     for number, (call, _) in enumerate(read):
         _check(call, f"{argument} batch {number}")
     device = device_of(model)
     return [call.to(device) for call, _ in read], any(cut for _, cut in read)
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse what numpy, torch and Python do not all take as a seed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no whole number, or not in 0 to 2^32 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed: expected a whole number such as 0, got {seed!r}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed: expected a whole number from 0 to 2**32 - 1, got {seed}")
 
 
 def _check(call: Call, where: str) -> None:

@@ -112,6 +112,8 @@ def _foreign(name: str, module: nn.Module) -> str:
         return f"the weight of {name} is computed by a parametrization (such as weight_norm); remove it first"
     if "quant" in type(module).__module__ or "bit" in kind.lower():
         return f"{name} is quantised; compress first, quantise afterwards"
+    if isinstance(module, nn.Conv1d | nn.Conv3d):
+        return f"{name} is a {kind}; of convolutions only nn.Conv2d can be compressed so far"
     if isinstance(module, nn.modules.conv._ConvNd):
         return f"{name} is a {kind} in groups or with a padding other than numbers of zeros"
     return f"{name} is a {kind}, not a plain nn.Linear, so its neurons cannot be told apart safely"

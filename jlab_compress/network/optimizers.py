@@ -46,7 +46,8 @@ def transfer_optimizer(optimizer: Optimizer, original: nn.Module, slim: nn.Modul
     TypeError
         If `optimizer` is none, or is LBFGS, whose history is one vector over all parameters.
     ValueError
-        If it owns parameters that `original` does not have, or its state does not go neuron by neuron.
+        If it owns parameters that `original` does not have, its state does not go neuron by neuron, or
+        neurons have moved behind a batch norm.
 
     Notes
     -----
@@ -107,6 +108,12 @@ def _carried(value: Any, key: str, parameter: Tensor, matches: list[tuple[Match,
         )
     carried = value.detach().clone()
     for match, axis in matches:
+        if match.block.norm is not None and match.block.indices is None:
+            raise ValueError(
+                f"optimizer: block {match.block.name!r} has moved neurons with new scales in the batch norm "
+                f"{match.block.norm}, to which its state {key!r} does not belong; start a new optimizer on "
+                "the slim model"
+            )
         if carried.shape[axis.axis] == 1 and parameter.shape[axis.axis] != 1:
             continue
         carried = axis.carry(carried, match.shares)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.network.attributes import rename_config, rename_widths
-from jlab_compress.network.blocks import Block, check_model, find_blocks
-from jlab_compress.network.inputs import Call, first_rows, outputs_of, read_batches, split_rows
+from jlab_compress.network.blocks import Block, blocks_on, check_model
+from jlab_compress.network.inputs import Call, check_seed, first_rows, outputs_of, read_batches, split_rows
 from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.slim import attach_plan
@@ -23,7 +23,7 @@ from jlab_compress.network.surgery import bias_of, on_cpu, read_layer, write_lay
 from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
 from jlab_compress.network.sweeping import Within, expectations, wanted_widths
 from jlab_compress.network.together import polish
-from jlab_compress.network.tracing import copy_model, undisturbed
+from jlab_compress.network.tracing import copy_model, random_states_kept, undisturbed
 from jlab_compress.report import Report
 
 HELD_OUT = 0.1
@@ -56,6 +56,7 @@ class Method:
     several: Method | None = None
 
 
+@random_states_kept()
 def shrink(
     model: nn.Module,
     widths: Any,
@@ -72,9 +73,10 @@ def shrink(
     """
     check_model(model)
     check_weights(model)
+    check_seed(seed)
     with undisturbed(seed=seed):
         calls, cut = read_batches(model, calibration)
-    blocks = find_blocks(model, calls[0])
+    blocks = blocks_on(model, calls)
     original, slim = copy_model(model), copy_model(model)
     train, held = split_rows(calls, HELD_OUT, seed)
     wanted = wanted_widths(original, widths, blocks, train, seed=seed)
@@ -86,7 +88,7 @@ def shrink(
     fits: dict[str, Fit] = {}
     counts: dict[str, tuple[float, ...]] = {}
     for block in chosen:
-        with follow(progress, block.name) as step:
+        with follow(progress, block.name, f"block {block.name}") as step:
             size, moved = wanted[block.name], bool(fits)
             made = _fit_block(original, slim, block, train, size, method, moved=moved, seed=seed, step=step)
         counts[block.name] = tuple(made.layer.multiplicities.tolist())
@@ -95,14 +97,13 @@ def shrink(
     polished = method.aims and polish_fits(
         original, slim, chosen, fits, (train, held), seed=seed, progress=progress
     )
-    after = {b.name: fits[b.name].layer.width if b.name in fits else b.width for b in blocks.unlocked}
-    rename_config(slim, {b.width for b in blocks.unlocked}, set(after.values()))
     plan = Plan(
         tuple(_planned(block, fits[block.name], counts[block.name], plain) for block in chosen),
         method.name,
         seed,
     )
     attach_plan(slim, plan)
+    rename_config(slim, plan.blocks)
     gap = function_gap(original, slim, held or train)
     notes = _notes(original, chosen, fits, cut=cut, held=bool(held))
     if polished:
@@ -240,7 +241,7 @@ def _planned(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -> 
         width_before=block.width,
         width_after=fit.layer.width,
         method=fit.method,
-        gauge="plain" if plain or single else "weighted",
+        gauge="plain" if plain and not single else "weighted",
         indices=None if fit.indices is None else tuple(fit.indices.tolist()),
         multiplicities=counts if plain and not single else None,
         norm=block.norm,
@@ -270,7 +271,7 @@ def steps_of(block: Block) -> str:
 def _notes(
     original: nn.Module, blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool
 ) -> tuple[str, ...]:
-    notes = [f"{block.name}: {note}" for block in blocks for note in fits[block.name].notes]
+    notes = [f"block {block.name}: {note}" for block in blocks for note in fits[block.name].notes]
     if cut:
         notes.append(
             "The calibration holds more values per batch than the model takes; only the first were used."

@@ -24,7 +24,8 @@ class BlockPlan:
     method : str
         How the neurons were found.
     gauge : str
-        "weighted" (multiplicities in the layers), "plain" (stock layers, c = 1) or "folded".
+        "weighted" (multiplicities in the layers; stock layers where all c = 1), "plain" (sqrt(c) in the
+        parameters of stock layers) or "folded" (c in the outgoing weights).
     indices : tuple of int or None
         The kept neurons, where their incoming weights are untouched.
     multiplicities : tuple of float or None

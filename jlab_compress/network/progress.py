@@ -11,8 +11,10 @@ Progress = bool | Callable[[str, int, int], None]
 
 
 @contextmanager
-def follow(progress: Progress, name: str) -> Iterator[Callable[[int, int], None]]:
+def follow(progress: Progress, name: str, label: str = "") -> Iterator[Callable[[int, int], None]]:
     """Give a function of (steps done, steps in all) that moves a bar, calls the caller's, or does nothing.
+
+    The bar shows the label, or the name where there is none.
 
     Examples
     --------
@@ -26,7 +28,8 @@ def follow(progress: Progress, name: str) -> Iterator[Callable[[int, int], None]
         yield lambda done, total: None
     else:
         with tqdm(unit="step", leave=False) as bar:
-            bar.set_description(name[:60])  # a description given to tqdm(...) is put into a page as HTML
+            # A description given to tqdm(...) itself is put into a page as HTML.
+            bar.set_description((label or name)[:60])
 
             def move(done: int, total: int) -> None:
                 bar.total = total

@@ -121,7 +121,7 @@ def gauge_factors(slim: nn.Module) -> dict[str, float]:
     except ValueError:
         return {}
     for block in blocks:
-        if block.gauge == "plain":
+        if block.gauge == "plain" and block.multiplicities is not None:
             root = math.sqrt(block.width_before / block.width_after)
             for name, _ in block_axes(unwrapped(slim), block):
                 factors[name] = factors.get(name, 1.0) * root

@@ -81,10 +81,11 @@ def fold(slim: nn.Module) -> nn.Module:
     """
     plan = plan_of(slim)
     folded = copy_model(unwrapped(slim))
-    for module in list(folded.modules()):
-        if isinstance(module, WeightedLayer):
-            _fold_layer(module)
-    blocks = tuple(replace(b, gauge="folded") if b.gauge == "weighted" else b for b in plan.blocks)
+    layers = {name: m for name, m in folded.named_modules() if isinstance(m, WeightedLayer)}
+    counted = {name for name, layer in layers.items() if layer.input_multiplicities is not None}
+    for layer in layers.values():
+        _fold_layer(layer)
+    blocks = tuple(replace(b, gauge="folded") if b.outgoing in counted else b for b in plan.blocks)
     attach_plan(folded, replace(plan, blocks=blocks))
     return folded
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jlab_compress.network.attributes import leave_fast_path, rename_config, rename_widths
+from jlab_compress.network.blocks import check_model
 from jlab_compress.network.inputs import device_of
 from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.slim import as_weighted, attach_plan, plan_of, unwrapped
@@ -90,11 +91,14 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
 
     Raises
     ------
+    TypeError
+        If `model` is no torch module.
     FileNotFoundError
         If there is no such file.
     ValueError
         If the file is not one of ours, was changed after it was written, or belongs to another model.
     """
+    check_model(model)
     tensors, plan = _read(Path(path))
     if device_of(model).type == "meta":
         raise ValueError("model: it is on the meta device and can hold no values; build it on a real one")
@@ -104,7 +108,7 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
     _check_shapes(slim, plan, tensors)
     for block in plan.blocks:
         _reserve(slim, block, tensors)
-    rename_config(slim, {b.width_before for b in plan.blocks}, {b.width_after for b in plan.blocks})
+    rename_config(slim, plan.blocks)
     _fill(slim, tensors)
     attach_plan(slim, plan)
     return slim

@@ -20,6 +20,7 @@ _SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "c
 _IDENTITIES = {"dropout", "dropout1d", "alpha_dropout", "to", "type", "type_as", "float", "half", "bfloat16"}
 # Calls that gather a channel's values over positions, and channels to one row of numbers.
 _POOLS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "dropout2d"}
+_RANKS = {"conv1d": 3, "conv2d": 4, "conv3d": 5}
 _GATHERS = _SHAPES | {"mean"}
 _PARTS = {"chunk", "split", "tensor_split", "unbind", "glu", "cat", "concat", "concatenate"}
 ADDITIONS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
@@ -50,6 +51,11 @@ class Path:
         The batch norm among them.
     problem : str or None
         Why the value does not belong to single neurons any more.
+    rank : int
+        Axes of a convolution's output; 0 for a linear layer.
+    lost : bool
+        Whether the axis of units is gone since a change of shape; then only plain steps are followed, to
+        name the layer that the values reach.
     """
 
     sources: tuple[int, ...]
@@ -60,6 +66,8 @@ class Path:
     passed: tuple[int, ...] = ()
     norm: int | None = None
     problem: str | None = None
+    rank: int = 0
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,8 +159,9 @@ def candidates(trace: Trace) -> list[Candidate]:
                 found.append(Candidate(_into(trace, operation, paths[read]), index))
             output = operation.outputs[0]
             shape = trace.shapes[output]
-            axis = 1 if operation.name == "conv2d" and len(shape) == 4 else -1
-            paths[output] = Path((index,), shape[axis], axis)
+            batched = _RANKS.get(operation.name) == len(shape)
+            axis, rank = (1, len(shape)) if batched else (-1, 0)
+            paths[output] = Path((index,), shape[axis], axis, rank=rank)
         else:
             _follow(trace, index, operation, paths)
     return found
@@ -187,7 +196,7 @@ def _into(trace: Trace, operation: Operation, path: Path) -> Path:
 def _follow(trace: Trace, index: int, operation: Operation, paths: dict[int, Path]) -> None:
     inputs = [v for v in dict.fromkeys(operation.inputs) if v not in trace.constants]
     known = [paths[v] for v in inputs if v in paths]
-    if not known:
+    if not known or (len(inputs) > 1 and any(path.lost for path in known)):
         return
     normalised = operation.name == "batch_norm" and len(known) == 1
     strangers = 0 if normalised else len(inputs) - len(known)
@@ -211,8 +220,14 @@ def _carried(operation: Operation, shape: torch.Size, path: Path, index: int) ->
         return replace(path, size=shape[1], axis=-1, repeat=repeat, passed=passed)
     if path.axis == 1 and len(shape) == 4 and operation.name in _POOLS:
         path = replace(path, passed=(*path.passed, index))
-    fits = len(shape) == 4 if path.axis == 1 else len(shape) > 0
-    return path if fits and shape[path.axis] == path.size else None
+    fits = len(shape) == path.rank if path.axis == 1 else len(shape) > 0
+    if not path.lost and fits and shape[path.axis] == path.size:
+        return path
+    if path.lost:
+        return path
+    if path.problem is not None or operation.name not in _SHAPES:
+        return None
+    return replace(path, lost=True, problem=f"`{operation.name}` spreads its units over several axes")
 
 
 def _normalised(trace: Trace, index: int, path: Path) -> Path:

@@ -25,7 +25,7 @@ COLUMNS = (
     "method",
     "function_error",
     "kernel_error",
-    "follows",
+    "will follow",
 )
 
 

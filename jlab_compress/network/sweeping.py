@@ -11,8 +11,8 @@ from torch import nn
 
 from jlab_compress.fitting.forecast import Forecast, predict_errors
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.network.blocks import Block, Blocks, check_model, find_blocks
-from jlab_compress.network.inputs import Call, read_batches
+from jlab_compress.network.blocks import Block, Blocks, blocks_on, check_model
+from jlab_compress.network.inputs import Call, check_seed, read_batches
 from jlab_compress.network.surgery import on_cpu, read_layer
 from jlab_compress.network.surroundings import gather_inputs
 from jlab_compress.network.tracing import copy_model, undisturbed
@@ -86,9 +86,10 @@ def sweep(
     (4, 16)
     """
     check_model(model)
+    check_seed(seed)
     with undisturbed(seed=seed):
         calls, _ = read_batches(model, calibration)
-    blocks = find_blocks(model, calls[0])
+    blocks = blocks_on(model, calls)
     wanted = _wanted(widths, blocks)
     copied = copy_model(model)
     forecasts = {
@@ -158,8 +159,9 @@ def expectations(
     for block in blocks:
         found = forecast(model, block, calls, [widths[block.name]], seed=seed)
         words.append(
-            f"{block.name}: at {found.widths[0]} of {block.width} neurons the forecast was a function error "
-            f"of {found.function_errors[0]:.2g} and a tangent kernel error of {found.kernel_errors[0]:.2g}."
+            f"block {block.name}: at {found.widths[0]} of {block.width} neurons the forecast was a "
+            f"function error of {found.function_errors[0]:.2g} and a tangent kernel error of "
+            f"{found.kernel_errors[0]:.2g}."
         )
     return tuple(words)
 

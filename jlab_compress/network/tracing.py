@@ -220,6 +220,19 @@ class _SlowPath(TorchFunctionMode):
 
 
 @contextmanager
+def random_states_kept() -> Iterator[None]:
+    """Put the random states (torch on every device in use, numpy, Python) back afterwards."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+@contextmanager
 def undisturbed(*models: nn.Module, seed: int = 0) -> Iterator[None]:
     """Run models in evaluation mode without gradients, and put flags and random states back afterwards.
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 from jlab_compress.network.blocks import Block, find_blocks
 from tests.network.models import Gated, TwoBranches, mlp, rows, seeded
@@ -257,3 +258,49 @@ def test_the_table_shows_each_block():
     assert "2 of 2 blocks can be compressed" in repr(blocks)
     assert "<table" in blocks._repr_html_()
     assert [row[0] for row in blocks.report.tables[0].rows] == ["0", "2"]
+
+
+class FixedShape(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 24), nn.Linear(24, 3)
+
+    def forward(self, x):
+        return self.down(F.relu(self.up(x)).view(-1, 4, 6).reshape(-1, 24))
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "reason"),
+    [
+        (FixedShape, (4, 6), "`view` spreads its units over several axes"),
+        (
+            lambda: nn.Sequential(nn.Conv1d(1, 24, 3), nn.ReLU(), nn.Conv1d(24, 2, 3)),
+            (4, 1, 9),
+            "0 is a Conv1d; of convolutions only nn.Conv2d",
+        ),
+        (
+            lambda: nn.Sequential(weight_norm(nn.Linear(6, 24)), nn.ReLU(), nn.Linear(24, 3)),
+            (4, 6),
+            "computed by a parametrization",
+        ),
+        (
+            lambda: torch.ao.quantization.quantize_dynamic(
+                nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 3)), {nn.Linear}
+            ),
+            (4, 6),
+            "0 is quantised",
+        ),
+    ],
+)
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_cannot_be_compressed_is_listed_with_its_width_and_reason(build, shape, reason, given):
+    block = find_blocks(seeded(build), rows(*shape, dtype=torch.float32) if given else None)[0]
+    assert block.width == 24
+    assert reason in block.locked
+
+
+def test_a_model_without_blocks_is_one_sentence():
+    report = find_blocks(nn.Linear(3, 2)).report
+    assert report.tables == ()
+    assert "No layer of this model hands hidden neurons on" in str(report)

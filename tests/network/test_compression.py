@@ -1,5 +1,8 @@
 import copy
+import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -99,6 +102,36 @@ def test_an_interrupt_leaves_the_model_as_it_was(monkeypatch):
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items())
     assert all(m.training for m in net.modules())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+def noted_fit(*args, **kwargs):
+    return replace(quick_fit(*args, **kwargs), notes=("a word on the fit",))
+
+
+def test_a_progress_bar_and_the_notes_name_the_block(monkeypatch, capsys):
+    monkeypatch.setattr(compression, "fit_dynamics", noted_fit)
+    found = compress(mlp(6, 40, 3), 8, calibration=X)
+    assert "block 0:" in capsys.readouterr().err
+    assert "block 0: a word on the fit" in found.report.notes
+    assert "will follow" in found.report.tables[0].columns
+
+
+def test_an_interrupt_anywhere_leaves_the_random_states(monkeypatch):
+    """Also one that strikes while the states of an inner run are being put back."""
+
+    def interrupted(*args, **kwargs):
+        torch.manual_seed(5)
+        random.seed(5)
+        np.random.seed(5)
+        raise KeyboardInterrupt
+
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    monkeypatch.setattr(pipe, "summarise", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compress(mlp(6, 40, 3), 8, calibration=X, progress=False)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert (np.random.get_state()[1] == before[2]).all()
 
 
 def test_progress_is_told_block_by_block():

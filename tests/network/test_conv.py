@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -6,10 +8,11 @@ from torch.nn import functional as F
 from jlab_compress.network.blocks import find_blocks
 from jlab_compress.network.compression import compress, compress_baseline
 from jlab_compress.network.extraction import patches
+from jlab_compress.network.optimizers import transfer_optimizer
 from jlab_compress.network.slim import fold
 from jlab_compress.network.storage import load, save
 from jlab_compress.network.surgery import read_layer
-from tests.network.models import rows, seeded
+from tests.network.models import repeat_channels, rows, seeded
 
 X = rows(24, 2, 10, 10)
 
@@ -117,3 +120,54 @@ def test_plain_gauge_is_refused_behind_a_batch_norm():
     model = warm(seeded(lambda: net(nn.BatchNorm2d(8), nn.ReLU())))
     with pytest.raises(ValueError, match="block 0 has the batch norm 1, which undoes any scale"):
         compress(model, {"0": 5}, calibration=X, plain=True, progress=False)
+
+
+def trained(model, optimizer, steps):
+    for step in range(steps):
+        x = rows(8, 2, 10, 10, seed=step)
+        optimizer.zero_grad()
+        (model.train()(x) - x.mean(dim=(1, 2, 3))[:, None]).square().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        return model.eval()(X)
+
+
+def test_an_optimizer_goes_on_with_channels_batch_norms_and_flattened_channels():
+    """Repeated channels in both blocks: one behind a batch norm, one read position by position."""
+    model = warm(seeded(lambda: net(nn.BatchNorm2d(8), nn.ReLU())))
+    repeat_channels(model[0], model[1], model[3], 2)
+    repeat_flattened(model[3], model[6], 3)
+    adam = torch.optim.Adam(model.parameters(), 1e-2)
+    trained(model, adam, 20)
+    slim = compress(model, {"0": 8, "3": 4}, calibration=X, progress=False).model
+    carried = transfer_optimizer(adam, model, slim)
+    fresh = copy.deepcopy(slim)
+    for name, parameter in slim.named_parameters():
+        assert carried.state[parameter]["exp_avg"].shape == parameter.shape, name
+    expected = trained(model, adam, 20)
+    assert torch.allclose(trained(slim, carried, 20), expected, atol=1e-8)
+    restarted = trained(fresh, torch.optim.Adam(fresh.parameters(), 1e-2), 20)
+    assert (restarted - expected).norm() > 1e-3 * expected.norm(), "the state makes no difference here"
+
+
+def repeat_flattened(conv, reader, times):
+    old = reader.weight.detach().reshape(3, conv.out_channels, -1) / times
+    for name in ("weight", "bias"):
+        setattr(conv, name, nn.Parameter(getattr(conv, name).detach().repeat_interleave(times, 0)))
+    conv.out_channels *= times
+    reader.weight = nn.Parameter(old.repeat_interleave(times, 1).flatten(1))
+    reader.in_features = reader.weight.shape[1]
+
+
+def test_an_optimizer_state_is_refused_where_moved_channels_have_new_scales():
+    model = warm(seeded(lambda: net(nn.BatchNorm2d(8), nn.ReLU())))
+    momentum = torch.optim.SGD(model.parameters(), 1e-2, momentum=0.9)
+    plain = torch.optim.SGD(model.parameters(), 1e-2)
+    trained(model, momentum, 2)
+    slim = compress_baseline(model, {"0": 5}, calibration=X, method="k-means").model
+    assert slim.jlab_compress_plan.blocks[0].indices is None
+    with pytest.raises(
+        ValueError, match=r"block '0' has moved neurons .* batch norm 1.*start a new optimizer"
+    ):
+        transfer_optimizer(momentum, model, slim)
+    assert len(transfer_optimizer(plain, model, slim).param_groups) == 1

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from jlab_compress.network.compression import compress_baseline
+from jlab_compress.network.compression import compress, compress_baseline
 from jlab_compress.network.gradients import clip_grad_norm_, copies_of
 from jlab_compress.network.matching import match_neurons
 from jlab_compress.network.optimizers import transfer_optimizer
@@ -217,6 +217,26 @@ def test_rate_factors_by_gauge_and_by_measurement():
     few = compress_baseline(wide, 3, calibration=X, method="magnitude").model
     measured = adam_rate_factors(wide, few, batches=batches, loss_fn=F.mse_loss)
     assert max(abs(f - 1) for f in measured.values()) > 0.01
+
+
+@pytest.mark.parametrize("method", ["greedy", "magnitude"])
+def test_single_neurons_are_in_no_gauge_that_asks_for_another_rate(method):
+    wide = mlp(4, 12, 3, activation=nn.GELU)
+    slim = compress_baseline(wide, 5, calibration=X, method=method).model
+    (block,) = plan_of(slim).blocks
+    assert type(slim[0]) is nn.Linear, "all c should be 1 here"
+    assert (block.gauge, block.multiplicities, gauge_factors(slim)) == ("weighted", None, {})
+    assert plan_of(fold(slim)).blocks[0].gauge == "weighted", "there is nothing to fold"
+    attach_plan(slim, Plan((replace(block, gauge="plain"),)))
+    assert gauge_factors(slim) == {}, "a plan written so by an older version"
+    plain = compress_baseline_plain(mlp(4, 12, 3))
+    assert plan_of(plain).blocks[0].gauge == "plain"
+    assert set(gauge_factors(plain).values()) == {2.0}
+
+
+def compress_baseline_plain(net):
+    repeat_units([net[0]], net[2], 4)
+    return compress(net, 12, calibration=X, plain=True, progress=False).model
 
 
 def test_scaling_rates_touches_what_it_says():

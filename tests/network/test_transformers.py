@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import (
     BertConfig,
+    BertForSequenceClassification,
     BertModel,
     GPT2Config,
     GPT2LMHeadModel,
@@ -177,3 +178,29 @@ def test_torch_decoder_layers_are_blocks():
     x = rows(20, 5, 8, dtype=torch.float32)
     slim = compress_baseline(model, 6, calibration=(x, x.flip(0)), method="k-means").model
     assert slim.linear1.out_features == slim.linear2.in_features == 6
+
+
+def test_the_field_of_the_configuration_rules_its_own_blocks_only(tmp_path):
+    """The pooler is a block too, of another width, to which one width for all may leave its neurons."""
+
+    def make():
+        return seeded(lambda: BertForSequenceClassification(BertConfig(vocab_size=50, **SIZES))).eval()
+
+    slim = compress_baseline(make(), 16, calibration=batch("bert"), method="k-means").model
+    assert slim.bert.pooler.dense.out_features == 16
+    assert slim.config.intermediate_size == 16
+    save(slim, tmp_path / "slim")
+    assert load(tmp_path / "slim", make()).config.intermediate_size == 16
+    folded = fold(slim)
+    folded.save_pretrained(tmp_path)
+    back = type(slim).from_pretrained(tmp_path).eval()
+    assert torch.allclose(outputs(back, "bert"), outputs(folded, "bert"), atol=1e-6)
+
+
+def test_the_configuration_of_mixed_widths_stays_through_save_and_load(tmp_path):
+    model = build("bert")
+    first = find_blocks(model, batch("bert")).unlocked[0].name
+    save(
+        compress_baseline(model, {first: 8}, calibration=batch("bert"), method="random").model, tmp_path / "s"
+    )
+    assert load(tmp_path / "s", build("bert")).config.intermediate_size == 32
