@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from jlab_compress.network.inputs import Call, device_of, in_words, outputs_of, read_call
+from jlab_compress.network.inputs import Call, device_of, in_words, outputs_of, read_call, tensors_in
 from jlab_compress.network.rates import SCALE_FREE, gauge_factors, scale_rates
 from jlab_compress.network.tracing import undisturbed
 from jlab_compress.validation.batches import Batch
@@ -78,21 +78,23 @@ def scores_of(outputs: Any) -> list[Tensor]:
 
 
 def check_batches(model: nn.Module, batches: Sequence[Batch], argument: str) -> None:
-    """Run the model on the first batch, so that an error names the argument which held it.
+    """Run the model on one batch of each shape, so that an error names the argument which held it.
 
     Raises
     ------
     ValueError
-        If the model fails on it.
+        If the model fails on one.
     """
+    shapes = [tuple((t.shape[1:], t.dtype) for t in tensors_in(inputs)) for inputs, _ in batches]
     with undisturbed(model):
-        try:
-            answer(model, batches[0])
-        except Exception as error:
-            raise ValueError(
-                f"{argument}: the model fails on the inputs of the first batch ({in_words(error)}); "
-                "yield pairs (inputs, targets) with what its forward takes"
-            ) from error
+        for number in sorted({shapes.index(shape) for shape in shapes}):
+            try:
+                answer(model, batches[number])
+            except Exception as error:
+                raise ValueError(
+                    f"{argument}: the model fails on the inputs of batch {number} ({in_words(error)}); "
+                    "yield pairs (inputs, targets) with what its forward takes"
+                ) from error
 
 
 def read_number(value: Any, argument: str) -> float:

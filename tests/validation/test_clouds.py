@@ -1,5 +1,7 @@
 """Optimal transport between neuron clouds: known distances, laws, two algorithms, gauges."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -88,3 +90,9 @@ def test_the_plain_gauge_is_undone(make_pair):
 def test_dimensions_must_agree():
     with pytest.raises(ValueError, match="expected points of dimension 3 like the first cloud's, got 4"):
         cloud_distance(draw(0, 5), draw(0, 5, 4))
+
+
+def test_the_first_import_draws_no_random_numbers():
+    lines = ["import random", "before = random.getstate()", "import jlab_compress.validation.clouds"]
+    lines += ["assert 'ot' in __import__('sys').modules", "assert random.getstate() == before"]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)

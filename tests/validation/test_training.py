@@ -278,11 +278,15 @@ BAD = {
     "many metrics": ({"metric": lambda o, t: o}, ValueError, "metric: expected one number"),
     "wrong shape": (
         {"batches": [(torch.ones(8, 4).double(), torch.ones(8, 2))]}, ValueError,
-        "^batches: the model fails on the inputs of the first batch",
+        "^batches: the model fails on the inputs of batch 0",
+    ),
+    "second batch wrong": (
+        {"batches": [(torch.ones(8, n).double(), torch.ones(8, 2)) for n in (3, 4)]}, ValueError,
+        "^batches: the model fails on the inputs of batch 1 ",
     ),
     "wrong held-out shape": (
         {"held_out": (torch.ones(8, 4).double(), torch.ones(8, 2))}, ValueError,
-        "^held_out: the model fails on the inputs of the first batch",
+        "^held_out: the model fails on the inputs of batch 0",
     ),
     "a float as loss": ({"loss_fn": lambda o, t: 1.0}, TypeError, "^loss_fn: .* a gradient, got float"),
     "a detached loss": (
