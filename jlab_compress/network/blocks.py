@@ -31,6 +31,7 @@ from jlab_compress.network.structure import (
 from jlab_compress.network.surgery import is_conv1d
 from jlab_compress.network.surroundings import Residual, residual_of
 from jlab_compress.network.tracing import Trace, copy_model, record, undisturbed
+from jlab_compress.network.uses import Uses
 from jlab_compress.report import Report, Table
 
 
@@ -165,9 +166,10 @@ def find_blocks(model: nn.Module, example_inputs: Any = None) -> Blocks:
 
     Notes
     -----
-    Costs one recorded run and, as a rule, three more for all blocks together; a block that fails in
-    company is run alone. Confirmed means: equal outputs on the example to rounding. A unit that does not
-    touch the outputs there (a zero outgoing weight) is confirmed by the recorded calls only.
+    Costs a trial run, a recorded one and, as a rule, three more for all blocks together; where they fail in
+    company, halves of them run again down to the block to blame. Confirmed means: equal outputs on the
+    example to rounding. A unit that does not touch the outputs there (a zero outgoing weight) is confirmed
+    by the recorded calls only.
 
     Examples
     --------
@@ -264,14 +266,15 @@ def _listed(model: nn.Module, trace: Trace) -> list[Block]:
             readers.setdefault(source, []).append(candidate)
     found = {heads.index: _attention(heads) for heads in heads_of(model, trace)}
     names: set[str] = set()
+    uses = Uses(model, trace)
     for source in sorted(readers):
         group = readers[source]
         if group[0].sources[0] != source and len(group) == 1:
             continue
-        block = _block(model, trace, group)
-        if block.name not in names:
-            names.add(block.name)
-            found[source] = block
+        name = owner_of(trace, group[0].sources[0])
+        if name not in names:
+            names.add(name)
+            found[source] = _block(uses, group)
     return [found[index] for index in sorted(found)] + _quantised(model)
 
 
@@ -292,8 +295,8 @@ def _attention(heads: Heads) -> Block:
     return Block(heads.name, "attention", heads.count, each, each * heads.count, ATTENTION_LOCKED, *place)
 
 
-def _block(model: nn.Module, trace: Trace, group: list[Candidate]) -> Block:
-    candidate = group[0]
+def _block(uses: Uses, group: list[Candidate]) -> Block:
+    model, trace, candidate = uses.model, uses.trace, group[0]
     sources = [trace.operations[s] for s in candidate.sources]
     incoming = tuple(owner_of(trace, s) for s in candidate.sources)
     outgoing = owner_of(trace, candidate.sink)
@@ -310,7 +313,7 @@ def _block(model: nn.Module, trace: Trace, group: list[Candidate]) -> Block:
         width=width,
         dimension=owned // width,
         parameters=owned // width * width,
-        locked=lock_of(model, trace, group, incoming, outgoing),
+        locked=lock_of(uses, group, incoming, outgoing),
         incoming=incoming,
         outgoing=outgoing,
         macs=macs // max(1, trace.rows),

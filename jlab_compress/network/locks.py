@@ -11,6 +11,7 @@ from jlab_compress.network.confirmation import difference, tolerance
 from jlab_compress.network.structure import Candidate, input_value, mixing_problem, pointwise, weight_value
 from jlab_compress.network.surgery import is_conv, is_linear, read_layer
 from jlab_compress.network.tracing import Trace
+from jlab_compress.network.uses import Uses
 
 
 def owner_of(trace: Trace, index: int) -> str:
@@ -20,25 +21,21 @@ def owner_of(trace: Trace, index: int) -> str:
     return operation.module if name is None else name.rpartition(".")[0]
 
 
-def lock_of(
-    model: nn.Module, trace: Trace, group: list[Candidate], incoming: tuple[str, ...], outgoing: str
-) -> str | None:
+def lock_of(uses: Uses, group: list[Candidate], incoming: tuple[str, ...], outgoing: str) -> str | None:
     """Return why the units of a candidate cannot be replaced, or None as far as one run can tell.
 
     Parameters
     ----------
-    model : nn.Module
-        The model that was recorded.
-    trace : Trace
-        Its record.
+    uses : Uses
+        The model that was recorded, with its record.
     group : list of Candidate
         All ways from the same units to another layer; more than one is a reason.
     incoming, outgoing : tuple of str, str
         The layers of the first way.
     """
-    candidate = group[0]
+    model, trace, candidate = uses.model, uses.trace, group[0]
     for name in (*incoming, outgoing):
-        problem = layer_problem(model, trace, name)
+        problem = layer_problem(uses, name)
         if problem is not None:
             return problem
     if any(c.path.problem for c in group):
@@ -49,7 +46,7 @@ def lock_of(
     if len(set(incoming)) < len(incoming):
         return "the layer makes its units more than once"
     norm = norm_of(trace, candidate)
-    problem = None if norm is None else _norm_problem(model, trace, norm)
+    problem = None if norm is None else _norm_problem(uses, norm)
     problem = problem or _escape(trace, candidate)
     return problem or _replay_problem(model, trace, candidate, incoming, outgoing)
 
@@ -63,33 +60,30 @@ def norm_of(trace: Trace, candidate: Candidate) -> str | None:
     return owned[0].rpartition(".")[0] if owned else operation.module
 
 
-def _norm_problem(model: nn.Module, trace: Trace, name: str) -> str | None:
-    norm: Any = model.get_submodule(name)
+def _norm_problem(uses: Uses, name: str) -> str | None:
+    norm: Any = uses.model.get_submodule(name)
     if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
         return f"{name} is a {type(norm).__name__}, not a plain batch norm"
     if not norm.affine or norm.running_mean is None:
         return f"the batch norm {name} has no scale and shift or no running statistics"
-    values = {v for v, p in trace.parameters.items() if model.get_parameter(p) is norm.weight}
-    uses = [o for o in trace.operations if values & set(o.inputs)]
-    return None if len(uses) == 1 else f"the batch norm {name} is used more than once"
+    return None if len(uses.readers(norm.weight)) == 1 else f"the batch norm {name} is used more than once"
 
 
-def layer_problem(model: nn.Module, trace: Trace, name: str) -> str | None:
+def layer_problem(uses: Uses, name: str) -> str | None:
     """Return why a layer's neurons cannot be replaced, or None."""
-    module = model.get_submodule(name)
+    module = uses.model.get_submodule(name)
     if not (is_linear(module) or is_conv(module)) or _computed(module):
         return _foreign(name, module)
     if getattr(module, "input_multiplicities", None) is not None or hasattr(module, "output_multiplicities"):
         return f"{name} is already slim; compress the original model instead"
     weight: Any = module.weight
-    for other, sibling in model.named_modules():
-        if sibling is not module and any(p is weight for p in sibling._parameters.values()):
+    for other, sibling in uses.holders(weight):
+        if sibling is not module:
             return f"{name} shares its weight with {other}"
-    values = {v for v, p in trace.parameters.items() if model.get_parameter(p) is weight}
-    uses = [o for o in trace.operations if values & set(o.inputs)]
-    if len(uses) > 1 and all(o.module == uses[0].module and o.name == uses[0].name for o in uses):
-        return f"{name} runs {len(uses)} times in one forward call"
-    if len(uses) != 1 or model.get_submodule(uses[0].module) is not module:
+    calls = uses.readers(weight)
+    if len(calls) > 1 and all(o.module == calls[0].module and o.name == calls[0].name for o in calls):
+        return f"{name} runs {len(calls)} times in one forward call"
+    if len(calls) != 1 or uses.model.get_submodule(calls[0].module) is not module:
         return f"the weight of {name} is also read outside its own forward"
     return None
 
@@ -122,9 +116,8 @@ def _foreign(name: str, module: nn.Module) -> str:
 def _escape(trace: Trace, candidate: Candidate) -> str | None:
     inside = {*candidate.steps, candidate.sink}
     made = {v for s in (*candidate.sources, *candidate.steps) for v in trace.operations[s].outputs}
-    consumers = trace.consumers()
     for value in made:
-        for index in consumers.get(value, []):
+        for index in trace.consumers.get(value, []):
             if index not in inside:
                 return f"its hidden units are also read by `{trace.operations[index].name}`"
     return "its hidden units are among the model's outputs" if made & trace.results else None

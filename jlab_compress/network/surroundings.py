@@ -60,7 +60,7 @@ class Rows:
 
 def residual_of(model: nn.Module, trace: Trace, output: int) -> Residual | None:
     """Return the norm behind the residual sum that a layer's output value goes into, or None."""
-    consumers = trace.consumers()
+    consumers = trace.consumers
     value = output
     while True:
         readers = consumers.get(value, [])

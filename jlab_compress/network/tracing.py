@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,9 @@ class Trace:
     results: set[int] = field(default_factory=set)
     rows: int = 1
 
+    @cached_property
     def consumers(self) -> dict[int, list[int]]:
-        """Return, per value, the indices of the operations that read it."""
+        """Per value, the indices of the operations that read it; ask for a finished record only."""
         found: dict[int, list[int]] = {}
         for index, operation in enumerate(self.operations):
             for value in dict.fromkeys(operation.inputs):
