@@ -41,7 +41,7 @@ def trace(model: nn.Module, signature: Signature, opset: int) -> onnx.ModelProto
         If the model cannot be exported; the message names the submodule and the cause.
     """
     with quiet_exporter(), exact_attention():
-        outputs = list(named_outputs(model(*signature.args, **signature.kwargs)))
+        outputs = list(named_outputs(_run(model, signature)))
         program = exported(model, signature)
         try:
             traced = torch.onnx.export(
@@ -68,12 +68,34 @@ def exported(model: nn.Module, signature: Signature) -> torch.export.ExportedPro
     ValueError
         If the model cannot be exported; the message names the submodule and the cause.
     """
+    _check_names(model)
     shapes = _dynamic_shapes(signature)
     with quiet_exporter(), exact_attention():
         try:
             return torch.export.export(model, signature.args, signature.kwargs, dynamic_shapes=shapes)
         except Exception as error:
             raise ValueError(_cause(model, error)) from error
+
+
+def _run(model: nn.Module, signature: Signature) -> Any:
+    try:
+        return model(*signature.args, **signature.kwargs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"example_inputs: expected inputs that the model runs on, it stopped with: {first}; "
+            "pass a batch of the shape, type and names that its forward takes"
+        ) from error
+
+
+def _check_names(model: nn.Module) -> None:
+    """Refuse layer names that could end a string in the code that torch.export writes and runs."""
+    for name, _ in model.named_modules():
+        if not name.isprintable() or set(name) & set("\"'\\"):
+            raise ValueError(
+                f"model: expected layer names without quotes, backslashes and line breaks, "
+                f"got {name[:60]!r}; rename that layer, since the exporter writes names into code"
+            )
 
 
 @contextlib.contextmanager

@@ -296,3 +296,19 @@ def test_rounding_of_the_model_itself_is_allowed_for_and_said(tmp_path):
     export = export_onnx(Amplifying(), tmp_path / "m.onnx", normal(16, 1024))
     assert export.max_rel_diff > 1e-5
     assert "times what rounding does to the model itself" in str(export)
+
+
+@pytest.mark.parametrize("name", ['a")\nraise SystemExit(1)\n#', 'say "hi"', "back\\slash", "it's"])
+def test_layer_names_that_could_become_code_are_refused(name, tmp_path):
+    net = nn.Sequential()
+    net.add_module(name, nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="layer names without quotes"):
+        export_onnx(net, tmp_path / "net.onnx", torch.ones(2, 4))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("example", [torch.ones(2, 5), {"x": torch.ones(2, 4)}, torch.ones(2, 4).int()])
+def test_example_inputs_that_do_not_fit_are_named(example, tmp_path):
+    with pytest.raises(ValueError, match="example_inputs"):
+        export_onnx(nn.Sequential(nn.Linear(4, 2)), tmp_path / "net.onnx", example)
+    assert list(tmp_path.iterdir()) == []
