@@ -156,14 +156,14 @@ def _certify(residual: float, tolerance: float | None, dtype: torch.dtype, rows:
 
 def _subset(features: Features, counts: Tensor, moments: Array, seed: int) -> tuple[Tensor, Array]:
     """Return a subset of indices (M,) and weighted features (M, N) that has all moments."""
-    indices = torch.nonzero(counts).squeeze(1)
     capacity = max(4 * features.functions, min(16 * features.functions, _HELD_VALUES // features.functions))
-    if len(indices) > 2 * capacity:
+    if int(torch.count_nonzero(counts)) > 2 * capacity:
         drawn, starts = draw(counts, capacity, seed)
         rows = _weighted(features, drawn, starts)
         ratios = lift(rows, moments)
         if ratios is not None:
             return drawn, rows * ratios[:, None]
+    indices = torch.nonzero(counts).squeeze(1)
     counts = counts[indices]
     while len(indices) > capacity:
         indices, counts = _halve(features, indices, counts, groups=capacity)
