@@ -12,7 +12,8 @@ from jlab_compress.core.testfunctions import fit_basis, importance, largest_degr
 
 _CERTIFIED = 1e-10  # the largest scaled moment error of nodes that are returned
 _RIM = 0.1  # nodes may leave the bounding box by this share of its sides
-_TRIES = 6  # nodes that are tried for removal before elimination counts as stalled
+_TRIES = 10_000  # moments times nodes that are tried for removal before elimination counts as stalled
+_ROUNDS = 120  # steps for the nodes that are left after a removal
 _FILL = 0.6  # moments per unknown that a fixed number of nodes meets exactly
 _MOST = 4400  # moments that are looked at: a step costs O(N^3)
 _DRAWS = 10  # steps between moments that cannot all be met
@@ -61,7 +62,7 @@ def eliminate_nodes(points: Tensor, counts: Tensor, goal: Goal, *, least: int = 
     Source: Xiao and Gimbutas (2010), node elimination. Cost O(N^3) for each removal.
     """
     best = Nodes(points, counts, float(goal.missing(points, counts).abs().max()))
-    batch = max(1, len(counts) // 4)
+    batch, tries = max(1, len(counts) // 4), max(6, _TRIES // len(goal.moments))
     while len(best.counts) > least:
         batch = min(batch, len(best.counts) - least)
         significance = best.counts * (goal.basis.columns(best.points) / goal.scale[:, None]).square().sum(0)
@@ -73,7 +74,7 @@ def eliminate_nodes(points: Tensor, counts: Tensor, goal: Goal, *, least: int = 
             else:
                 best = tried
             continue
-        found = (_without(best, order[i : i + 1], goal) for i in range(min(_TRIES, len(order))))
+        found = (_without(best, order[i : i + 1], goal) for i in range(min(tries, len(order))))
         smaller = next((nodes for nodes in found if nodes is not None), None)
         if smaller is None:
             break
@@ -89,7 +90,7 @@ def _without(nodes: Nodes, dropped: Tensor, goal: Goal) -> Nodes | None:
     if unknowns < len(goal.moments):
         return None
     counts = nodes.counts[kept] * (nodes.counts.sum() / nodes.counts[kept].sum())
-    settled = settle(nodes.points[kept], counts, goal)
+    settled = settle(nodes.points[kept], counts, goal, rounds=_ROUNDS)
     return settled if settled.error <= _CERTIFIED else None
 
 
