@@ -123,10 +123,14 @@ def fit_basis(points: Tensor, degree: int) -> ProductBasis:
 
 
 def _box(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the lowest and highest coordinates, (m,) float64; in parts, which is 3 times as quick."""
-    parts = [torch.aminmax(part.T.contiguous(), dim=1) for part in torch.split(points, _CHUNK)]
-    low = torch.stack([part.min for part in parts]).amin(0)
-    return low.double(), torch.stack([part.max for part in parts]).amax(0).double()
+    """Return the lowest and highest coordinates, (m,) float64; eight rows at a time, which is quicker."""
+    dimension, whole = points.shape[1], len(points) - len(points) % 8
+    lows, highs = [points[whole:]], [points[whole:]]
+    if whole:
+        for part in torch.split(points[:whole].reshape(-1, 8 * dimension), _CHUNK // 8):
+            lows.append(part.amin(0).view(8, dimension))
+            highs.append(part.amax(0).view(8, dimension))
+    return torch.cat(lows).amin(0).double(), torch.cat(highs).amax(0).double()
 
 
 def _univariate(scaled: Tensor, degree: int, family: Family) -> Tensor:
