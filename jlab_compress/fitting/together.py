@@ -37,10 +37,10 @@ def fit_counted(
 ) -> Fit:
     """Fit `size` neurons for the function, each counted n / s times: for one of several layers in a stream.
 
-    With several slim layers in one residual stream the error of the hidden states rules the training gap,
-    and the tangent kernels of single layers, taken where the slim network no longer is, count for little.
-    So outputs are fitted as `fit_function` does, and v_j becomes v_j / c with c = n / s, which leaves the
-    function as it is and gives each neuron the step of the copies that it stands for.
+    With several slim layers in one residual stream errors compound, and the tangent kernels of single layers
+    are taken where the slim network no longer is. So outputs are fitted as `fit_function` does, and v_j
+    becomes v_j / c with c = n / s, which leaves the function as it is and gives each neuron the step of the
+    copies that it stands for. That the result trains like the original is not promised.
 
     Parameters
     ----------
