@@ -9,6 +9,7 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 NOTEBOOK := demo_notebooks/01-compress-a-network.ipynb
 FRONT_END := $(shell find labextension -type f -not -path '*/node_modules/*' -not -path '*/lib/*' -not -path '*/.yarn/*' 2>/dev/null)
+ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)  # a container's only user
 export PATH := $(BIN):$(PATH)
 
 .PHONY: demo test lab serve install chromium lint unit front-end browser clean
@@ -31,7 +32,7 @@ demo: install
 	@ls -l build/demo
 
 lab: install
-	$(BIN)/jupyter lab $(NOTEBOOK)
+	$(BIN)/jupyter lab $(ROOT) $(NOTEBOOK)
 
 test: lint unit front-end browser
 	@echo "every check passed"
