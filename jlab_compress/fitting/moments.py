@@ -52,18 +52,23 @@ def fit_moments(layer: Layer, size: int, *, inputs: Tensor | None = None, seed: 
     """
     if not 1 <= size <= layer.width:
         raise ValueError(f"size must be between 1 and the layer's width {layer.width}; got {size}")
+    check_degree_one(layer, size)
     parts = [*layer.incoming, *(b[:, None] for b in layer.biases if b is not None), layer.outgoing]
     points = torch.cat(parts, dim=1).double()
-    dimension = points.shape[1]
+    cloud = compress_cloud(points, layer.multiplicities.double(), size=size, seed=seed)
+    slim = rebuild(layer, cloud.points, cloud.multiplicities)
+    error = float("nan") if inputs is None else relative_error(slim(inputs), layer(inputs))
+    return Fit(slim, cloud.indices, "parameter moments", error, notes=tuple(cloud.notes))
+
+
+def check_degree_one(layer: Layer, size: int) -> None:
+    """Refuse a size that cannot hold the moments of degree 1, which takes N = m + 1 neurons."""
+    dimension = sum(split_sizes(layer))
     if size < dimension + 1:
         raise ValueError(
             f"size {size} cannot keep the moments of degree 1 of neurons with {dimension} parameters, which "
             f"takes N = {dimension + 1} neurons; ask for more or preserve outputs and tangent kernel instead"
         )
-    cloud = compress_cloud(points, layer.multiplicities.double(), size=size, seed=seed)
-    slim = rebuild(layer, cloud.points, cloud.multiplicities)
-    error = float("nan") if inputs is None else relative_error(slim(inputs), layer(inputs))
-    return Fit(slim, cloud.indices, "parameter moments", error, notes=tuple(cloud.notes))
 
 
 def rebuild(layer: Layer, points: Tensor, multiplicities: Tensor) -> Layer:

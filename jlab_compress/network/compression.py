@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -60,6 +61,7 @@ def compress(
     preserve: Preserve = "dynamics",
     seed: int = 0,
     plain: bool = False,
+    round_to: int = 1,
     progress: Progress = True,
 ) -> Compression:
     """Return a slim model in which blocks have fewer neurons, each with a multiplicity.
@@ -89,6 +91,10 @@ def compress(
     plain : bool
         Give stock layers without multiplicities (theta_j becomes sqrt(c_j) theta_j); exact for SGD where
         the activation is positively homogeneous, such as ReLU.
+    round_to : int
+        Fractions, "polylog" and a tolerance give widths that are multiples of this (rounded up, at most
+        the present width), as fast kernels like them; a number of neurons must be one. Exact duplicates
+        still merge to fewer neurons, and heads are not rounded.
     progress : bool or callable
         A progress bar, none, or a function of (block name, steps done, steps in all).
 
@@ -128,10 +134,8 @@ def compress(
     if tolerance is not None:
         widths = Within.read(tolerance, kernel=preserve == "dynamics")
     method = _method(preserve, seed)
-    found = shrink(
-        model, widths, calibration=calibration, method=method, seed=seed, plain=plain, progress=progress
-    )
-    return Compression(*found)
+    options: dict[str, Any] = {"seed": seed, "plain": plain, "round_to": round_to, "progress": progress}
+    return Compression(*shrink(model, widths, calibration=calibration, method=method, **options))
 
 
 def compress_baseline(
@@ -172,11 +176,11 @@ _BASELINES: dict[str, Callable[..., Fit]] = {
 }
 
 
-def _dynamics(layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit:
+def _dynamics(layer: Layer, rows: Rows, size: int, step: Step, *, seed: int) -> Fit:
     return fit_dynamics(layer, rows.inputs, size, seed=seed, progress=step)
 
 
-def _aimed(fit: Callable[..., Fit], layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit:
+def _aimed(fit: Callable[..., Fit], layer: Layer, rows: Rows, size: int, step: Step, *, seed: int) -> Fit:
     return fit(
         layer,
         rows.inputs,
@@ -189,20 +193,16 @@ def _aimed(fit: Callable[..., Fit], layer: Layer, rows: Rows, size: int, step: S
     )
 
 
-def _moments(layer: Layer, rows: Rows, size: int, step: Step, seed: int) -> Fit:
+def _moments(layer: Layer, rows: Rows, size: int, step: Step, *, seed: int) -> Fit:
     return fit_moments(layer, size, inputs=rows.inputs, seed=seed)
 
 
 def _method(preserve: Preserve, seed: int) -> Method:
     def aimed(fit: Callable[..., Fit]) -> Method:
-        return Method(
-            preserve, lambda layer, rows, size, step: _aimed(fit, layer, rows, size, step, seed), aims=True
-        )
+        return Method(preserve, partial(_aimed, fit, seed=seed), aims=True)
 
     if preserve == "function":
         return aimed(fit_function)
-    plain = _moments if preserve == "moments" else _dynamics
-    several = None if preserve == "moments" else aimed(fit_counted)
-    return Method(
-        preserve, lambda layer, rows, size, step: plain(layer, rows, size, step, seed), several=several
-    )
+    if preserve == "moments":
+        return Method(preserve, partial(_moments, seed=seed))
+    return Method(preserve, partial(_dynamics, seed=seed), several=aimed(fit_counted))

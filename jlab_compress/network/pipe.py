@@ -24,6 +24,7 @@ from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
 from jlab_compress.network.sweeping import Within, expectations, wanted_widths
 from jlab_compress.network.together import polish
 from jlab_compress.network.tracing import copy_model, random_states_kept, undisturbed
+from jlab_compress.network.widths import check_round_to
 from jlab_compress.report import Report
 
 HELD_OUT = 0.1
@@ -65,6 +66,7 @@ def shrink(
     method: Method,
     seed: int,
     plain: bool = False,
+    round_to: int = 1,
     progress: Progress = False,
 ) -> tuple[nn.Module, Plan, Report]:
     """Return the slim model, its plan and its report, by any way to fit one layer.
@@ -74,12 +76,13 @@ def shrink(
     check_model(model)
     check_weights(model)
     check_seed(seed)
+    check_round_to(round_to)
     with undisturbed(seed=seed):
         calls, cut = read_batches(model, calibration)
     blocks = blocks_on(model, calls)
     original, slim = copy_model(model), copy_model(model)
     train, held = split_rows(calls, HELD_OUT, seed)
-    wanted = wanted_widths(original, widths, blocks, train, seed=seed)
+    wanted = wanted_widths(original, widths, blocks, train, round_to=round_to, seed=seed)
     chosen = [block for block in blocks if block.name in wanted]
     if plain:
         _check_plain(chosen)
@@ -205,7 +208,10 @@ def _fit_block(
         rows = gather_rows(original, slim, place, calls, moved=moved, seed=seed)
     else:
         rows = Rows(gather_inputs(slim, block.incoming[0], calls, seed=seed))
-    return method.fit(on_cpu(layer), rows, size, step)
+    try:
+        return method.fit(on_cpu(layer), rows, size, step)
+    except ValueError as error:
+        raise ValueError(f"block {block.name}: {error}") from error
 
 
 def first_copies(layer: Layer, distinct: Layer) -> Tensor:

@@ -16,7 +16,14 @@ from jlab_compress.network.inputs import Call, check_seed, read_batches
 from jlab_compress.network.surgery import on_cpu, read_layer
 from jlab_compress.network.surroundings import gather_inputs
 from jlab_compress.network.tracing import copy_model, undisturbed
-from jlab_compress.network.widths import read_width, read_widths
+from jlab_compress.network.widths import (
+    block_named,
+    check_round_to,
+    open_blocks,
+    read_width,
+    read_widths,
+    rounded_up,
+)
 from jlab_compress.report import Report, Scalar, Table
 
 FRACTIONS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
@@ -46,7 +53,13 @@ class Sweep:
 
 
 def sweep(
-    model: nn.Module, widths: Any = None, *, calibration: Any, preserve: str = "dynamics", seed: int = 0
+    model: nn.Module,
+    widths: Any = None,
+    *,
+    calibration: Any,
+    preserve: str = "dynamics",
+    round_to: int = 1,
+    seed: int = 0,
 ) -> Sweep:
     """Forecast the held-out error of each block against its width, without fitting or cutting anything.
 
@@ -57,7 +70,7 @@ def sweep(
     widths : sequence of int, float or "polylog"; mapping of str to such a sequence; or None
         Widths to look at, for every block that is not locked or per block name. None, and a sequence of
         block names, mean 1/2, 1/4 ... 1/32 of the present width and "polylog".
-    calibration, seed
+    calibration, round_to, seed
         As in `compress`.
     preserve : {"dynamics", "function", "moments"}
         What counts as the error in the summary: "function" looks at outputs only, "dynamics" at the
@@ -87,10 +100,11 @@ def sweep(
     """
     check_model(model)
     check_seed(seed)
+    check_round_to(round_to)
     with undisturbed(seed=seed):
         calls, _ = read_batches(model, calibration)
     blocks = blocks_on(model, calls)
-    wanted = _wanted(widths, blocks)
+    wanted = _wanted(widths, blocks, round_to)
     copied = copy_model(model)
     forecasts = {
         name: forecast(copied, blocks.named(name), calls, sizes, seed=seed) for name, sizes in wanted.items()
@@ -142,13 +156,15 @@ class Within:
 
 
 def wanted_widths(
-    model: nn.Module, widths: Any, blocks: Blocks, calls: list[Call], *, seed: int
+    model: nn.Module, widths: Any, blocks: Blocks, calls: list[Call], *, round_to: int, seed: int
 ) -> dict[str, int]:
     """Return the width of each block to compress, for what `compress` takes or a `Within`."""
     if not isinstance(widths, Within):
-        return read_widths(widths, blocks)
-    names = read_widths(1, blocks)
-    return {name: widths.width(model, blocks.named(name), calls, seed=seed) for name in names}
+        return read_widths(widths, blocks, round_to=round_to)
+    return {
+        block.name: rounded_up(widths.width(model, block, calls, seed=seed), block, round_to)
+        for block in open_blocks(blocks)
+    }
 
 
 def expectations(
@@ -183,7 +199,7 @@ def interpolated_width(widths: Sequence[int], errors: Sequence[float], tolerance
     return min(widths[first], math.ceil(math.exp(low + share * (high - low)) - 1e-9))
 
 
-def _wanted(widths: Any, blocks: Blocks) -> dict[str, list[int]]:
+def _wanted(widths: Any, blocks: Blocks, round_to: int) -> dict[str, list[int]]:
     names = {block.name for block in blocks}
     if (
         isinstance(widths, Sequence)
@@ -193,18 +209,15 @@ def _wanted(widths: Any, blocks: Blocks) -> dict[str, list[int]]:
     ):
         widths = {str(name): None for name in widths}
     if not isinstance(widths, Mapping):
-        open_blocks = read_widths(1, blocks)
-        widths = dict.fromkeys(open_blocks, widths)
-    return {name: _sizes(value, name, blocks) for name, value in widths.items()}
+        widths = dict.fromkeys((block.name for block in open_blocks(blocks)), widths)
+    return {name: _sizes(value, block_named(name, blocks), round_to) for name, value in widths.items()}
 
 
-def _sizes(value: Any, name: Any, blocks: Blocks) -> list[int]:
-    read_widths({name: 1}, blocks)
-    block = blocks.named(name)
+def _sizes(value: Any, block: Block, round_to: int) -> list[int]:
     if value is None:
-        value = [max(1, round(f * block.width)) for f in FRACTIONS] + ["polylog"]
+        value = [*FRACTIONS, "polylog"]
     each = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    return sorted({read_width(one, block) for one in each})
+    return sorted({read_width(one, block, round_to=round_to) for one in each})
 
 
 def _report(blocks: Blocks, forecasts: Mapping[str, Forecast], preserve: str) -> Report:

@@ -323,8 +323,46 @@ def test_a_bad_tolerance_is_refused(options, kind, words):
         compress(mlp(6, 40, 3), calibration=X, **options)
 
 
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [
+        (0.3, {"0": 16, "2": 8}),
+        ("polylog", {"0": 32, "2": 20}),
+        (0.9, {"0": 40, "2": 20}),
+        (16, {"0": 16, "2": 16}),
+        ({"2": 20, "0": 8}, {"0": 8, "2": 20}),
+    ],
+)
+def test_widths_can_be_multiples_rounded_up_and_never_above_the_present_one(widths, expected):
+    made = compress(mlp(6, 40, 20, 3), widths, calibration=X, preserve="function", round_to=8, progress=False)
+    assert {b.name: b.width_after for b in made.plan.blocks} == expected
+
+
+def test_a_tolerance_is_rounded_up_too():
+    net, options = mlp(6, 40, 3), {"calibration": X, "preserve": "function", "progress": False}
+    free, even = (
+        compress(net, tolerance=0.2, round_to=k, **options).plan.blocks[0].width_after for k in (1, 8)
+    )
+    assert even == min(40, -(-free // 8) * 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"widths": 12, "round_to": 8}, ValueError, "12 neurons are no multiple of round_to=8; pass 16, or"),
+        ({"widths": 0.5, "round_to": 0}, ValueError, "round_to: expected a positive number of neurons"),
+        ({"widths": 0.5, "round_to": 8.0}, TypeError, "round_to: expected a whole number of neurons"),
+    ],
+)
+def test_a_bad_multiple_is_refused(options, kind, words):
+    with pytest.raises(kind, match=words):
+        compress(mlp(6, 40, 3), calibration=X, progress=False, **options)
+
+
 def test_moments_refuse_a_width_below_degree_one_naming_it():
-    with pytest.raises(ValueError, match=r"10 parameters, which takes N = 11 neurons"):
+    with pytest.raises(
+        ValueError, match=r"^block 0: .*neurons with 10 parameters, which takes N = 11 neurons"
+    ):
         compress(mlp(6, 40, 3), 8, calibration=X, preserve="moments", progress=False)
     result = compress(mlp(1, 60, 1), 12, calibration=rows(50, 1), preserve="moments", progress=False)
     assert result.plan.blocks[0].method == "parameter moments"
