@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,51 @@ from jlab_compress.deployment.signature import Axes, as_numpy, named_outputs, re
 from jlab_compress.deployment.tracing import exact_attention, exported, quiet_exporter
 from jlab_compress.deployment.verification import BATCHES, run_module
 from jlab_compress.errors import ExportMismatchError
+from jlab_compress.report import Report, Table
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, repr=False)
+class Program:
+    """A written .pt2 file and how far it is from the model; opens wherever a path does.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    n_bytes : int
+        Its size.
+    differences : mapping of int to float
+        By batch size the largest difference, relative to the largest magnitude in that output.
+    """
+
+    path: Path
+    n_bytes: int
+    differences: dict[int, float]
+
+    @property
+    def report(self) -> Report:
+        """The export as a report."""
+        worst = max(self.differences.values())
+        return Report(
+            "Export",
+            f"{self.path.name} gives the model's outputs to {worst:.1e} of the largest one.",
+            {"path": str(self.path), "bytes": self.n_bytes, "max_rel_diff": worst},
+            tables=(
+                Table("Difference from torch", ("batch", "max_rel_diff"), tuple(self.differences.items())),
+            ),
+            notes=("Opens with `torch.export.load(path).module()`; the model's code is not needed.",),
+        )
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __repr__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
 
 
 def export_program(
@@ -23,7 +70,7 @@ def export_program(
     *,
     axes: Axes | None = None,
     overwrite: bool = False,
-) -> Path:
+) -> Program:
     """Write a model as a .pt2 file that `torch.export.load` runs without the model's code.
 
     Multiplicities are folded first; the file gets its name only after it has given the model's outputs at
@@ -38,8 +85,8 @@ def export_program(
 
     Returns
     -------
-    Path
-        The file.
+    Program
+        The file, its size and its differences from the model.
 
     Raises
     ------
@@ -57,6 +104,7 @@ def export_program(
     torch.Size([5, 2])
     """
     target = check_target(Path(path), overwrite, suffix=".pt2")
+    differences = {}
     signature = read_signature(slim, example_inputs, axes)
     reference, folded = frozen(slim), frozen(folded_of(slim))
     with beside(target) as room:
@@ -68,10 +116,13 @@ def export_program(
             sized = signature.resized(batch=batch)
             with exact_attention():
                 found = as_numpy(named_outputs(program(*sized.args, **sized.kwargs)))
+            differences[batch] = 0.0
             for name, right in run_module(reference, sized).items():
-                if not np.abs(found[name] - right).max() <= 1e-5 * max(np.abs(right).max(), 1e-30):
+                difference = float(np.abs(found[name] - right).max() / max(np.abs(right).max(), 1e-30))
+                if not difference <= TOLERANCE:
                     raise ExportMismatchError(
                         f"{target.name}: output {name!r} at batch {batch} is not the model's"
                     )
+                differences[batch] = max(differences[batch], difference)
         draft.replace(target)
-    return target
+    return Program(target, target.stat().st_size, differences)

@@ -20,6 +20,12 @@ async function freePort() {
   });
 }
 
+/**
+ * Runs a command and ends its whole process group once the other end of standard input is closed, as it is
+ * when this process ends in any way, a kill included. Kernels watch their server by themselves.
+ */
+const LEASH = '( "$@" </dev/null; kill $$ ) & read -r; trap : TERM; kill -TERM -- -$$; wait';
+
 /** `app` is "lab" or "notebook". */
 export async function startServer(app = 'lab', settings = {}) {
   const home = mkdtempSync(join(tmpdir(), 'jlc-ui-'));
@@ -40,8 +46,12 @@ export async function startServer(app = 'lab', settings = {}) {
   const bin = join(ROOT, '.venv', 'bin', 'jupyter');
   const command = existsSync(bin) ? bin : 'jupyter';
   const child = spawn(
-    command,
+    'bash',
     [
+      '-c',
+      LEASH,
+      'leash',
+      command,
       app,
       '--allow-root',
       '--no-browser',
@@ -57,7 +67,7 @@ export async function startServer(app = 'lab', settings = {}) {
     ],
     {
       detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
       env: {
         ...process.env,
         OMP_NUM_THREADS: '1',
@@ -83,7 +93,7 @@ export async function startServer(app = 'lab', settings = {}) {
     setTimeout(() => rmSync(home, { recursive: true, force: true, maxRetries: 5 }), 1500).unref();
   };
   for (let tries = 0; tries < 240; tries++) {
-    if (child.exitCode !== null) {
+    if (child.exitCode !== null || child.signalCode !== null) {
       throw new Error(`the Jupyter server ended:\n${log.slice(-3000)}`);
     }
     const answer = await fetch(`${url}/api/status`).catch(() => null);
