@@ -91,7 +91,7 @@ def greedy_refit(
     targets : Tensor (q, n_out), optional
         Outputs to reproduce; those of `layer` by default.
     bias : bool
-        Refit the output bias too.
+        Refit the output bias too, where the layer is biased.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def greedy_refit(
         If the size or the inputs cannot be used.
     """
     check_fit(layer, inputs, size)
-    fit, x = split_rows(len(inputs), seed).fit, inputs.double()
+    fit, x, bias = split_rows(len(inputs), seed).fit, inputs.double(), bias and layer.biased
     wide = layer.to(torch.float64)
     wanted = wide(x) if targets is None else targets.double()
     h = wide.hidden(x)[fit]

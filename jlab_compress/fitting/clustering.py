@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
@@ -91,11 +93,10 @@ def merge_clusters(layer: Layer, labels: Tensor) -> Layer:
         sums = flat.new_zeros(len(counts), flat.shape[1]).index_add(0, labels, flat * c[:, None])
         return (sums / counts[:, None]).reshape(-1, *values.shape[1:])
 
-    return Layer(
-        tuple(mean(w) for w in layer.incoming),
-        tuple(None if b is None else mean(b) for b in layer.biases),
-        mean(layer.outgoing),
-        layer.outgoing_bias,
-        counts,
-        layer.activation,
+    return replace(
+        layer,
+        incoming=tuple(mean(w) for w in layer.incoming),
+        biases=tuple(None if b is None else mean(b) for b in layer.biases),
+        outgoing=mean(layer.outgoing),
+        multiplicities=counts,
     )

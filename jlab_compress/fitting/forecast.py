@@ -84,13 +84,14 @@ def refit_errors(layer: Layer, inputs: Tensor, split: Split, widths: Sequence[in
     hidden, outputs = layer.hidden(inputs), layer(inputs)
     h, f = hidden[split.fit], outputs[split.fit]
     largest = max((s for s in widths if s < layer.width), default=1)
-    order = greedy_columns(h - h.mean(dim=0), f - f.mean(dim=0), largest)
+    share = float(layer.biased)
+    order = greedy_columns(h - share * h.mean(dim=0), f - share * f.mean(dim=0), largest)
     errors = []
     for s in widths:
         if s == layer.width:
             errors.append(0.0)
             continue
-        outgoing, bias = least_squares(h[:, order[:s]], f, intercept=True)
+        outgoing, bias = least_squares(h[:, order[:s]], f, intercept=layer.biased)
         refitted = hidden[split.held][:, order[:s]] @ outgoing + bias
         errors.append(GAIN_OF_MOVING * relative_error(refitted, outputs[split.held]))
     return errors

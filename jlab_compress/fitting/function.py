@@ -129,7 +129,8 @@ def choose_and_refit(layer: Layer, inputs: Tensor, size: int, goal: Goal) -> tup
     row_weights = importance.mean(dim=1)
     metric = (importance / row_weights[:, None]).mean(dim=0).sqrt()
     root = (row_weights / row_weights.mean()).sqrt()[:, None]
-    centred = [(t - (root**2 * t).mean(dim=0)) * root for t in (hidden, wanted)]
+    share = float(layer.biased)
+    centred = [(t - share * (root**2 * t).mean(dim=0)) * root for t in (hidden, wanted)]
     indices = greedy_columns(centred[0], centred[1] * metric, size).sort().values
     return refit(layer.select(indices), inputs, goal, rows), indices
 
@@ -139,7 +140,7 @@ def refit(layer: Layer, inputs: Tensor, goal: Goal, rows: Tensor) -> Layer:
     wanted = goal.targets[rows]
     weights = goal.readout.importance(wanted, rows).mean(dim=1)
     hidden = layer.hidden(inputs[rows])
-    return layer.with_outgoing(*least_squares(hidden, wanted, intercept=True, weights=weights))
+    return layer.with_outgoing(*least_squares(hidden, wanted, intercept=layer.biased, weights=weights))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ class Layer:
         c_j > 0; the original layer has ones.
     activation : callable
         Pointwise over neurons: one (q, n) tensor per incoming matrix to (q, n).
+    biased : bool
+        Whether the outputs have a bias that a refit may set; a layer without one stays without.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class Layer:
     outgoing_bias: Tensor | None
     multiplicities: Tensor
     activation: Activation
+    biased: bool = True
 
     def __post_init__(self) -> None:
         rows = [w.shape[0] for w in self.incoming] + [b.shape[0] for b in self.biases if b is not None]
@@ -75,29 +78,32 @@ class Layer:
 
     def to(self, dtype: torch.dtype) -> Layer:
         """Return the layer with every tensor in `dtype`; the activation stays."""
-        return Layer(
-            tuple(w.to(dtype) for w in self.incoming),
-            tuple(None if b is None else b.to(dtype) for b in self.biases),
-            self.outgoing.to(dtype),
-            None if self.outgoing_bias is None else self.outgoing_bias.to(dtype),
-            self.multiplicities.to(dtype),
-            self.activation,
+        return replace(
+            self,
+            incoming=tuple(w.to(dtype) for w in self.incoming),
+            biases=tuple(None if b is None else b.to(dtype) for b in self.biases),
+            outgoing=self.outgoing.to(dtype),
+            outgoing_bias=None if self.outgoing_bias is None else self.outgoing_bias.to(dtype),
+            multiplicities=self.multiplicities.to(dtype),
         )
 
     def with_outgoing(self, outgoing: Tensor, outgoing_bias: Tensor | None) -> Layer:
-        """Return the layer with other outgoing rows (n, n_out) and output bias, each neuron counted once."""
+        """Return the layer with other outgoing rows (n, n_out) and output bias, each neuron counted once.
+
+        A layer that is not `biased` stays as it is in that; its bias is left out.
+        """
+        bias = outgoing_bias if self.biased else None
         ones = torch.ones_like(self.multiplicities)
-        return Layer(self.incoming, self.biases, outgoing, outgoing_bias, ones, self.activation)
+        return replace(self, outgoing=outgoing, outgoing_bias=bias, multiplicities=ones)
 
     def select(self, indices: Tensor, multiplicities: Tensor | None = None) -> Layer:
         """Return the layer of the neurons at `indices` (s,), with new multiplicities (s,) if given."""
-        return Layer(
-            tuple(w[indices] for w in self.incoming),
-            tuple(None if b is None else b[indices] for b in self.biases),
-            self.outgoing[indices],
-            self.outgoing_bias,
-            self.multiplicities[indices] if multiplicities is None else multiplicities,
-            self.activation,
+        return replace(
+            self,
+            incoming=tuple(w[indices] for w in self.incoming),
+            biases=tuple(None if b is None else b[indices] for b in self.biases),
+            outgoing=self.outgoing[indices],
+            multiplicities=self.multiplicities[indices] if multiplicities is None else multiplicities,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -216,5 +216,10 @@ class Nodes:
         tensors = iter([p * s for p, s in zip(free[:-1], self.scales, strict=True)])
         incoming = tuple(next(tensors) for _ in self.start.incoming)
         biases = tuple(None if b is None else next(tensors) for b in self.start.biases)
-        bias, activation = self.start.outgoing_bias, self.start.activation
-        return Layer(incoming, biases, next(tensors), bias, free[-1].exp(), activation)
+        return replace(
+            self.start,
+            incoming=incoming,
+            biases=biases,
+            outgoing=next(tensors),
+            multiplicities=free[-1].exp(),
+        )

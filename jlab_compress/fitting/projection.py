@@ -74,7 +74,7 @@ def project(
         nonlocal first_loss
         layer = unpack(start, flat, scales)
         hidden, slopes = respond(layer, inputs)
-        outgoing, bias = least_squares(hidden, targets, intercept=True)
+        outgoing, bias = least_squares(hidden, targets, intercept=start.biased)
         error = hidden @ outgoing + bias - targets
         loss = float(error.square().sum() / spread)
         first_loss = first_loss or max(loss, 1e-300)
@@ -96,7 +96,7 @@ def project(
         options={"maxiter": steps, "maxfun": steps, "maxcor": MEMORY, "ftol": 1e-9, "gtol": 0.0},
     )
     moved = unpack(start, found.x, scales)
-    return moved.with_outgoing(*least_squares(moved.hidden(inputs), targets, intercept=True))
+    return moved.with_outgoing(*least_squares(moved.hidden(inputs), targets, intercept=start.biased))
 
 
 def unpack(start: Layer, flat: NDArray[np.float64], scales: list[Tensor]) -> Layer:

@@ -88,14 +88,15 @@ def refine(
     Returns
     -------
     Layer
-        s moved neurons and a moved output bias. Cost O(steps B s (n_in + n_out)).
+        s moved neurons and, where the layer is biased, a moved output bias. Cost O(steps B s (n_in + n_out)).
     """
     nodes = Nodes(start)
     bias = torch.zeros_like(start.outgoing[0]) if start.outgoing_bias is None else start.outgoing_bias.clone()
     bias.requires_grad_()
     scale = max(float(goal.square().mean()), torch.finfo(goal.dtype).tiny)
     bias_rate = RATE * float(start.outgoing.square().mean().sqrt())
-    groups = [{"params": nodes.parameters[:-1], "lr": RATE}, {"params": [bias], "lr": bias_rate}]
+    free = [bias] if start.biased else []
+    groups = [{"params": nodes.parameters[:-1], "lr": RATE}, {"params": free, "lr": bias_rate}]
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     rates = [RATE, bias_rate]
     generator = torch.Generator().manual_seed(seed)

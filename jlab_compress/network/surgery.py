@@ -114,6 +114,7 @@ def read_layer(
         None if bias is None else bias.to(dtype),
         torch.ones(outputs.shape[0], dtype=dtype, device=outputs.device),
         activation,
+        biased=bias_of(reader) is not None,
     )
 
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from jlab_compress.network.blocks import find_blocks
-from jlab_compress.network.compression import compress_baseline
+from jlab_compress.network.compression import compress, compress_baseline
 from jlab_compress.network.inputs import outputs_of, read_call
 from jlab_compress.network.slim import fold
 from jlab_compress.network.storage import load, save
@@ -128,15 +128,18 @@ def test_a_folded_model_of_one_width_goes_through_save_pretrained(name, tmp_path
     assert torch.allclose(outputs(back, name), outputs(folded, name), atol=1e-6)
 
 
-def test_an_output_bias_that_a_refit_adds_is_said_and_kept(tmp_path):
-    model = build("llama")
-    result = compress_baseline(model, 8, calibration=batch("llama"), method="greedy")
-    assert any("down_proj" in n and "gained an output bias" in n for n in result.report.notes)
-    save(result.model, tmp_path / "slim")
-    back = load(tmp_path / "slim", build("llama"))
-    assert torch.equal(outputs(back, "llama"), outputs(result.model, "llama"))
-    plain = compress_baseline(model, 8, calibration=batch("llama"), method="k-means")
-    assert not any("bias" in note for note in plain.report.notes)
+@pytest.mark.parametrize("method", ["greedy", "interpolative", "k-means", "nnls", "function", "dynamics"])
+def test_layers_without_a_bias_stay_without(method, tmp_path):
+    model, how = build("llama"), {"calibration": batch("llama")}
+    if method in ("function", "dynamics"):
+        result = compress(model, 8, preserve=method, progress=False, **how)
+    else:
+        result = compress_baseline(model, 8, method=method, **how)
+    assert not any("bias" in name for name, _ in result.model.named_parameters())
+    assert not any("bias" in note for note in result.report.notes)
+    fold(result.model).save_pretrained(tmp_path)
+    back = type(model).from_pretrained(tmp_path).eval()
+    assert torch.allclose(outputs(back, "llama"), outputs(fold(result.model), "llama"), atol=1e-6)
 
 
 def test_padded_positions_are_left_out_of_the_calibration():
