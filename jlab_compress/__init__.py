@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from jlab_compress.data.dataset import WeightedDataset, compress_dataset
     from jlab_compress.deployment.exportreport import ExportReport
     from jlab_compress.deployment.onnx import export_onnx
+    from jlab_compress.deployment.program import export_program
     from jlab_compress.deployment.repository import export_repository
+    from jlab_compress.deployment.trial import ServedComparison, serve_and_compare
     from jlab_compress.errors import ExportMismatchError, RecombinationError, UnsupportedBlockError
     from jlab_compress.network.blocks import Block, find_blocks
     from jlab_compress.network.compression import Compression, compress, sweep
@@ -35,6 +37,7 @@ _HOME = {
     "ExportReport": "deployment.exportreport",
     "Recombination": "core.recombination",
     "RecombinationError": "errors",
+    "ServedComparison": "deployment.trial",
     "UnsupportedBlockError": "errors",
     "Validation": "validation.training",
     "WeightedDataset": "data.dataset",
@@ -44,6 +47,7 @@ _HOME = {
     "compress_cloud": "core.cells",
     "compress_dataset": "data.dataset",
     "export_onnx": "deployment.onnx",
+    "export_program": "deployment.program",
     "export_repository": "deployment.repository",
     "find_blocks": "network.blocks",
     "fold": "network.slim",
@@ -54,6 +58,7 @@ _HOME = {
     "recombine": "core.recombination",
     "save": "network.storage",
     "scale_rates": "network.rates",
+    "serve_and_compare": "deployment.trial",
     "sweep": "network.compression",
     "transfer_optimizer": "network.optimizers",
     "validate": "validation.training",
@@ -67,6 +72,7 @@ __all__ = [
     "ExportReport",
     "Recombination",
     "RecombinationError",
+    "ServedComparison",
     "UnsupportedBlockError",
     "Validation",
     "WeightedDataset",
@@ -76,6 +82,7 @@ __all__ = [
     "compress_cloud",
     "compress_dataset",
     "export_onnx",
+    "export_program",
     "export_repository",
     "find_blocks",
     "fold",
@@ -86,6 +93,7 @@ __all__ = [
     "recombine",
     "save",
     "scale_rates",
+    "serve_and_compare",
     "sweep",
     "transfer_optimizer",
     "validate",

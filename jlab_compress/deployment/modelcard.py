@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jlab_compress.deployment.exportreport import ExportReport
 from jlab_compress.deployment.fileformat import sha256_of
-from jlab_compress.deployment.servertrees import DATATYPES
-from jlab_compress.deployment.verification import Arrays
+from jlab_compress.deployment.servertrees import DATATYPES, as_served
+from jlab_compress.deployment.verification import Arrays, Feeds
 
 SUMS = "SHA256SUMS"
 START = {
@@ -71,7 +69,7 @@ with urllib.request.urlopen(urllib.request.Request(url, json.dumps(request).enco
 '''
 
 
-def open_inference_request(feeds: Arrays) -> dict[str, Any]:
+def open_inference_request(feeds: Feeds) -> dict[str, Any]:
     """Return arrays as the JSON body of the Open Inference Protocol, version 2."""
     return {
         "inputs": [
@@ -89,8 +87,9 @@ def open_inference_request(feeds: Arrays) -> dict[str, Any]:
 def write_companions(folder: Path, name: str, export: ExportReport, feeds: Arrays, layout: str) -> None:
     """Write model card, report.json, input example, client and check sums into a version's folder."""
     mlflow = layout == "mlflow"
+    sent = feeds if layout == "openvino" else as_served(feeds, export.form)
     request = (
-        {"inputs": {k: v.tolist() for k, v in feeds.items()}} if mlflow else open_inference_request(feeds)
+        {"inputs": {k: v.tolist() for k, v in feeds.items()}} if mlflow else open_inference_request(sent)
     )
     texts = {
         "README.md": model_card(name, export, layout),
@@ -141,8 +140,3 @@ def model_card(name: str, export: ExportReport, layout: str) -> str:
             "",
         ]
     )
-
-
-def example_feeds(feeds: Arrays) -> Arrays:
-    """Return the first two rows of every input, as an example to send."""
-    return {name: np.ascontiguousarray(array[:2]) for name, array in feeds.items()}

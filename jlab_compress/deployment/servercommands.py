@@ -50,34 +50,46 @@ def command_for(folder: Path, name: str | None, server: str | None, *, ports: tu
     ValueError
         If the server is unknown or not installed, or the model is not named.
     """
-    kind = server or _usual_server(folder)
+    kind = choose_server(server, "mlflow" if any(folder.glob("*/*/MLmodel")) else "triton")
+    if kind == "mlflow":
+        return _mlflow(_model_folder(folder, name), ports[0])
+    triton = find_triton()
+    assert triton is not None
+    return _triton(triton, folder, name, *ports)
+
+
+def choose_server(server: str | None, layout: str) -> str:
+    """Return the server that was asked for, or the usual one for a layout, if it is set up here.
+
+    Raises
+    ------
+    ValueError
+        If the server is unknown or not set up; the message says how to set one up.
+    """
+    kind = server or ("mlflow" if layout == "mlflow" else "triton")
     if kind not in SERVERS:
         raise ValueError(f"server: expected one of {', '.join(SERVERS)}, got {kind!r}")
-    if kind == "triton":
-        triton = find_triton()
-        if triton is None:
-            raise ValueError(
-                "server: Triton is not set up; run `make serve` or "
-                "`python -m jlab_compress.deployment.tritonsetup` (Linux on x86-64)"
-            )
-        return _triton(triton, folder, *ports)
-    _need("mlflow")
-    return _mlflow(_model_folder(folder, name), ports[0])
+    if (kind == "mlflow") != (layout == "mlflow"):
+        raise ValueError(
+            f"server: {kind} cannot serve layout {layout!r}; mlflow serves layout 'mlflow' and no other"
+        )
+    if kind == "triton" and find_triton() is None:
+        raise ValueError(
+            "server: Triton is not set up; run `make serve` or "
+            "`python -m jlab_compress.deployment.tritonsetup` (Linux on x86-64)"
+        )
+    if kind == "mlflow":
+        _need("mlflow")
+    return kind
 
 
-def _usual_server(folder: Path) -> str:
-    if any(folder.glob("*/*/MLmodel")):
-        return "mlflow"
-    return "triton"
-
-
-def _triton(triton: Triton, folder: Path, http_port: int, grpc_port: int) -> Command:
+def _triton(triton: Triton, folder: Path, name: str | None, http_port: int, grpc_port: int) -> Command:
     arguments = (
         str(triton.server),
         f"--model-repository={folder}",
         f"--backend-directory={triton.backends}",
         "--model-control-mode=explicit",
-        "--load-model=*",
+        f"--load-model={name or '*'}",
         f"--http-address={HOST}",
         f"--http-port={http_port}",
         f"--grpc-address={HOST}",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from jlab_compress.deployment.fileformat import Form, Port
 from jlab_compress.deployment.signature import BATCH
+from jlab_compress.deployment.verification import Arrays, Feeds
 
 LARGEST_BATCH = 64
 KEPT_VERSIONS = 2
@@ -35,7 +36,7 @@ def triton_config(name: str, form: Form, sizes: dict[str, int]) -> str:
     sizes : dict of str to int
         Size of each varying axis for the warm-up.
     """
-    batched = all(port.shape[:1] == (BATCH,) for port in (*form.inputs, *form.outputs))
+    batched = is_batched(form)
     lines = [
         f"name: {json.dumps(name)}",
         'backend: "onnxruntime"',
@@ -57,6 +58,17 @@ def _triton_port(side: str, port: Port, batched: bool) -> str:
     shape = ", ".join(map(str, dims or [1]))
     kind = f"TYPE_{DATATYPES[port.dtype]}"
     return f"{side} [ {{ name: {json.dumps(port.name)} data_type: {kind} dims: [ {shape} ]{reshape} }} ]"
+
+
+def as_served(feeds: Feeds, form: Form) -> Arrays:
+    """Return arrays as clients of the server send them: a batch of single numbers gets an axis of 1."""
+    single = is_batched(form)
+    return {name: array[:, None] if single and array.ndim == 1 else array for name, array in feeds.items()}
+
+
+def is_batched(form: Form) -> bool:
+    """Return whether all inputs and outputs have the batch as their first axis, so requests can be joined."""
+    return all(port.shape[:1] == (BATCH,) for port in (*form.inputs, *form.outputs))
 
 
 def _triton_warmup(inputs: Iterable[Port], sizes: dict[str, int], batch: int) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 import weakref
 from collections.abc import Mapping
@@ -17,18 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from jlab_compress.deployment.modelcard import open_inference_request
+from jlab_compress.deployment.protocols import ServerError, ask_grpc, ask_http, ask_mlflow, call, open_grpc
 from jlab_compress.deployment.servercommands import Command, command_for
-from jlab_compress.deployment.servertrees import DATATYPES
+from jlab_compress.deployment.verification import Arrays
 
 HOST = "127.0.0.1"
 PATIENCE = 15.0
-
-
-class ServerError(RuntimeError):
-    """A server did not start, or refused a request; the message holds its own words."""
 
 
 class Server:
@@ -51,6 +45,7 @@ class Server:
 
     def __init__(self, command: Command, *, timeout: float = 120.0) -> None:
         self.command = command
+        self._client: Any = None
         self._log = tempfile.NamedTemporaryFile(prefix="jlab-compress-", suffix=".log")  # noqa: SIM115
         leash = [sys.executable, "-m", "jlab_compress.deployment.leash", *command.arguments]
         self._process = subprocess.Popen(
@@ -84,9 +79,14 @@ class Server:
         return self._process.poll() is None
 
     def query(
-        self, name: str, inputs: Mapping[str, ArrayLike], *, version: int | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Send one batch over HTTP and return the outputs by name.
+        self,
+        name: str,
+        inputs: Mapping[str, ArrayLike],
+        *,
+        version: int | None = None,
+        protocol: str = "http",
+    ) -> Arrays:
+        """Send one batch and return the outputs by name.
 
         Parameters
         ----------
@@ -96,22 +96,28 @@ class Server:
             With the dtypes that the model takes.
         version : int, optional
             By default the server's newest.
+        protocol : {"http", "grpc"}
+            JSON over HTTP, or binary over gRPC (needs the package tritonclient).
 
         Raises
         ------
         ServerError
             If the server refuses the request, with its reason.
+        ValueError
+            If the server does not speak the protocol.
         """
+        if protocol not in ("http", "grpc"):
+            raise ValueError(f'protocol: expected "http" or "grpc", got {protocol!r}')
         arrays = {key: np.asarray(value) for key, value in inputs.items()}
-        if self.command.kind == "mlflow":
-            answer = self._call("/invocations", {"inputs": {k: a.tolist() for k, a in arrays.items()}})
-            return {key: np.asarray(rows) for key, rows in answer["predictions"].items()}
-        place = f"/v2/models/{name}" + (f"/versions/{version}" if version else "")
-        answer = self._call(f"{place}/infer", open_inference_request(arrays))
-        return {
-            entry["name"]: np.asarray(entry["data"], _dtype(entry["datatype"])).reshape(entry["shape"])
-            for entry in answer["outputs"]
-        }
+        kind = self.command.kind
+        if protocol == "grpc":
+            if self.grpc is None:
+                raise ValueError(f'protocol: {kind} does not speak gRPC; use "http"')
+            self._client = self._client or open_grpc(self.grpc)
+            return ask_grpc(self._client, name, arrays, version, kind=kind)
+        if kind == "mlflow":
+            return ask_mlflow(self.http, arrays)
+        return ask_http(self.http, name, arrays, version, kind=kind)
 
     def reload(self, name: str) -> None:
         """Make the server look at a model's folder again, for a new version.
@@ -121,10 +127,12 @@ class Server:
         ServerError
             If the new version does not load; the server goes on with the old one.
         """
-        self._call(f"/v2/repository/models/{name}/load", {})
+        call(self.http, f"/v2/repository/models/{name}/load", {}, kind=self.command.kind)
 
     def stop(self) -> None:
         """End the server and everything that it started; safe to call twice."""
+        if self._client is not None:
+            self._client.close()
         self._finish()
         self._log.close()
 
@@ -146,19 +154,6 @@ class Server:
                 time.sleep(0.1)
         raise ServerError(f"{self.command.kind} was not ready after {timeout:g} s: {_tail(self.log)}")
 
-    def _call(self, place: str, body: Mapping[str, Any]) -> Any:
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"http://{self.http}{place}", json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as response:
-                return json.loads(response.read() or b"null")
-        except urllib.error.HTTPError as error:
-            raise ServerError(
-                f"{self.command.kind} answered {error.code}: {_reason(error.read())}"
-            ) from error
-        except OSError as error:
-            raise ServerError(f"{self.command.kind} did not answer at {self.http}: {error}") from error
-
 
 def serve(
     repository: str | Path, name: str | None = None, *, server: str | None = None, timeout: float = 120.0
@@ -170,7 +165,7 @@ def serve(
     repository : str or Path
         The folder given to `export_repository`.
     name : str, optional
-        The model; needed where the folder holds several and the server takes one.
+        The one model to load; by default all of them, where the server takes several.
     server : {"triton", "mlflow"}, optional
         By default MLflow for its own layout, else Triton (set up by `make serve`).
     timeout : float
@@ -210,21 +205,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _dtype(datatype: str) -> str:
-    return next(name for name, code in DATATYPES.items() if code == datatype)
-
-
-def _reason(body: bytes) -> str:
-    """Return a server's error in one line, without its traceback."""
-    text = body.decode(errors="replace")
-    try:
-        found = json.loads(text)
-        text = str(found.get("error") or found.get("message") or text)
-    except (json.JSONDecodeError, AttributeError):
-        pass
-    return " ".join(text.split("\n\nAt:")[0].split())[:500]
 
 
 def _tail(log: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from jlab_compress.network.tracing import copy_model
 
 BATCHES = (1, 2, 7, 64)
 Arrays = dict[str, NDArray[Any]]
+Feeds = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -149,20 +150,45 @@ def measure_parity(path: Path, reference: nn.Module, signature: Signature) -> tu
         If the file refuses a size that the module takes, or gives other shapes or non-finite values.
     """
     session = open_session(path)
-    return tuple(_compare(session, reference, case, sized) for case, sized in cases(signature))
+
+    def ask(feeds: Feeds) -> Arrays:
+        try:
+            return run_session(session, feeds)
+        except Exception as error:
+            raise ExportMismatchError(f"onnxruntime fails where the model runs: {error}") from error
+
+    return tuple(compare(ask, reference, case, sized) for case, sized in cases(signature))
 
 
-def _compare(
-    session: onnxruntime.InferenceSession, reference: nn.Module, case: str, signature: Signature
-) -> Parity:
+def compare(ask: Callable[[Feeds], Arrays], reference: nn.Module, case: str, signature: Signature) -> Parity:
+    """Compare what something answers with a module's outputs for one set of input sizes.
+
+    Parameters
+    ----------
+    ask : callable
+        Gives outputs by name for inputs by name.
+    reference : nn.Module
+        On the CPU, in eval mode.
+    case : str
+        Names the sizes.
+    signature : Signature
+        The inputs.
+
+    Returns
+    -------
+    Parity
+        With None where the module itself refuses the size; `ask` is not called then.
+
+    Raises
+    ------
+    ExportMismatchError
+        If the answer has other shapes, or is finite in other places.
+    """
     try:
         expected = run_module(reference, signature)
     except Exception:
         return Parity(f"{case} (the model refuses this size)", None, None, None)
-    try:
-        found = run_session(session, signature.feeds())
-    except Exception as error:
-        raise ExportMismatchError(f"onnxruntime fails at {case}, where the model runs: {error}") from error
+    found = ask(signature.feeds())
     gaps = [_difference(name, case, expected[name], found[name]) for name in expected]
     return Parity(case, *(max(column) for column in zip(*gaps, strict=True)))
 
@@ -190,7 +216,7 @@ def run_module(module: nn.Module, signature: Signature) -> Arrays:
     return as_numpy(outputs)
 
 
-def run_session(session: onnxruntime.InferenceSession, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+def run_session(session: onnxruntime.InferenceSession, feeds: Feeds) -> Arrays:
     """Return a session's outputs by name."""
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))
