@@ -8,13 +8,14 @@ Chuang, Ziyin 2026, section on learning dynamics). In the plain gauge and outsid
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from jlab_compress.network.slim import unwrapped
 from jlab_compress.network.surgery import is_conv1d
-from jlab_compress.network.weighted import WeightedLayer, along
+from jlab_compress.network.weighted import WeightedLayer, along, living_layers
 
 
 def copies_of(slim: nn.Module) -> dict[str, Tensor]:
@@ -40,41 +41,55 @@ def copies_of(slim: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for path, module in unwrapped(slim).named_modules():
         if isinstance(module, WeightedLayer):
-            prefix = f"{path}." if path else ""
-            made, read = module.output_multiplicities, module.input_multiplicities
-            made_axis, read_axis = (1, 0) if is_conv1d(module) else (0, 1)
-            weight = [along(c, axis, module.weight) for c, axis in ((made, made_axis), (read, read_axis))]
-            factors = [c for c in weight if c is not None]
-            if factors:
-                found[f"{prefix}weight"] = math.prod(factors[1:], start=factors[0])
-            if module.bias is not None and made is not None:
-                found[f"{prefix}bias"] = made
+            found |= {f"{path}.{name}" if path else name: c for name, c in _layer_copies(module)}
     return found
 
 
-def _with_copies(slim: nn.Module) -> list[tuple[nn.Parameter, Tensor | None]]:
-    if not isinstance(slim, nn.Module):
-        raise TypeError(
-            f"slim: expected the slim model itself, got {type(slim).__name__}; "
-            "parameters alone do not know how many copies they stand for"
-        )
-    copies = copies_of(slim)
-    return [(p, copies.get(name)) for name, p in unwrapped(slim).named_parameters()]
+def _layer_copies(layer: WeightedLayer) -> Iterator[tuple[str, Tensor]]:
+    made, read = layer.output_multiplicities, layer.input_multiplicities
+    made_axis, read_axis = (1, 0) if is_conv1d(layer) else (0, 1)
+    weight = [along(c, axis, layer.weight) for c, axis in ((made, made_axis), (read, read_axis))]
+    factors = [c for c in weight if c is not None]
+    if factors:
+        yield "weight", math.prod(factors[1:], start=factors[0])
+    if layer.bias is not None and made is not None:
+        yield "bias", made
+
+
+Parameters = nn.Module | Tensor | Iterable[Tensor]
+
+
+def _with_copies(parameters: Parameters) -> list[tuple[Tensor, Tensor | None]]:
+    """Return each parameter with its copies; one without its module is looked up in the living layers."""
+    if isinstance(parameters, nn.Module):
+        copies = copies_of(parameters)
+        return [(p, copies.get(name)) for name, p in unwrapped(parameters).named_parameters()]
+    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for value in given:
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"parameters: expected a model or parameters, got {type(value).__name__}; "
+                "pass the slim model or slim.parameters()"
+            )
+    found = {id(getattr(layer, name)): c for layer in living_layers() for name, c in _layer_copies(layer)}
+    return [(p, found.get(id(p))) for p in given]
 
 
 def clip_grad_norm_(
-    slim: nn.Module, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+    parameters: Parameters, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
     """Clip a slim model's gradients as `torch.nn.utils.clip_grad_norm_` would clip the original's.
 
-    The norm is (sum_j c_j |g_j|^p)^(1/p) with g_j the gradient of one copy; the scaling is the same.
+    It takes the same arguments, so that changing the import is all that a loop needs. The norm is
+    (sum_j c_j |g_j|^p)^(1/p) with g_j the gradient of one copy; the scaling is the same.
     In a loop that you do not write, switch its clipping off and call this from a function (that returns
     nothing) given to ``optimizer.register_step_pre_hook``.
 
     Parameters
     ----------
-    slim : nn.Module
-        The model, wrapped or not; for one without slim layers the result is torch's.
+    parameters : nn.Module, or (iterable of) Tensor
+        The slim model, wrapped or not, or some of its parameters, which find the multiplicities of the
+        layer that they belong to; where nothing is slim the result is torch's.
     max_norm : float
         The largest norm to leave.
     norm_type : float
@@ -90,7 +105,7 @@ def clip_grad_norm_(
     Raises
     ------
     TypeError
-        If `slim` is not a module.
+        If `parameters` are neither a module nor tensors.
     RuntimeError
         If the norm is not finite and `error_if_nonfinite` is set.
 
@@ -99,10 +114,10 @@ def clip_grad_norm_(
     >>> from jlab_compress.network.weighted import WeightedLinear
     >>> net = WeightedLinear(1, 2, bias=False, output_multiplicities=torch.tensor([9.0, 16.0]))
     >>> net.weight.grad = torch.ones(2, 1)
-    >>> clip_grad_norm_(net, 1.0), net.weight.grad.flatten()
+    >>> clip_grad_norm_(net.parameters(), 1.0), net.weight.grad.flatten()
     (tensor(5.), tensor([0.2000, 0.2000]))
     """
-    pairs = [(p.grad, c) for p, c in _with_copies(slim) if p.grad is not None]
+    pairs = [(p.grad, c) for p, c in _with_copies(parameters) if p.grad is not None]
     if not pairs:
         return torch.tensor(0.0)
     if math.isinf(norm_type):
@@ -113,14 +128,14 @@ def clip_grad_norm_(
     stacked = torch.stack([part.to(parts[0].device) for part in parts])
     norm = stacked.max() if math.isinf(norm_type) else stacked.sum() ** (1 / norm_type)
     if error_if_nonfinite and not bool(torch.isfinite(norm)):
-        raise RuntimeError(f"slim: the gradients' norm is {norm.item()}; look for NaN in the loss")
+        raise RuntimeError(f"parameters: the gradients' norm is {norm.item()}; look for NaN in the loss")
     scale = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
     for gradient, _ in pairs:
         gradient.detach().mul_(scale.to(gradient.device))
     return norm
 
 
-def squared_norm(slim: nn.Module) -> Tensor:
+def squared_norm(parameters: Parameters) -> Tensor:
     """Return sum_j c_j ||theta_j||^2, the original's L2 term, to be added to the loss.
 
     Its value counts every copy; its gradient is that of one copy, 2 theta_j, like all gradients of a
@@ -129,8 +144,8 @@ def squared_norm(slim: nn.Module) -> Tensor:
 
     Parameters
     ----------
-    slim : nn.Module
-        Parameters that require no gradient count too.
+    parameters : nn.Module, or (iterable of) Tensor
+        The slim model or some of its parameters; those that require no gradient count too.
 
     Examples
     --------
@@ -141,13 +156,13 @@ def squared_norm(slim: nn.Module) -> Tensor:
     >>> term.item(), net.weight.grad.item()
     (12.0, 4.0)
     """
-    pairs = _with_copies(slim)
+    pairs = _with_copies(parameters)
     single = torch.stack([p.square().sum() for p, _ in pairs]).sum()
     counted = torch.stack([(p.square() if c is None else p.square() * c).sum().detach() for p, c in pairs])
     return single + (counted.sum() - single.detach())
 
 
-def add_gradient_noise_(slim: nn.Module, std: float, generator: torch.Generator | None = None) -> None:
+def add_gradient_noise_(parameters: Parameters, std: float, generator: torch.Generator | None = None) -> None:
     """Add Gaussian noise to the gradients as the mean of the c copies of each neuron would feel it.
 
     Independent noise of standard deviation `std` on each of c copies has a mean of `std / sqrt(c)`; that
@@ -156,14 +171,14 @@ def add_gradient_noise_(slim: nn.Module, std: float, generator: torch.Generator 
 
     Parameters
     ----------
-    slim : nn.Module
-        Call it after backward.
+    parameters : nn.Module, or (iterable of) Tensor
+        The slim model or some of its parameters; call it after backward.
     std : float
         The standard deviation for one entry of the original.
     generator : torch.Generator, optional
         On the parameters' device.
     """
-    for parameter, copies in _with_copies(slim):
+    for parameter, copies in _with_copies(parameters):
         if parameter.grad is not None:
             shape, like = parameter.shape, parameter.grad
             noise = torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype) * std

@@ -17,6 +17,7 @@ from jlab_compress.network.weighted import (
     WeightedLayer,
     WeightedLinear,
     along,
+    remember,
 )
 
 _PLAN = "jlab_compress_plan"
@@ -115,6 +116,7 @@ def as_weighted(module: nn.Module) -> None:
     if slim is None:
         module.__dict__["stock_class"] = type(module)
     module.__class__ = slim or WeightedConv1D
+    remember(module)
     module.register_buffer("input_multiplicities", None)
     module.register_buffer("output_multiplicities", None)
 

@@ -7,7 +7,8 @@ change of the training loop (Wang, Luo, Poggio, Chuang, Ziyin 2026, section on l
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Self, cast
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,12 @@ class WeightedLayer(nn.Module):
     input_multiplicities: Tensor | None
     output_multiplicities: Tensor | None
 
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Remember the layer while it lives, also where it is copied or unpickled."""
+        layer = super().__new__(cls)
+        remember(layer)
+        return layer
+
     def weighted_weight(self) -> Tensor:
         """Return the weight to compute with, for a weight stored as (out, in, ...)."""
         return weigh(
@@ -89,6 +96,19 @@ class WeightedLayer(nn.Module):
         if self.bias is None or self.output_multiplicities is None:
             return cast("Tensor | None", self.bias)
         return weigh(self.bias, None, self.output_multiplicities)
+
+
+_LIVING: WeakSet[nn.Module] = WeakSet()
+
+
+def remember(layer: nn.Module) -> None:
+    """Count a layer among the living slim ones; parameters find their multiplicities through these."""
+    _LIVING.add(layer)
+
+
+def living_layers() -> list[WeightedLayer]:
+    """Return all slim layers that exist now, in no order."""
+    return [layer for layer in list(_LIVING) if isinstance(layer, WeightedLayer)]
 
 
 class WeightedLinear(nn.Linear, WeightedLayer):
