@@ -1,7 +1,7 @@
 # make demo   a network becomes a slim one, proven and exported: build/demo/
 # make test   every check: style, types, tests, front end, browser
 # make lab    JupyterLab with the extension on and the first notebook open
-# make serve  NVIDIA Triton in an environment of its own, for serving on this machine
+# make serve  a server in an environment of its own: NVIDIA Triton on Linux x86-64, else MLServer
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
@@ -12,7 +12,7 @@ FRONT_END := $(shell find labextension -type f -not -path '*/node_modules/*' -no
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)  # a container's only user
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test lab serve install chromium lint unit front-end browser clean
+.PHONY: demo test lab serve serve-mlserver install chromium lint unit front-end browser clean
 
 install: .venv/installed
 
@@ -43,9 +43,12 @@ lint: install
 	$(BIN)/mypy
 
 serve: install
-	$(BIN)/python -m jlab_compress.deployment.tritonsetup
+	$(BIN)/python -m jlab_compress.deployment.serversetup
 
-unit: serve
+serve-mlserver: install
+	$(BIN)/python -m jlab_compress.deployment.serversetup mlserver
+
+unit: serve serve-mlserver
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 front-end: install

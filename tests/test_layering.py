@@ -29,7 +29,7 @@ ALLOWED = {
     "data": NUMERICS | {"dask", "distributed", "tqdm"},
     "validation": NUMERICS | {"ot", "matplotlib", "tqdm"},
     "deployment": NUMERICS
-    | {"onnx", "onnxruntime", "onnxscript", "tritonclient", "google", "mlflow", "tqdm"},
+    | {"onnx", "onnxruntime", "onnxscript", "tritonclient", "google", "mlflow", "mlserver", "tqdm"},
     "notebook": NUMERICS | {"IPython", "ipywidgets", "anywidget", "traitlets", "matplotlib", "comm", "tqdm"},
 }
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

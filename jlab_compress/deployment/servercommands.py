@@ -8,10 +8,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from jlab_compress.deployment.tritonsetup import Triton, find_triton
+from jlab_compress.deployment.mlserversetup import find_mlserver
+from jlab_compress.deployment.tritonsetup import find_triton, triton_objection
 
 HOST = "127.0.0.1"
-SERVERS = ("triton", "mlflow")
+SERVERS = ("triton", "mlserver", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,13 @@ class Command:
     Parameters
     ----------
     kind : str
-        "triton" or "mlflow".
+        "triton", "mlserver" or "mlflow".
     arguments : tuple of str
         The command line.
     environment : dict of str to str
         All its environment variables.
-    ready : str
-        The address path that answers once the models are loaded.
+    ready : tuple of str
+        The address paths that all answer once the models are loaded.
     http_port : int
         Port for HTTP.
     grpc_port : int or None
@@ -37,7 +38,7 @@ class Command:
     kind: str
     arguments: tuple[str, ...]
     environment: dict[str, str]
-    ready: str
+    ready: tuple[str, ...]
     http_port: int
     grpc_port: int | None
 
@@ -53,9 +54,8 @@ def command_for(folder: Path, name: str | None, server: str | None, *, ports: tu
     kind = choose_server(server, "mlflow" if any(folder.glob("*/*/MLmodel")) else "triton")
     if kind == "mlflow":
         return _mlflow(_model_folder(folder, name), ports[0])
-    triton = find_triton()
-    assert triton is not None
-    return _triton(triton, folder, name, *ports)
+    start = _triton if kind == "triton" else _mlserver
+    return start(folder, name, *ports)
 
 
 def choose_server(server: str | None, layout: str) -> str:
@@ -66,24 +66,34 @@ def choose_server(server: str | None, layout: str) -> str:
     ValueError
         If the server is unknown or not set up; the message says how to set one up.
     """
-    kind = server or ("mlflow" if layout == "mlflow" else "triton")
+    kind = server or ("mlflow" if layout == "mlflow" else _usual_server())
     if kind not in SERVERS:
         raise ValueError(f"server: expected one of {', '.join(SERVERS)}, got {kind!r}")
     if (kind == "mlflow") != (layout == "mlflow"):
         raise ValueError(
             f"server: {kind} cannot serve layout {layout!r}; mlflow serves layout 'mlflow' and no other"
         )
-    if kind == "triton" and find_triton() is None:
+    missing = {"triton": find_triton() is None, "mlserver": find_mlserver() is None}.get(kind, False)
+    if missing:
         raise ValueError(
-            "server: Triton is not set up; run `make serve` or "
-            "`python -m jlab_compress.deployment.tritonsetup` (Linux on x86-64)"
+            f"server: {kind} is not set up; run `make serve` or "
+            f"`python -m jlab_compress.deployment.serversetup {kind}`"
         )
     if kind == "mlflow":
         _need("mlflow")
     return kind
 
 
-def _triton(triton: Triton, folder: Path, name: str | None, http_port: int, grpc_port: int) -> Command:
+def _usual_server() -> str:
+    """Return Triton where it is set up or could be, else MLServer."""
+    if find_triton() is not None:
+        return "triton"
+    return "mlserver" if find_mlserver() is not None or triton_objection() else "triton"
+
+
+def _triton(folder: Path, name: str | None, http_port: int, grpc_port: int) -> Command:
+    triton = find_triton()
+    assert triton is not None
     arguments = (
         str(triton.server),
         f"--model-repository={folder}",
@@ -99,7 +109,18 @@ def _triton(triton: Triton, folder: Path, name: str | None, http_port: int, grpc
         f"--backend-config=python,shm-region-prefix-name=jlab-compress-{http_port}-",
     )
     environment = {**os.environ, **triton.environment}
-    return Command("triton", arguments, environment, "/v2/health/ready", http_port, grpc_port)
+    return Command("triton", arguments, environment, ("/v2/health/ready",), http_port, grpc_port)
+
+
+def _mlserver(folder: Path, name: str | None, http_port: int, grpc_port: int) -> Command:
+    python = find_mlserver()
+    assert python is not None
+    runtime = Path(__file__).with_name("mlserverruntime.py")
+    ports = ("--http-port", str(http_port), "--grpc-port", str(grpc_port))
+    arguments = (str(python), "-P", str(runtime), str(folder), "--only", name or "", *ports)
+    names = [name] if name else sorted(path.parent.name for path in folder.glob("*/config.pbtxt"))
+    ready = tuple(f"/v2/models/{one}/ready" for one in names)
+    return Command("mlserver", arguments, dict(os.environ), ready, http_port, grpc_port)
 
 
 def _mlflow(model: Path, http_port: int) -> Command:
@@ -107,16 +128,14 @@ def _mlflow(model: Path, http_port: int) -> Command:
     arguments = (sys.executable, "-m", "mlflow", "models", "serve", *where, "--env-manager", "local")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ, "PATH": path}
-    return Command("mlflow", arguments, environment, "/ping", http_port, None)
+    return Command("mlflow", arguments, environment, ("/ping",), http_port, None)
 
 
 def _model_folder(folder: Path, name: str | None) -> Path:
     """Return the newest version's folder of the one model that is meant."""
     names = sorted(path.parent.parent.name for path in folder.glob("*/*/MLmodel"))
     if name is None and len(set(names)) != 1:
-        raise ValueError(
-            f"name: expected one of {', '.join(sorted(set(names))) or 'no model'}; say which to serve"
-        )
+        raise ValueError(f"name: expected one of {', '.join(sorted(set(names)))}; say which to serve")
     versions = [path.parent for path in (folder / (name or names[0])).glob("*/MLmodel")]
     if not versions:
         raise ValueError(f"name: {folder} holds no MLflow model {name!r}")

@@ -147,12 +147,17 @@ class Server:
         while time.monotonic() < end:
             if not self.alive:
                 raise ServerError(f"{self.command.kind} ended while starting: {_tail(self.log)}")
-            try:
-                with urllib.request.urlopen(f"http://{self.http}{self.command.ready}", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.1)
+            if all(self._answers(place) for place in self.command.ready):
+                return
+            time.sleep(0.1)
         raise ServerError(f"{self.command.kind} was not ready after {timeout:g} s: {_tail(self.log)}")
+
+    def _answers(self, place: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{self.http}{place}", timeout=5):
+                return True
+        except OSError:
+            return False
 
 
 def serve(
@@ -166,8 +171,8 @@ def serve(
         The folder given to `export_repository`.
     name : str, optional
         The one model to load; by default all of them, where the server takes several.
-    server : {"triton", "mlflow"}, optional
-        By default MLflow for its own layout, else Triton (set up by `make serve`).
+    server : {"triton", "mlserver", "mlflow"}, optional
+        By default MLflow for its own layout, else Triton or MLServer, as `make serve` has set up.
     timeout : float
         Seconds until it must be ready.
 
@@ -184,7 +189,7 @@ def serve(
         If there is no such repository or no such server here.
     """
     folder = Path(repository).resolve()
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not any(folder.glob("*/config.pbtxt")) and not any(folder.glob("*/*/MLmodel")):
         raise ValueError(f"repository: {str(repository)!r} holds no model; write one with export_repository")
     return Server(command_for(folder, name, server, ports=(free_port(), free_port())), timeout=timeout)
 

@@ -17,6 +17,8 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
+from jlab_compress.deployment import serversetup
+from jlab_compress.deployment.mlserversetup import find_mlserver, set_up_mlserver
 from jlab_compress.deployment.repository import export_repository
 from jlab_compress.deployment.serving import ServerError, serve
 from jlab_compress.deployment.tritonsetup import find_triton, set_up_triton
@@ -25,13 +27,23 @@ from tests.deployment.networks import IDS, MODELS, Encoder, Score, mlp, normal
 pytestmark = pytest.mark.serve
 X = normal(5, 8)
 MASK = torch.ones_like(IDS)
-CLIENTS, SECONDS = 64, 20.0
+CLIENTS = 64
+SECONDS = {"triton": 20.0, "mlserver": 6.0}
+UNKNOWN = {
+    "triton": ("unknown model: 'nothing'", "'net' version 9"),
+    "mlserver": ("nothing not found", "net with version 9 not found"),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def triton():
-    """Triton, set up once if it is not there yet."""
-    return set_up_triton()
+def set_up():
+    """Both servers, set up once if they are not there yet."""
+    return set_up_triton(), set_up_mlserver()
+
+
+@pytest.fixture(params=["triton", "mlserver"])
+def kind(request):
+    return request.param
 
 
 @pytest.fixture
@@ -70,14 +82,14 @@ def asked(module, array, dtype="FP32", name="input"):
     return tensor
 
 
-def test_official_clients_agree_with_torch_and_wrong_requests_are_refused(repository):
+def test_official_clients_agree_with_torch_and_wrong_requests_are_refused(repository, kind):
     export_repository(Encoder(), repository, "encoder", MODELS["encoder"][1])
     export_repository(Score(), repository, "score", X)
-    with serve(repository) as server:
+    with serve(repository, server=kind) as server:
         http = tritonclient.http.InferenceServerClient(server.http)
         grpc = tritonclient.grpc.InferenceServerClient(server.grpc)
         array = X.numpy()
-        for binary in (True, False):
+        for binary in (True, False) if kind == "triton" else (False,):
             tensor = tritonclient.http.InferInput("input", list(array.shape), "FP32")
             tensor.set_data_from_numpy(array, binary_data=binary)
             output = tritonclient.http.InferRequestedOutput("output", binary_data=binary)
@@ -85,9 +97,9 @@ def test_official_clients_agree_with_torch_and_wrong_requests_are_refused(reposi
             np.testing.assert_allclose(answer, expected(mlp()), atol=1e-5)
         answer = grpc.infer("net", [asked(tritonclient.grpc, array)]).as_numpy("output")
         np.testing.assert_allclose(answer, expected(mlp()), atol=1e-5)
-        np.testing.assert_allclose(
-            server.query("net", {"input": array})["output"], expected(mlp()), atol=1e-5
-        )
+        for protocol in ("http", "grpc"):
+            answer = server.query("net", {"input": array}, version=1, protocol=protocol)["output"]
+            np.testing.assert_allclose(answer, expected(mlp()), atol=1e-5)
         for ids in (IDS, torch.arange(44).reshape(4, 11)):
             feeds = {"ids": ids.numpy(), "mask": torch.ones_like(ids).numpy()}
             logits = Encoder().eval()(ids, torch.ones_like(ids))["logits"].detach()
@@ -108,17 +120,21 @@ def test_official_clients_agree_with_torch_and_wrong_requests_are_refused(reposi
             ("net", {"input": array[:, :3]}, "400: .*unexpected shape for input 'input'"),
             ("net", {"inputs": array}, "400: .*unexpected inference input 'inputs'"),
             ("net", {"input": array.astype(np.float64)}, "400: .*data-type is 'FP64'"),
-            ("nothing", {"input": array}, "404: .*unknown model"),
+            ("nothing", {"input": array}, f"404: .*{UNKNOWN[kind][0]}"),
         ]:
             with pytest.raises(ServerError, match=words):
                 server.query(name, feeds)
-        with pytest.raises(ServerError, match=r"404: .*'net' version 9"):
+        with pytest.raises(ServerError, match=f"404: .*{UNKNOWN[kind][1]}"):
             server.query("net", {"input": array}, version=9)
+        with pytest.raises(ServerError, match=r"INVALID_ARGUMENT: .*unexpected shape for input 'input'"):
+            server.query("net", {"input": array[:, :3]}, protocol="grpc")
+        with pytest.raises(ValueError, match='protocol: expected "http" or "grpc"'):
+            server.query("net", {"input": array}, protocol="ftp")
         client = repository / "net" / "1" / "client.py"
         for address in ([server.http], [server.grpc, "--grpc"]):
             assert "output" in printed(client, *address)
         started = family(psutil.Process(server._process.pid))
-        assert len(started) >= 3
+        assert len(started) >= 2
         listening = [
             c.laddr.ip.removeprefix("::ffff:")
             for p in started
@@ -132,9 +148,9 @@ def test_official_clients_agree_with_torch_and_wrong_requests_are_refused(reposi
 class Load:
     """Clients that each send their own rows again and again, and keep what was wrong."""
 
-    def __init__(self, server, models):
+    def __init__(self, server, models, seconds):
         self.server, self.models = server, models
-        self.end = time.monotonic() + SECONDS
+        self.end = time.monotonic() + seconds
         self.answers, self.faults, self.versions = [0] * CLIENTS, [], [set() for _ in range(CLIENTS)]
         self.threads = [threading.Thread(target=self.send, args=(i,)) for i in range(CLIENTS)]
         for thread in self.threads:
@@ -165,11 +181,11 @@ class Load:
         return self
 
 
-def test_load_a_new_version_and_a_corrupt_file(repository):
+def test_load_a_new_version_and_a_corrupt_file(repository, kind):
     models = {1: mlp(), 2: mlp(seed=1)}
-    with serve(repository) as server:
-        load = Load(server, models)
-        time.sleep(SECONDS / 4)
+    with serve(repository, server=kind) as server:
+        load = Load(server, models, SECONDS[kind])
+        time.sleep(SECONDS[kind] / 4)
         export_repository(models[2], repository, "net", X, version="next")
         server.reload("net")
         feeds = {"input": X.numpy()}
@@ -184,15 +200,18 @@ def test_load_a_new_version_and_a_corrupt_file(repository):
         assert load.faults == []
         assert min(load.answers) > 0
         assert set.union(*load.versions) == {1, 2}
-        statistics = tritonclient.http.InferenceServerClient(server.http).get_inference_statistics("net")
-        counted = sum(m["inference_stats"]["success"]["count"] for m in statistics["model_stats"])
-        assert counted >= sum(load.answers) + 2
-        assert all(m["inference_stats"]["fail"]["count"] == 0 for m in statistics["model_stats"])
-        batched = sum(m["execution_count"] for m in statistics["model_stats"])
-        assert batched < counted
-        print(
-            f"{sum(load.answers)} answers to {CLIENTS} clients in {SECONDS:g} s, {batched} runs of the model"
-        )
+        print(f"{kind}: {sum(load.answers)} answers to {CLIENTS} clients in {SECONDS[kind]:g} s")
+        if kind == "triton":
+            check_statistics(server, sum(load.answers))
+
+
+def check_statistics(server, answers):
+    """Triton counted every request, refused none, and joined some of them."""
+    statistics = tritonclient.http.InferenceServerClient(server.http).get_inference_statistics("net")
+    counted = sum(m["inference_stats"]["success"]["count"] for m in statistics["model_stats"])
+    assert counted >= answers + 2
+    assert all(m["inference_stats"]["fail"]["count"] == 0 for m in statistics["model_stats"])
+    assert sum(m["execution_count"] for m in statistics["model_stats"]) < counted
 
 
 SERVE = """
@@ -215,10 +234,20 @@ def test_a_killed_parent_takes_its_server_with_it(repository):
     assert still_there(children) == []
 
 
-def test_a_repository_that_does_not_load_is_reported(repository):
+def test_a_repository_that_does_not_load_is_reported(repository, kind):
     (repository / "net" / "1" / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(ServerError, match=r"triton ended while starting: .*failed to load 'net'"):
-        serve(repository)
+    words = {"triton": "failed to load 'net'", "mlserver": "load failed for model 'net': version 1"}
+    with pytest.raises(ServerError, match=f"{kind} ended while starting: .*{words[kind]}"):
+        serve(repository, server=kind)
+
+
+def test_one_model_of_several_is_served(repository, kind):
+    shutil.copytree(repository / "net", repository / "broken")
+    (repository / "broken" / "1" / "model.onnx").write_bytes(b"no model")
+    config = repository / "broken" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"net"', '"broken"'))
+    with serve(repository, "net", server=kind) as server:
+        assert same(server.query("net", {"input": X.numpy()})["output"], expected(mlp()))
 
 
 def test_mlflow_serves_and_agrees(tmp_path):
@@ -238,17 +267,51 @@ def test_what_cannot_be_served_is_said(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="holds no model"):
         serve(tmp_path / "none")
     (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="holds no model"):
+        serve(tmp_path, server="mlflow")
+    for name in ("a", "b"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "1" / "MLmodel").write_text("")
+    with pytest.raises(ValueError, match="name: expected one of a, b; say which to serve"):
+        serve(tmp_path)
+    with pytest.raises(ValueError, match="holds no MLflow model 'c'"):
+        serve(tmp_path, "c")
+    with pytest.raises(ValueError, match="server: triton cannot serve layout 'mlflow'"):
+        serve(tmp_path, server="triton")
     with pytest.raises(ValueError, match="server: expected one of triton"):
         serve(tmp_path, server="torchserve")
-    with pytest.raises(ValueError, match="name: expected one of no model"):
-        serve(tmp_path, server="mlflow")
-    monkeypatch.setenv("JLAB_COMPRESS_TRITON", str(tmp_path))
-    assert find_triton() is None
-    with pytest.raises(ValueError, match="Triton is not set up; run `make serve`"):
-        serve(tmp_path, server="triton")
 
 
-def test_set_up_is_not_repeated(triton):
-    before = {path: path.stat().st_mtime_ns for path in Path(triton.backends).rglob("*")}
-    assert set_up_triton() == triton
-    assert {path: path.stat().st_mtime_ns for path in Path(triton.backends).rglob("*")} == before
+def test_a_server_that_is_not_set_up_is_said(repository, monkeypatch, tmp_path):
+    for server in ("triton", "mlserver"):
+        monkeypatch.setenv(f"JLAB_COMPRESS_{server.upper()}", str(tmp_path))
+        with pytest.raises(ValueError, match=f"{server} is not set up; run `make serve` or .* {server}"):
+            serve(repository, server=server)
+    assert (find_triton(), find_mlserver()) == (None, None)
+    with pytest.raises(ValueError, match="triton is not set up"):
+        serve(repository)
+
+
+def test_mlserver_is_taken_where_triton_is_not_set_up(repository, monkeypatch):
+    monkeypatch.setenv("JLAB_COMPRESS_TRITON", str(repository))
+    with serve(repository) as server:
+        assert server.command.kind == "mlserver"
+
+
+def test_set_up_is_not_repeated(set_up):
+    triton, mlserver = set_up
+    places = [*Path(triton.backends).rglob("*"), mlserver, *mlserver.parents[1].glob("*")]
+    before = {path: path.stat().st_mtime_ns for path in places}
+    assert (set_up_triton(), set_up_mlserver()) == set_up
+    assert {path: path.stat().st_mtime_ns for path in places} == before
+
+
+def test_a_machine_without_triton_is_told_why(monkeypatch, tmp_path):
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    with pytest.raises(OSError, match="NVIDIA publishes it for Linux on x86-64, this is linux on arm64"):
+        set_up_triton(tmp_path / "triton")
+    assert serversetup.set_up() == set_up_mlserver()
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(OSError, match=r"MLServer: it needs Linux or macOS and Python before 3\.13"):
+        set_up_mlserver(tmp_path / "mlserver")
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import pytest
 
 from jlab_compress import serve_and_compare
 from jlab_compress.deployment import trial
+from jlab_compress.deployment.mlserversetup import set_up_mlserver
 from jlab_compress.deployment.repository import export_repository
 from jlab_compress.deployment.tritonsetup import set_up_triton
 from tests.deployment.networks import MODELS, Score, mlp, normal, slim_mlp
@@ -74,6 +75,12 @@ def test_a_smaller_precision_may_add_what_its_export_said(tmp_path):
     found = serve_and_compare(mlp(256), normal(64, 8), directory=tmp_path, precision="int8")
     assert found.agrees
     assert found.max_rel_diff > 1e-4
+
+
+def test_mlserver_gives_the_same(tmp_path):
+    set_up_mlserver()
+    found = serve_and_compare(Score(), X, directory=tmp_path, server="mlserver")
+    assert (found.server, set(found.parity), found.agrees) == ("mlserver", {"http", "grpc"}, True)
 
 
 def test_mlflow_is_asked_over_http(tmp_path):

@@ -1,0 +1,153 @@
+"""MLServer on a repository in Triton's tree, over the onnxruntime package.
+
+Started by its path with the Python of MLServer's own environment; nothing in the package imports it. Every
+``NAME/VERSION/model.onnx`` beside a ``NAME/config.pbtxt`` is served, the newest two versions of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from mlserver import MLModel, MLServer, ModelSettings, Settings
+from mlserver.codecs import NumpyCodec
+from mlserver.errors import InferenceError, MLServerError, ModelNotFound
+from mlserver.repository import ModelRepository
+from mlserver.settings import ModelParameters
+from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
+
+HOST = "127.0.0.1"
+KEPT_VERSIONS = 2
+DATATYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+}
+
+
+class Tree(ModelRepository):  # type: ignore[misc]
+    """The models of a folder in Triton's form; `only` names the one to load, "" means all."""
+
+    def __init__(self, root: str, only: str = "") -> None:
+        self.root, self.only = Path(root), only
+
+    async def list(self) -> Sequence[ModelSettings]:
+        """Return the settings of every version to load."""
+        return [settings for name in self._names() for settings in self._versions(name)]
+
+    async def find(self, name: str) -> Sequence[ModelSettings]:
+        """Return the settings of one model's versions."""
+        if name not in self._names():
+            raise ModelNotFound(name)
+        return self._versions(name)
+
+    def _names(self) -> Sequence[str]:
+        names = sorted(path.parent.name for path in self.root.glob("*/config.pbtxt"))
+        return [name for name in names if self.only in ("", name)]
+
+    def _versions(self, name: str) -> Sequence[ModelSettings]:
+        files = [p for p in (self.root / name).glob("*/model.onnx") if p.parent.name.isdigit()]
+        newest = sorted(files, key=lambda path: int(path.parent.name))[-KEPT_VERSIONS:]
+        return [
+            ModelSettings(
+                name=name,
+                implementation=OnnxModel,
+                parameters=ModelParameters(uri=str(path), version=path.parent.name),
+            )
+            for path in newest
+        ]
+
+
+class OnnxModel(MLModel):  # type: ignore[misc]
+    """One version of a model; a request that does not fit its inputs is answered with 400 and the reason."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Open the file, so that a version is known to the server only once it can answer."""
+        super().__init__(settings)
+        path = Path(settings.parameters.uri)
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise MLServerError(
+                f"load failed for model {self.name!r}: version {self.version}: {error}"
+            ) from error
+        config = (path.parents[1] / "config.pbtxt").read_text(encoding="utf-8")
+        self._single = set(re.findall(r'name: "([^"]+)"[^\n]*reshape', config))
+        self.ready = True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Run one request in a thread of its own."""
+        sent = {entry.name: entry for entry in payload.inputs}
+        ports = self._session.get_inputs()
+        for name in sent:
+            if name not in {port.name for port in ports}:
+                raise InferenceError(f"unexpected inference input {name!r} for model {self.name!r}")
+        feeds = {port.name: self._array(port, sent.get(port.name)) for port in ports}
+        try:
+            arrays = await asyncio.to_thread(self._session.run, None, feeds)
+        except Exception as error:
+            raise InferenceError(f"model {self.name!r} cannot run these inputs: {error}") from error
+        found = zip([port.name for port in self._session.get_outputs()], arrays, strict=True)
+        outputs = [NumpyCodec.encode_output(name, np.asarray(array)) for name, array in found]
+        return InferenceResponse(model_name=self.name, model_version=self.version, outputs=outputs)
+
+    def _array(self, port: Any, entry: RequestInput | None) -> Any:
+        if entry is None:
+            raise InferenceError(f"expected input {port.name!r} of model {self.name!r}, got none")
+        sizes = [size if isinstance(size, int) else -1 for size in port.shape]
+        wanted = [*sizes, 1] if port.name in self._single else sizes
+        fits = len(entry.shape) == len(wanted) and all(
+            w in (-1, s) for w, s in zip(wanted, entry.shape, strict=True)
+        )
+        if not fits:
+            raise InferenceError(
+                f"unexpected shape for input {port.name!r} of model {self.name!r}: "
+                f"expected {wanted}, got {list(entry.shape)}"
+            )
+        if entry.datatype != DATATYPES[port.type]:
+            raise InferenceError(
+                f"input {port.name!r} of model {self.name!r}: data-type is {entry.datatype!r}, "
+                f"expected {DATATYPES[port.type]!r}"
+            )
+        try:
+            return NumpyCodec.decode_input(entry).reshape(entry.shape[: len(sizes)])
+        except Exception as error:
+            raise InferenceError(f"input {port.name!r}: its data do not fill its shape: {error}") from error
+
+
+async def run(root: str, only: str, http_port: int, grpc_port: int) -> None:
+    """Serve until a signal comes."""
+    settings = Settings(
+        debug=False,
+        host=HOST,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_endpoint=None,
+        parallel_workers=0,
+        model_repository_root=root,
+        model_repository_implementation=Tree,
+        model_repository_implementation_args={"only": only},
+    )
+    await MLServer(settings).start(await Tree(root, only).list())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Serve a repository with MLServer.")
+    parser.add_argument("root")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--http-port", type=int, default=8000)
+    parser.add_argument("--grpc-port", type=int, default=8001)
+    options = parser.parse_args()
+    asyncio.run(run(options.root, options.only, options.http_port, options.grpc_port))
