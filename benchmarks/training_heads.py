@@ -18,7 +18,7 @@ from statistics import fmean
 
 import torch
 from torch import Tensor, nn
-from training_race import FULL, NAIVE, OURS, PAPER, RANDOM, curve_distance, race, scaled
+from training_race import FULL, MOVED, NAIVE, PAPER, RANDOM, REORDERED, race, race_row, scaled, settled
 
 from jlab_compress.core.cells import compress_cloud
 from jlab_compress.network.weighted import weigh
@@ -88,14 +88,16 @@ def contestants(setting: Setting, *, seed: int, device: str) -> dict[str, nn.Mod
     generator = torch.Generator().manual_seed(seed)
     heads = 2 * torch.rand(setting.heads, 4, HEAD, generator=generator) - 1
     heads[:, 3] /= (setting.heads * HEAD) ** 0.5
-    cloud = scaled(heads.flatten(1).double())
-    chosen = {
-        OURS: compress_cloud(cloud, size=setting.kept, seed=seed),
-        PAPER: compress_cloud(cloud, size=setting.kept, degree=3, seed=seed),
+    points = heads.flatten(1).double()
+    kept = compress_cloud(scaled(points), size=setting.kept, degree=3, seed=seed)
+    moved = settled(scaled(points), setting.kept)
+    centres = (moved.points * points.square().mean(0).sqrt()).float().view(-1, 4, HEAD)
+    models: dict[str, nn.Module] = {
+        FULL: Heads(heads, torch.ones(setting.heads)),
+        REORDERED: Heads(heads, torch.ones(setting.heads)),
+        MOVED: Heads(centres, moved.multiplicities),
+        PAPER: Heads(heads[kept.indices], kept.multiplicities),
     }
-    models: dict[str, nn.Module] = {FULL: Heads(heads, torch.ones(setting.heads))}
-    for name, kept in chosen.items():
-        models[name] = Heads(heads[kept.indices], kept.multiplicities)
     drawn = torch.randperm(setting.heads, generator=generator)[: setting.kept]
     for name, count in ((RANDOM, setting.heads / setting.kept), (NAIVE, 1.0)):
         models[name] = Heads(heads[drawn], torch.full((setting.kept,), count))
@@ -118,21 +120,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="the paper's size")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     setting = FULL_SIZE if given.full else LAPTOP_SIZE
-    device, began = "cuda" if torch.cuda.is_available() else "cpu", time.monotonic()
+    device, began = given.device, time.monotonic()
     runs = [run(setting, seed=seed, device=device) for seed in range(given.seeds)]
     rows = tuple(
-        (
-            model,
-            fmean(one[model].held_out_losses[0] for one in runs),
-            fmean(one[model].held_out_losses[-1] for one in runs),
-            fmean(curve_distance(one[model], one[FULL]) for one in runs),
-            fmean(one[model].training_gaps[-1] for one in runs),
-        )
-        for model in runs[0]
+        (*race_row(runs, model), fmean(one[model].held_out_losses[0] for one in runs)) for model in runs[0]
     )
-    columns = ("model", "loss before", "loss after", "curve distance", "training gap")
+    columns = ("model", "test loss", "curve distance", "training gap", "loss before")
     title = f"{setting.heads} -> {setting.kept} heads, {setting.steps} steps, {given.seeds} seeds, {device}"
     print(Report(title, tables=(Table("Test loss of the query", columns, rows),)))
     print(f"{time.monotonic() - began:.0f} s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +13,20 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from jlab_compress.core.cells import compress_cloud
+from jlab_compress.core.cloud import Cloud
+from jlab_compress.core.testfunctions import largest_degree
 from jlab_compress.fitting.layer import Layer
+from jlab_compress.fitting.moments import rebuild
 from jlab_compress.network.compression import compress
 from jlab_compress.network.surgery import read_layer
 from jlab_compress.network.weighted import WeightedLinear
 from jlab_compress.validation.sidebyside import Contest, Curve, train_side_by_side
 from jlab_compress.validation.steps import default_step
 
-FULL, OURS, MOMENTS, PAPER, RANDOM, NAIVE = (
-    "original",
-    "ours",
-    "ours, moments",
-    "paper",
-    "random subset",
-    "naive net",
-)
+FULL, REORDERED = "original", "original, other order"
+MOVED, DYNAMICS = "ours, moved centres", "ours, dynamics"
+PAPER, RANDOM, NAIVE = "paper", "random subset", "naive net"
+ROOM = 8  # unknowns for each moment that moved centres keep
 Batch = tuple[Tensor, Tensor]
 
 
@@ -60,30 +60,44 @@ def slim_nets(
 ) -> dict[str, nn.Module]:
     """Return the contestants at one width.
 
-    "ours" is what `compress` makes of the net and inputs without targets; "ours, moments" reduces the
-    cloud of neurons (w, b, v) with its own choice of degree and cells; "paper" keeps moments up to
-    `degree` with unmoved neurons; a random subset counts each neuron n / s times, the naive net (the
-    paper's comparison) once.
+    "ours, moved centres" are the centres of `size` cells of the cloud of neurons (w, b, v), moved to keep
+    its moments; "ours, dynamics" is what `compress` makes of the net and inputs without targets; "paper"
+    keeps moments up to `degree` with unmoved neurons; a random subset counts each neuron n / s times, the
+    naive net (the paper's comparison) once.
     """
     layer = read_layer(net, ("0",), "2", torch.relu)
-    assert layer.biases[0] is not None
-    cloud = torch.cat([layer.incoming[0], layer.biases[0][:, None], layer.outgoing], 1).cpu()
-    chosen = {
-        MOMENTS: compress_cloud(scaled(cloud), size=size, seed=seed),
-        PAPER: compress_cloud(scaled(cloud), size=size, degree=degree, seed=seed),
-    }
-    nets: dict[str, nn.Module] = {
-        OURS: compress(net, size, calibration=calibration, seed=seed, progress=False).model
-    }
-    for name, reduced in chosen.items():
-        assert reduced.indices is not None
-        nets[name] = slim_net(
-            net, layer.select(reduced.indices.to(layer.outgoing.device), reduced.multiplicities)
-        )
+    cloud = neurons_of(layer)
+    kept = compress_cloud(scaled(cloud), size=size, degree=degree, seed=seed)
+    assert kept.indices is not None
     drawn = torch.randperm(layer.width, generator=torch.Generator().manual_seed(seed))[:size]
-    for name, count in ((RANDOM, layer.width / size), (NAIVE, 1.0)):
-        nets[name] = slim_net(net, layer.select(drawn, torch.full((size,), count)))
-    return nets
+    indices = kept.indices.to(layer.outgoing.device)
+    return {
+        MOVED: slim_net(net, moved_centres(layer, size)),
+        DYNAMICS: compress(net, size, calibration=calibration, seed=seed, progress=False).model,
+        PAPER: slim_net(net, layer.select(indices, kept.multiplicities)),
+        RANDOM: slim_net(net, layer.select(drawn, torch.full((size,), layer.width / size))),
+        NAIVE: slim_net(net, layer.select(drawn, torch.ones(size))),
+    }
+
+
+def neurons_of(layer: Layer) -> Tensor:
+    """Return the layer's neurons as points (n, 4), on the host."""
+    assert layer.biases[0] is not None
+    return torch.cat([layer.incoming[0], layer.biases[0][:, None], layer.outgoing], 1).double().cpu()
+
+
+def moved_centres(layer: Layer, size: int) -> Layer:
+    """Return the layer of `size` moved centres that stand for the neurons of a layer."""
+    cloud = neurons_of(layer)
+    moved = settled(scaled(cloud), size)
+    points = moved.points * cloud.square().mean(0).sqrt()
+    return rebuild(layer, points.to(layer.outgoing), moved.multiplicities.to(layer.outgoing))
+
+
+def settled(cloud: Tensor, size: int) -> Cloud:
+    """Return moved centres of a cloud, with an eighth as many moments kept as there are unknowns."""
+    degree = largest_degree(cloud.shape[1], size * (cloud.shape[1] + 1) // ROOM)
+    return compress_cloud(cloud, size=size, degree=degree, move=True)
 
 
 def scaled(cloud: Tensor) -> Tensor:
@@ -127,14 +141,27 @@ def race(
     steps: int,
     seed: int,
 ) -> dict[str, Curve]:
-    """Train all models on the same batches and return their curves; one is called "original"."""
+    """Train all models on the same batches and return their curves; two are called FULL and REORDERED."""
     contest = Contest(tuple(batches), tuple(test), default_step(F.mse_loss), optimizer, F.mse_loss)
-    return train_side_by_side(models, contest, seed=seed, steps=steps)
+    return train_side_by_side(models, contest, seed=seed, steps=steps, reordered={REORDERED})
 
 
-def curve_distance(curve: Curve, original: Curve) -> float:
-    """Return how far a test-loss curve runs from the original's: rms of log ratios over the later half."""
-    half = len(curve.recorded) // 2
-    pairs = zip(curve.held_out_losses[half:], original.held_out_losses[half:], strict=True)
-    logs = [math.log(a / b) ** 2 for a, b in pairs]
-    return math.sqrt(sum(logs) / len(logs))
+def curve_distance(runs: Sequence[Mapping[str, Curve]], name: str) -> float:
+    """Return how far a test-loss curve runs from the original's.
+
+    It is the rms over the later half of the log ratio of both losses, mean over seeds: the seeds' mean
+    comes first, so that it is a distance of mean curves and noise in a single one averages out.
+    """
+    half = len(runs[0][FULL].recorded) // 2
+    pairs = [
+        zip(run[name].held_out_losses[half:], run[FULL].held_out_losses[half:], strict=True) for run in runs
+    ]
+    logs = [[math.log(a / b) for a, b in pair] for pair in pairs]
+    return math.sqrt(fmean(fmean(each) ** 2 for each in zip(*logs, strict=True)))
+
+
+def race_row(runs: Sequence[Mapping[str, Curve]], name: str) -> tuple[str, float, float, float]:
+    """Return a model's name, final test loss, curve distance and final training gap, over seeds."""
+    loss = fmean(run[name].held_out_losses[-1] for run in runs)
+    gap = fmean(run[name].training_gaps[-1] for run in runs)
+    return name, loss, curve_distance(runs, name), gap

@@ -19,9 +19,9 @@ from statistics import fmean
 import numpy as np
 import torch
 from training_race import (
+    DYNAMICS,
     FULL,
-    MOMENTS,
-    OURS,
+    MOVED,
     PAPER,
     RANDOM,
     cosine,
@@ -33,7 +33,7 @@ from training_race import (
 
 from jlab_compress.report import Report, Scalar, Table
 
-MODELS = (FULL, OURS, MOMENTS, PAPER, RANDOM)
+MODELS = (FULL, MOVED, DYNAMICS, PAPER, RANDOM)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Setting:
 
 
 FULL_SIZE = Setting((256, 1024, 4096, 16384), 16.0, 20_000, 128, 314_000, 1e-3, (6, 20.0))
-LAPTOP_SIZE = Setting((64, 256, 1024, 4096), 8.0, 8192, 128, 2000, 1e-3, (3, 12.0))
+LAPTOP_SIZE = Setting((64, 128, 256, 512, 1024, 2048, 4096), 8.0, 8192, 128, 2000, 1e-3, (3, 12.0))
 
 
 def losses(setting: Setting, width: int, *, seed: int, device: str) -> dict[str, float]:
@@ -80,12 +80,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="the paper's size; hours without a GPU")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, help="instead of the setting's")
     given = parser.parse_args()
     setting = FULL_SIZE if given.full else LAPTOP_SIZE
     if given.steps:
         setting = Setting(**(vars(setting) | {"steps": given.steps}))
-    device, began = "cuda" if torch.cuda.is_available() else "cpu", time.monotonic()
+    device, began = given.device, time.monotonic()
     means: dict[str, list[float]] = {name: [] for name in MODELS}
     rows: list[tuple[Scalar, ...]] = []
     narrow = [float(min(d, round(setting.factor * math.sqrt(d)))) for d in setting.widths]

@@ -20,22 +20,24 @@ import copy
 import time
 from dataclasses import dataclass
 from functools import cache, partial
-from statistics import fmean
 
 import torch
 from torch import nn
 from training_race import (
     FULL,
-    OURS,
+    MOVED,
+    REORDERED,
     cosine,
-    curve_distance,
     harmonic_batches,
+    moved_centres,
     race,
+    race_row,
+    slim_net,
     slim_nets,
     wide_net,
 )
 
-from jlab_compress.network.compression import compress
+from jlab_compress.network.surgery import read_layer
 from jlab_compress.report import Report, Table
 from jlab_compress.validation.sidebyside import Curve
 
@@ -65,11 +67,12 @@ LAPTOP_SIZE = Setting(
 
 @cache
 def contestants(width: int, size: int, *, seed: int, device: str) -> dict[str, nn.Module]:
-    """Return the wide net and its slim forms, also one of ours with a third of the width."""
+    """Return the wide net and its slim forms, also ours with a half and a third of the width."""
     net = wide_net(width, seed=seed, device=device)
     x = 2 * torch.rand(2000, 2, generator=torch.Generator().manual_seed(seed)).to(device) - 1
-    third = compress(net, size // 3, calibration=x, seed=seed, progress=False).model
-    return {FULL: net} | slim_nets(net, size, x, degree=5, seed=seed) | {f"{OURS} / 3": third}
+    layer = read_layer(net, ("0",), "2", torch.relu)
+    fewer = {f"{MOVED}, 1/{k}": slim_net(net, moved_centres(layer, size // k)) for k in (2, 3)}
+    return {FULL: net, REORDERED: net} | slim_nets(net, size, x, degree=5, seed=seed) | fewer
 
 
 def run(setting: Setting, name: str, *, rate: float, seed: int, device: str) -> dict[str, Curve]:
@@ -77,7 +80,7 @@ def run(setting: Setting, name: str, *, rate: float, seed: int, device: str) -> 
     kind = getattr(torch.optim, name.partition(",")[0])
     data = partial(harmonic_batches, target=setting.target, device=device)
     return race(
-        copy.deepcopy(models),
+        {label: copy.deepcopy(model) for label, model in models.items()},
         data(setting.rows, 512, noise=0.2, seed=seed),
         data(4096, 4096, noise=0.0, seed=seed + 1000),
         optimizer=cosine(kind, rate, setting.steps),
@@ -87,15 +90,7 @@ def run(setting: Setting, name: str, *, rate: float, seed: int, device: str) -> 
 
 
 def table(name: str, rate: float, runs: list[dict[str, Curve]]) -> Table:
-    rows = tuple(
-        (
-            model,
-            fmean(run[model].held_out_losses[-1] for run in runs),
-            fmean(curve_distance(run[model], run[FULL]) for run in runs),
-            fmean(run[model].training_gaps[-1] for run in runs),
-        )
-        for model in runs[0]
-    )
+    rows = tuple(race_row(runs, model) for model in runs[0])
     columns = ("model", "test loss", "curve distance", "training gap")
     return Table(f"{name}, rate {rate:g}, {len(runs)} seeds", columns, rows)
 
@@ -105,22 +100,19 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the paper's size; hours without a GPU")
     parser.add_argument("--optimizers", nargs="*", help="some of the keys of the setting's rates")
     parser.add_argument("--steps", type=int, help="instead of the setting's")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rate-factor", type=float, default=1.0)
     given = parser.parse_args()
     setting = FULL_SIZE if given.full else LAPTOP_SIZE
     if given.steps:
         setting = Setting(**(vars(setting) | {"steps": given.steps}))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    began, tables = time.monotonic(), []
+    device, began = given.device, time.monotonic()
     for name in given.optimizers or setting.rates:
         rate = setting.rates[name] * given.rate_factor
         runs = [run(setting, name, rate=rate, seed=seed, device=device) for seed in range(given.seeds)]
-        tables.append(table(name, rate, runs))
-        print(
-            Report(f"{setting.width} -> {setting.size}, {setting.steps} steps", tables=(tables[-1],)),
-            flush=True,
-        )
+        title = f"{setting.width} -> {setting.size}, {setting.steps} steps"
+        print(Report(title, tables=(table(name, rate, runs),)), flush=True)
     print(f"{time.monotonic() - began:.0f} s on {device}")
 
 
