@@ -16,6 +16,12 @@ export default tseslint.config(
       '@typescript-eslint/no-extraneous-class': 'off',
       'no-restricted-syntax': [
         'error',
+        ...[
+          'JSXText[value=/[A-Za-z]{2}/]',
+          'JSXAttribute[name.name=/^(aria-label|aria-valuetext|title|placeholder|alt|label)$/] > Literal',
+          'JSXElement > JSXExpressionContainer > Literal[value=/[A-Za-z]{2}/]',
+          'JSXElement > JSXExpressionContainer > ConditionalExpression > Literal[value=/[A-Za-z]{2}/]'
+        ].map(selector => ({ selector, message: 'A person reads this: put it through the translator.' })),
         {
           selector: 'JSXAttribute[name.name="dangerouslySetInnerHTML"]',
           message: 'Text from a kernel is data; it is never inserted as HTML.'

@@ -1,4 +1,4 @@
-"""What the in-cell panel may ask of Python: four named operations on named values, nothing evaluated.
+"""What the in-cell panel may ask of Python: five named operations on named values, nothing evaluated.
 
 A request comes from a page and is not trusted: names are looked up in the panel's own values, numbers are
 checked by the public functions, a file name has no folder in it.
@@ -18,6 +18,7 @@ import jlab_compress
 LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits")
 OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 BATCH = 64
+CALIBRATED = " calibrated"
 Step = Callable[[str, int, int], None]
 
 
@@ -61,21 +62,28 @@ def validate(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -
 
 def export(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
     """Write the slim model beside the notebook and return the report on it."""
-    name, model = named_model(fields, "model", values)
-    _, slim = named_model(fields, "slim", values)
-    path = fields["path"]
-    if not isinstance(path, str) or PurePath(path).name != path or "\\" in path or path in ("", ".", ".."):
-        raise ValueError(f"path: expected a name without folders, got {path!r}; move the file afterwards")
-    example = data_of(fields["example"], values)[:8]
-    if fields["target"] == "onnx":
-        made: Any = jlab_compress.export_onnx(
-            slim, path, example, original=model, overwrite=bool(fields["replace"])
-        )
+    name, slim, path, options = written(fields, values)
+    example, target = data_of(fields["example"], values)[:8], fields["target"]
+    if target == "pt2":
+        made: Any = jlab_compress.export_program(slim, path, example, overwrite=bool(fields["replace"]))
+    elif target == "onnx":
+        made = jlab_compress.export_onnx(slim, path, example, overwrite=bool(fields["replace"]), **options)
     else:
-        made = jlab_compress.export_repository(slim, path, name, example, layout="triton")
+        made = jlab_compress.export_repository(
+            slim, path, name, example, layout=target, version="next", **options
+        )
     return {f"{name}_export": made}
 
 
+def serve(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
+    """Write a repository beside the notebook, serve it for a moment and return what the server answered."""
+    name, slim, path, options = written(fields, values)
+    example, layout = data_of(fields["example"], values)[:8], fields["target"]
+    made = jlab_compress.serve_and_compare(slim, example, directory=path, name=name, layout=layout, **options)
+    return {f"{name}_served": made}
+
+
+WRITTEN = frozenset({"model", "slim", "example", "target", "precision", "path", "replace"})
 COMMANDS: dict[str, tuple[frozenset[str], Callable[..., dict[str, Any]]]] = {
     "compress": (frozenset({"model", "widths", "calibration", "preserve"}), compress),
     "forecast": (frozenset({"model", "widths", "calibration", "preserve"}), forecast),
@@ -83,7 +91,8 @@ COMMANDS: dict[str, tuple[frozenset[str], Callable[..., dict[str, Any]]]] = {
         frozenset({"model", "slim", "batches", "loss", "optimizer", "rate", "steps", "held_out"}),
         validate,
     ),
-    "export": (frozenset({"model", "slim", "example", "target", "path", "replace"}), export),
+    "export": (WRITTEN, export),
+    "serve": (WRITTEN, serve),
 }
 
 
@@ -100,6 +109,30 @@ def named_model(fields: Mapping[str, Any], field: str, values: Mapping[str, Any]
     if not isinstance(model, nn.Module):
         raise ValueError(f"{field}: the panel knows no model named {str(name)[:100]!r}")
     return str(name), model
+
+
+def written(
+    fields: Mapping[str, Any], values: Mapping[str, Any]
+) -> tuple[str, nn.Module, str, dict[str, Any]]:
+    """Return what a form says about a file or folder: model name, slim model, path, and how precise.
+
+    Raises
+    ------
+    ValueError
+        If a name is not known, or the path is no plain name.
+    """
+    name, model = named_model(fields, "model", values)
+    _, slim = named_model(fields, "slim", values)
+    path, precision = fields["path"], str(fields["precision"])
+    if not isinstance(path, str) or PurePath(path).name != path or "\\" in path or path in ("", ".", ".."):
+        raise ValueError(f"path: expected a name without folders, got {path!r}; move it afterwards")
+    options: dict[str, Any] = {
+        "original": None if model is slim else model,
+        "precision": precision.removesuffix(CALIBRATED),
+    }
+    if precision.endswith(CALIBRATED):
+        options["calibration"] = data_of(fields["example"], values)
+    return name, slim, path, options
 
 
 def data_of(name: Any, values: Mapping[str, Any], *, batch: int | None = None) -> Any:

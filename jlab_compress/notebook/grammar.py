@@ -14,6 +14,9 @@ _MODEL = "the model: a torch.nn.Module"
 PRESERVE = ("dynamics", "function", "moments")
 PRECISIONS = ("float32", "float16", "int8")
 LAYOUTS = ("triton", "kserve", "openvino", "mlflow")
+TARGETS = ("onnx", "pt2", *LAYOUTS)
+SERVERS = ("triton", "mlserver", "mlflow")
+SLIM = "the slim model, or what `%%compress run` gave back"
 
 EXAMPLES = """\
 Examples
@@ -29,6 +32,8 @@ an action gives back what the Python function of the same name gives::
     %compress validate net result --batches batches --loss loss --optimizer torch.optim.SGD --rate 0.1
     %compress export result slim.onnx --inputs x_train[:8] --original net
     %compress export result models --inputs x_train[:8] --layout triton --name digits
+    %compress export result slim.pt2 --inputs x_train[:8]
+    %compress serve result models --inputs x_train[:8] --name digits --original net
     %compress panel net --calibration x_train
     %config Compress
 """
@@ -122,7 +127,7 @@ def _sweep() -> Parser:
 def _validate() -> Parser:
     parser = Parser("validate", "Train copies of both models side by side; judge if they train alike.")
     parser.add_argument("model", help=_MODEL)
-    parser.add_argument("slim", help="the slim model, or what `%%compress run` gave back")
+    parser.add_argument("slim", help=SLIM)
     parser.add_argument("--batches", metavar="B", required=True, help="a loader or list of (inputs, targets)")
     parser.add_argument("--loss", metavar="F", required=True, help="loss(outputs, targets), one number")
     parser.add_argument("--optimizer", metavar="O", required=True, help="a class such as torch.optim.SGD")
@@ -135,15 +140,28 @@ def _validate() -> Parser:
 
 
 def _export() -> Parser:
-    parser = Parser("export", "Write an ONNX file or a server repository, and prove that it agrees.")
-    parser.add_argument("model", help="the slim model, or what `%%compress run` gave back")
-    parser.add_argument("path", help="the file, or with --layout the folder")
+    parser = Parser("export", "Write a file or a server repository, and prove that it agrees.")
+    parser.add_argument("model", help=SLIM)
+    parser.add_argument("path", help="a file .onnx or .pt2, or with --layout the folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    return _written(parser)
+
+
+def _serve() -> Parser:
+    parser = Parser("serve", "Write a repository, start a server on it, compare its answers with torch.")
+    parser.add_argument("model", help=SLIM)
+    parser.add_argument("path", help="the folder of the repository; each call adds a version")
+    parser.add_argument("--server", choices=SERVERS, help="default: Triton where it is set up")
+    return _written(parser)
+
+
+def _written(parser: Parser) -> Parser:
     parser.add_argument("--inputs", metavar="X", required=True, help="example inputs with more than one row")
     parser.add_argument("--opset", type=int, metavar="K", help="ONNX opset (default: Compress.opset)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the weights")
+    parser.add_argument("--calibration", metavar="X", help="for int8: fixes the ranges of the activations")
     parser.add_argument("--original", metavar="M", help="the original model, to measure before and after")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    parser.add_argument("--layout", choices=LAYOUTS, help="write a repository that this server starts on")
+    parser.add_argument("--layout", choices=LAYOUTS, help="the server that the repository is for")
     parser.add_argument("--name", help="the name under which the server offers the model")
     return parser
 
@@ -174,6 +192,7 @@ PARSERS = {
     "sweep": _shown(_sweep()),
     "validate": _shown(_validate()),
     "export": _shown(_export()),
+    "serve": _shown(_serve()),
     "panel": _panel(),
 }
 

@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, line_magic, magics_class, needs_local_sco
 from traitlets import Bool, Enum, Float, Int, Unicode, Union
 
 import jlab_compress
-from jlab_compress.notebook.grammar import OVERVIEW, PARSERS, PRESERVE, split_line
+from jlab_compress.notebook.grammar import OVERVIEW, PARSERS, PRESERVE, TARGETS, split_line
 from jlab_compress.notebook.words import did_you_mean, model_of, text_of, value_of
 
 Names = Mapping[str, Any]
@@ -35,6 +35,9 @@ class Compress(Magics):
         None, allow_none=True, min=0.0, help="Predicted error that widths meet where none is written."
     ).tag(config=True)
     steps = Int(200, min=1, help="Training steps of a validation.").tag(config=True)
+    target = Enum(TARGETS, default_value="onnx", help="What the panel's Export writes first.").tag(
+        config=True
+    )
     opset = Int(18, min=17, max=23, help="ONNX opset of an export.").tag(config=True)
     cards = Bool(False, help="Show every torch.nn.Module as a card with its blocks.").tag(config=True)
 
@@ -113,17 +116,37 @@ class Compress(Magics):
         )
 
     def _export(self, given: Namespace, names: Names) -> Any:
-        model = model_of(given.model, names)
-        path, inputs = text_of(given.path, names), value_of(given.inputs, names)
+        model, path, inputs, options = self._written(given, names)
+        if given.layout is not None:
+            name = given.name or given.model
+            return jlab_compress.export_repository(model, path, name, inputs, layout=given.layout, **options)
+        if path.endswith(".pt2"):
+            if given.precision != "float32" or given.original or given.calibration or given.opset:
+                raise UsageError("%compress export: a .pt2 file takes --inputs and --overwrite only")
+            return jlab_compress.export_program(model, path, inputs, overwrite=given.overwrite)
+        return jlab_compress.export_onnx(model, path, inputs, overwrite=given.overwrite, **options)
+
+    def _serve(self, given: Namespace, names: Names) -> Any:
+        model, path, inputs, options = self._written(given, names)
+        return jlab_compress.serve_and_compare(
+            model,
+            inputs,
+            directory=path,
+            name=given.name or given.model,
+            layout=given.layout or "triton",
+            server=given.server,
+            **options,
+        )
+
+    def _written(self, given: Namespace, names: Names) -> tuple[Any, str, Any, dict[str, Any]]:
         options = {
             "opset": given.opset or self.opset,
             "precision": given.precision,
+            "calibration": _optional(given.calibration, names),
             "original": None if given.original is None else model_of(given.original, names),
         }
-        if given.layout is None:
-            return jlab_compress.export_onnx(model, path, inputs, overwrite=given.overwrite, **options)
-        name = given.name or given.model
-        return jlab_compress.export_repository(model, path, name, inputs, layout=given.layout, **options)
+        model = model_of(given.model, names)
+        return model, text_of(given.path, names), value_of(given.inputs, names), options
 
     def _panel(self, given: Namespace, names: Names) -> Any:
         model = None if given.model is None else model_of(given.model, names)

@@ -70,6 +70,7 @@ class Panel(anywidget.AnyWidget):
     running = traitlets.Unicode("").tag(sync=True)
     failure = traitlets.Unicode("").tag(sync=True)
     plans: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    defaults = traitlets.Dict().tag(sync=True)
 
     def __init__(self, model: nn.Module | None, data: Mapping[str, Any]) -> None:
         super().__init__()
@@ -77,6 +78,7 @@ class Panel(anywidget.AnyWidget):
         self._given = dict(data) if model is None else {_name_of(model): model, **data}
         self._whole = model is None
         self._digest = Digest(metadata.version("jlab-compress"))
+        self.defaults = _defaults()
         self.on_msg(self._asked)
         if model is not None:
             self.blocks(_name_of(model))
@@ -153,6 +155,16 @@ class Panel(anywidget.AnyWidget):
         content, about = bundle
         report = self.report()
         return {**content, "text/plain": str(report), "text/html": report._repr_html_()}, about
+
+
+def _defaults() -> dict[str, Any]:
+    """Return what `%config Compress` says, for the fields that the panel fills first."""
+    configurables = getattr(get_ipython(), "configurables", ())
+    options = next((c for c in configurables if type(c).__name__ == "Compress"), None)
+    if options is None:
+        return {}
+    tolerance = {} if options.tolerance is None else {"tolerance": 100 * options.tolerance}
+    return {"width": options.width, "steps": options.steps, "target": options.target, **tolerance}
 
 
 def _name_of(model: nn.Module) -> str:

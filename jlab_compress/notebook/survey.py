@@ -24,6 +24,8 @@ RESULTS = (
     ("validation", "jlab_compress.validation.training", "Validation"),
     ("export", "jlab_compress.deployment.onnx", "ExportReport"),
     ("export", "jlab_compress.deployment.repository", "Repository"),
+    ("export", "jlab_compress.deployment.program", "Program"),
+    ("served", "jlab_compress.deployment.trial", "ServedComparison"),
 )
 PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type, type(sys)})
 _known: dict[int, tuple[weakref.ref[Any], Structure]] = {}

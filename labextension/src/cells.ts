@@ -3,12 +3,15 @@
 import { ISessionContext } from '@jupyterlab/apputils';
 import { NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 
-/** Resolves with whether the cell ran to its end without an error. */
-export async function insertAndRun(panel: NotebookPanel, code: string): Promise<boolean> {
+/** Resolves with whether the cell ran to its end, failed, or could not be written. */
+export async function insertAndRun(
+  panel: NotebookPanel,
+  code: string
+): Promise<'done' | 'failed' | 'read-only'> {
   const notebook = panel.content;
   const model = notebook.model;
   if (model === null || model.readOnly) {
-    throw new Error('The notebook cannot be edited.');
+    return 'read-only';
   }
   const index = Math.min(notebook.activeCellIndex + 1, model.cells.length);
   model.sharedModel.insertCell(index, {
@@ -19,5 +22,6 @@ export async function insertAndRun(panel: NotebookPanel, code: string): Promise<
   notebook.activeCellIndex = index;
   notebook.deselectAll();
   void notebook.scrollToItem(index, 'smart');
-  return NotebookActions.run(notebook, panel.sessionContext as ISessionContext);
+  const done = await NotebookActions.run(notebook, panel.sessionContext as ISessionContext);
+  return done ? 'done' : 'failed';
 }

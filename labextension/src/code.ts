@@ -1,61 +1,7 @@
-/**
- * The cells that the panel writes. Every text from a kernel or a form goes in as a checked identifier or
- * as a literal; nothing else of it can reach a cell.
- */
+/** The cells that the panel writes: readable, and as safe as the pieces of `python.ts` that they are made of. */
 
 import { Widths } from './plan';
-
-const IDENTIFIER = /^[\p{ID_Start}_][\p{ID_Continue}]*$/u;
-const KEYWORDS = new Set(
-  (
-    'False None True and as assert async await break class continue def del elif else except finally for ' +
-    'from global if import in is lambda nonlocal not or pass raise return try while with yield'
-  ).split(' ')
-);
-
-export function isIdentifier(text: string): boolean {
-  return text.length <= 200 && IDENTIFIER.test(text) && !KEYWORDS.has(text);
-}
-
-/** A name that may stand in a cell, or an error: never anything else. */
-export function identifier(text: string): string {
-  if (!isIdentifier(text)) {
-    throw new Error(`${literal(text.slice(0, 80))} is not a Python name`);
-  }
-  return text;
-}
-
-/** A Python string literal of one line in which nothing is hidden: only printable ASCII and letters. */
-export function literal(text: string): string {
-  let out = '"';
-  for (const character of text) {
-    const code = character.codePointAt(0) as number;
-    if (character === '"' || character === '\\') {
-      out += `\\${character}`;
-    } else if (character === '\n') {
-      out += '\\n';
-    } else if (code >= 0x20 && code < 0x7f) {
-      out += character;
-    } else if (/[\p{L}\p{N}]/u.test(character)) {
-      out += character;
-    } else {
-      out += code > 0xffff ? `\\U${hex(code, 8)}` : `\\u${hex(code, 4)}`;
-    }
-  }
-  return out + '"';
-}
-
-function hex(code: number, digits: number): string {
-  return code.toString(16).padStart(digits, '0');
-}
-
-/** A plain number as Python reads it. */
-export function numeral(value: number): string {
-  if (!Number.isFinite(value)) {
-    throw new Error('a number in a cell must be finite');
-  }
-  return String(value);
-}
+import { call, data, identifier, literal, numeral } from './python';
 
 export function widthsLiteral(widths: Widths): string {
   const entries = Object.entries(widths).map(
@@ -74,45 +20,17 @@ export interface ICompressForm {
   preserve: Preserve;
 }
 
-/** Names of what the steps make of a model `net`. */
-export function names(model: string): { compression: string; slim: string; validation: string } & {
-  export: string;
-  sweep: string;
-} {
-  return {
-    compression: `${model}_compression`,
-    slim: `${model}_slim`,
-    validation: `${model}_validation`,
-    export: `${model}_export`,
-    sweep: `${model}_sweep`
-  };
+const MADE = ['compression', 'slim', 'sweep', 'validation', 'export', 'served'] as const;
+
+/** Names of what the steps make of a model `net`: `net_slim` and so on. */
+export function names(model: string): { [made in (typeof MADE)[number]]: string } {
+  return Object.fromEntries(MADE.map(made => [made, `${model}_${made}`])) as ReturnType<typeof names>;
 }
 
-/**
- * Data of a form: the name of one value, or the names of inputs and targets with a comma between them.
- * A pair of whole tensors is cut into batches where a loop wants them.
- */
-export function data(text: string, batch: number | null = null): string {
-  const parts = text.split(',').map(part => identifier(part.trim()));
-  if (parts.length === 1) {
-    return parts[0];
-  }
-  if (parts.length > 2) {
-    throw new Error('data is one name or a pair of names');
-  }
-  const [inputs, targets] = parts;
-  return batch === null
-    ? `(${inputs}, ${targets})`
-    : `list(zip(${inputs}.split(${numeral(batch)}), ${targets}.split(${numeral(batch)})))`;
-}
-
-export function isData(text: string): boolean {
-  const parts = text.split(',');
-  return parts.length <= 2 && parts.every(part => isIdentifier(part.trim()));
-}
-
-function call(name: string, args: string[]): string {
-  return `${name}(\n${args.map(arg => `    ${arg},`).join('\n')}\n)`;
+/** A cell that gives what a call returns a name, and shows it. */
+function cell(name: string, callee: string, args: string[], more: string[] = []): string {
+  const made = `${name} = ${call(`jlab_compress.${callee}`, args)}`;
+  return ['import jlab_compress', '', made, ...more, name].join('\n');
 }
 
 export function compressCode(form: ICompressForm): string {
@@ -123,13 +41,7 @@ export function compressCode(form: ICompressForm): string {
     `calibration=${identifier(form.calibration)}`,
     ...(form.preserve === 'dynamics' ? [] : [`preserve=${literal(form.preserve)}`])
   ];
-  return [
-    'import jlab_compress',
-    '',
-    `${made.compression} = ${call('jlab_compress.compress', args)}`,
-    `${made.slim} = ${made.compression}.model`,
-    made.compression
-  ].join('\n');
+  return cell(made.compression, 'compress', args, [`${made.slim} = ${made.compression}.model`]);
 }
 
 export function findCode(form: { model: string; example: string }): string {
@@ -145,12 +57,7 @@ export function sweepCode(form: { model: string; blocks: string[]; calibration: 
     `[${form.blocks.map(literal).join(', ')}]`,
     `calibration=${identifier(form.calibration)}`
   ];
-  return [
-    'import jlab_compress',
-    '',
-    `${made.sweep} = ${call('jlab_compress.sweep', args)}`,
-    made.sweep
-  ].join('\n');
+  return cell(made.sweep, 'sweep', args);
 }
 
 const BATCH = 64;
@@ -180,40 +87,67 @@ export function validateCode(form: IValidateForm): string {
     `steps=${numeral(Math.round(form.steps))}`,
     ...(form.heldOut === '' ? [] : [`held_out=${data(form.heldOut)}`])
   ];
-  return [
-    'import jlab_compress',
-    'import torch',
-    '',
-    `${made.validation} = ${call('jlab_compress.validate', args)}`,
-    made.validation
-  ].join('\n');
+  const lines = cell(made.validation, 'validate', args);
+  return lines.replace('\n', '\nimport torch\n');
+}
+
+/** What Export writes: a file, or a folder that a server starts on. */
+export const FILES = ['onnx', 'pt2'] as const;
+export const LAYOUTS = ['triton', 'kserve', 'openvino', 'mlflow'] as const;
+export const TARGETS = [...FILES, ...LAYOUTS] as const;
+export const PRECISIONS = ['float32', 'float16', 'int8', 'int8 calibrated'] as const;
+export type Target = (typeof TARGETS)[number];
+export type Precision = (typeof PRECISIONS)[number];
+
+export function isLayout(target: Target): target is (typeof LAYOUTS)[number] {
+  return (LAYOUTS as readonly Target[]).includes(target);
 }
 
 export interface IExportForm {
   model: string;
   slim: string;
   example: string;
-  target: 'onnx' | 'triton';
+  target: Target;
+  precision: Precision;
   path: string;
   replace: boolean;
 }
 
 export function exportCode(form: IExportForm): string {
-  const made = names(identifier(form.model));
-  const own = form.slim === form.model ? [] : [`original=${form.model}`];
-  const args = [
+  const { target } = form;
+  const example = `${identifier(form.example)}[:8]`;
+  const start = [identifier(form.slim), literal(form.path)];
+  const replace = form.replace ? ['overwrite=True'] : [];
+  const name = names(identifier(form.model)).export;
+  if (target === 'pt2') {
+    return cell(name, 'export_program', [...start, example, ...replace]);
+  }
+  if (target === 'onnx') {
+    return cell(name, 'export_onnx', [...start, example, ...measured(form), ...replace]);
+  }
+  const args = [literal(form.model), example, `layout=${literal(target)}`, 'version="next"'];
+  return cell(name, 'export_repository', [...start, ...args, ...measured(form)]);
+}
+
+/** Write a repository, start a server on it, ask it, compare, stop it. */
+export function serveCode(form: IExportForm): string {
+  const { target } = form;
+  return cell(names(identifier(form.model)).served, 'serve_and_compare', [
     identifier(form.slim),
-    literal(form.path),
-    ...(form.target === 'onnx' ? [] : [literal(form.model)]),
     `${identifier(form.example)}[:8]`,
-    ...(form.target === 'onnx' ? own : [`layout=${literal(form.target)}`]),
-    ...(form.replace ? ['overwrite=True'] : [])
-  ];
-  const name = form.target === 'onnx' ? 'export_onnx' : 'export_repository';
+    `directory=${literal(form.path)}`,
+    `name=${literal(form.model)}`,
+    ...(isLayout(target) && target !== 'triton' ? [`layout=${literal(target)}`] : []),
+    ...measured(form)
+  ]);
+}
+
+/** The arguments that say how precise, and what to measure beside it. */
+function measured(form: IExportForm): string[] {
+  const [precision, calibrated] = form.precision.split(' ');
   return [
-    'import jlab_compress',
-    '',
-    `${made.export} = ${call(`jlab_compress.${name}`, args)}`,
-    made.export
-  ].join('\n');
+    ...(form.slim === form.model ? [] : [`original=${form.model}`]),
+    ...(precision === 'float32' ? [] : [`precision=${literal(precision)}`]),
+    ...(calibrated === undefined ? [] : [`calibration=${identifier(form.example)}`])
+  ];
 }

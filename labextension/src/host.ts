@@ -1,18 +1,17 @@
 /** What a host (side panel or widget) gives the view, and what the view may ask of it. */
 
+import type { Target } from './code';
 import { IProgress, IState } from './messages';
-import { IPlan } from './plan';
+import { IPlan, Width } from './plan';
 
 export interface ITrans {
   __(text: string, ...args: (string | number)[]): string;
+  /** The form of a sentence that fits a number; the number is %1. */
+  _n(one: string, many: string, count: number, ...args: (string | number)[]): string;
 }
 
-/** Every situation in which there is nothing to list, and the one in which there is. */
-export type Situation =
-  | { kind: 'no-notebook' }
-  | { kind: 'no-kernel' }
-  | { kind: 'other-language'; language: string }
-  | { kind: 'starting' }
+/** How a kernel is that was asked for its models. */
+export type KernelSituation =
   | { kind: 'busy' }
   | { kind: 'restarting' }
   | { kind: 'dead' }
@@ -20,10 +19,18 @@ export type Situation =
   | { kind: 'missing' }
   | { kind: 'outdated'; version: string }
   | { kind: 'fault'; message: string }
-  | { kind: 'scan-off' }
   | { kind: 'ready' };
 
-export type Step = 'find' | 'compress' | 'forecast' | 'validate' | 'export';
+/** Every situation in which there is nothing to list, and the one in which there is. */
+export type Situation =
+  | KernelSituation
+  | { kind: 'no-notebook' }
+  | { kind: 'no-kernel' }
+  | { kind: 'other-language'; language: string }
+  | { kind: 'starting' }
+  | { kind: 'scan-off' };
+
+export type Step = 'find' | 'compress' | 'forecast' | 'validate' | 'export' | 'serve';
 
 /** A cell (or widget command) of this panel that is queued or running. */
 export interface IRun {
@@ -33,10 +40,12 @@ export interface IRun {
 }
 
 export interface IDefaults {
-  width: 'polylog' | 'quarter' | 'sixteenth';
+  /** Of a block when it is chosen; below 1 a share of its present width. */
+  width: Width;
+  /** In percent. */
   tolerance: number;
   steps: number;
-  target: 'onnx' | 'triton';
+  target: Target;
 }
 
 export interface IHostState {
@@ -83,7 +92,8 @@ export interface IHost {
 /** Strings as they are, for hosts without a language pack. */
 export const plainTrans: ITrans = {
   __: (text, ...args) =>
-    text.replace(/%(\d)/g, (whole, digit: string) => String(args[Number(digit) - 1] ?? whole))
+    text.replace(/%(\d)/g, (whole, digit: string) => String(args[Number(digit) - 1] ?? whole)),
+  _n: (one, many, count, ...args) => plainTrans.__(count === 1 ? one : many, count, ...args)
 };
 
-export const DEFAULTS: IDefaults = { width: 'sixteenth', tolerance: 1, steps: 200, target: 'onnx' };
+export const DEFAULTS: IDefaults = { width: 1 / 4, tolerance: 1, steps: 200, target: 'onnx' };

@@ -8,6 +8,7 @@
 
 import { Kernel, KernelMessage } from '@jupyterlab/services';
 import { ISignal, Signal } from '@lumino/signaling';
+import { KernelSituation } from './host';
 import { IProgress, IState, Message, PROTOCOL, TARGET, isRecord, readMessage } from './messages';
 
 const BOOTSTRAP =
@@ -17,16 +18,7 @@ const PATIENCE_MS = 600;
 const RETRY_MS = 250;
 const RETRIES = 40;
 
-export type Link =
-  | { kind: 'connecting' }
-  | { kind: 'busy' }
-  | { kind: 'restarting' }
-  | { kind: 'dead' }
-  | { kind: 'offline' }
-  | { kind: 'missing' }
-  | { kind: 'outdated'; version: string }
-  | { kind: 'fault'; message: string }
-  | { kind: 'ready' };
+export type Link = KernelSituation | { kind: 'connecting' };
 
 export type KernelLike = Pick<
   Kernel.IKernelConnection,
@@ -100,7 +92,7 @@ export class KernelClient {
         }
         await new Promise(resolve => setTimeout(resolve, RETRY_MS));
       }
-      this._setLink({ kind: 'fault', message: 'The kernel did not answer.' });
+      this._setLink({ kind: 'fault', message: '' });
     } catch {
       // the kernel went away: its status says what comes next
     } finally {
@@ -153,7 +145,7 @@ export class KernelClient {
 
   private _greet(reply: unknown): void {
     if (!isRecord(reply)) {
-      return this._setLink({ kind: 'fault', message: 'The kernel gave no answer.' });
+      return this._setLink({ kind: 'fault', message: '' });
     }
     if (reply.status === 'error') {
       const name = String(reply.ename);

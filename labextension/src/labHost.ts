@@ -64,11 +64,13 @@ export class LabHost implements IHost {
     this._runs.set(path, { step, model, since: Date.now() });
     this._failures.delete(path);
     this._changed();
+    const sentences = {
+      failed: this.trans.__('The cell ended with an error; it says why.'),
+      'read-only': this.trans.__('This notebook cannot be edited, so no cell could be written.')
+    };
     insertAndRun(notebook, code)
-      .then(
-        done => done || this._failures.set(path, this.trans.__('The cell ended with an error; it says why.')),
-        (reason: unknown) => this._failures.set(path, String(reason))
-      )
+      .then(outcome => outcome === 'done' || this._failures.set(path, sentences[outcome]))
+      .catch((reason: unknown) => this._failures.set(path, String(reason)))
       .finally(() => {
         this._runs.delete(path);
         this._changed();

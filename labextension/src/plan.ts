@@ -9,12 +9,6 @@ export type Widths = { [block: string]: Width };
 export type Curve = readonly (readonly [number, number])[];
 export type Curves = { [block: string]: Curve };
 
-export type Rule =
-  | { kind: 'hand' }
-  | { kind: 'polylog' }
-  | { kind: 'smaller'; factor: number }
-  | { kind: 'error'; percent: number };
-
 export interface ITotals {
   parametersBefore: number;
   parametersAfter: number;
@@ -85,57 +79,6 @@ export function totals(model: IModel, widths: Widths, curves: Curves): ITotals {
     error:
       chosen.length > 0 && predicted ? errors.reduce<number>((sum, error) => sum + (error ?? 0), 0) : null
   };
-}
-
-/**
- * Widths of the chosen blocks under a rule; `null` if the rule needs what is not known, and as near as
- * the chosen blocks allow if they cannot reach it.
- */
-export function widthsByRule(model: IModel, chosen: IBlock[], rule: Rule, curves: Curves): Widths | null {
-  switch (rule.kind) {
-    case 'hand':
-      return null;
-    case 'polylog':
-      return Object.fromEntries(chosen.map(block => [block.name, 'polylog' as const]));
-    case 'smaller':
-      return smaller(model, chosen, rule.factor);
-    case 'error':
-      return within(chosen, rule.percent / 100, curves);
-  }
-}
-
-function smaller(model: IModel, chosen: IBlock[], factor: number): Widths {
-  const movable = chosen.reduce((sum, block) => sum + block.width * block.dimension, 0);
-  const target = model.parameters * (1 - 1 / Math.max(1, factor));
-  const keep = movable > 0 ? Math.max(0, 1 - target / movable) : 1;
-  return Object.fromEntries(
-    chosen.map(block => [block.name, neurons(block, Math.floor(block.width * keep))])
-  );
-}
-
-function within(chosen: IBlock[], error: number, curves: Curves): Widths | null {
-  if (chosen.some(block => (curves[block.name] ?? []).length === 0)) {
-    return null;
-  }
-  const share = error / Math.max(1, chosen.length);
-  return Object.fromEntries(
-    chosen.map(block => [block.name, smallestWidth(block, share, curves[block.name])])
-  );
-}
-
-/** Errors may rise and fall along a curve: the smallest width from which on it stays below. */
-function smallestWidth(block: IBlock, error: number, curve: Curve): number {
-  let low = 1;
-  let high = block.width;
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2);
-    if ((errorAt(block, middle, curve) ?? 1) <= error) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  return low;
 }
 
 /** The widths that a slider stops at: every small one, then steps of about 4 percent. */

@@ -4,7 +4,16 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { DEFAULTS, IDefaults } from './host';
 import { LabHost } from './labHost';
 import { ActiveSession } from './session';
+import { Width } from './plan';
 import { PLUGIN } from './tokens';
+
+const WIDTHS: { [rule: string]: Width } = {
+  half: 1 / 2,
+  quarter: 1 / 4,
+  eighth: 1 / 8,
+  sixteenth: 1 / 16,
+  polylog: 'polylog'
+};
 
 export async function followSettings(
   registry: ISettingRegistry,
@@ -13,9 +22,12 @@ export async function followSettings(
 ): Promise<void> {
   const settings = await registry.load(PLUGIN);
   const take = (): void => {
-    const given = settings.composite as Partial<IDefaults> & { scan?: boolean };
+    const given = settings.composite as Partial<Omit<IDefaults, 'width'>> & {
+      scan?: boolean;
+      width?: string;
+    };
     host.defaults = {
-      width: given.width ?? DEFAULTS.width,
+      width: WIDTHS[given.width ?? ''] ?? DEFAULTS.width,
       tolerance: given.tolerance ?? DEFAULTS.tolerance,
       steps: given.steps ?? DEFAULTS.steps,
       target: given.target ?? DEFAULTS.target

@@ -2,7 +2,7 @@
 
 import * as React from 'react';
 import { createRoot } from 'react-dom/client';
-import { DEFAULTS, ICommand, IHost, IHostState, Step, plainTrans } from './host';
+import { DEFAULTS, ICommand, IDefaults, IHost, IHostState, Step, plainTrans } from './host';
 import { IProgress, readMessage } from './messages';
 import { IPlan, readPlans } from './plan';
 import { App } from './view/App';
@@ -17,7 +17,7 @@ interface IWidgetModel {
   off(event: string, callback: (content: unknown) => void): void;
 }
 
-const TRAITS = ['state', 'running', 'failure', 'plans'];
+const TRAITS = ['state', 'running', 'failure', 'plans', 'defaults'];
 
 export class WidgetHost implements IHost {
   constructor(model: IWidgetModel) {
@@ -44,7 +44,7 @@ export class WidgetHost implements IHost {
         run: running === '' ? null : { step: running as Step, model: '', since: this._since },
         failure: String(this._model.get('failure') || '') || null,
         plans: readPlans(this._model.get('plans')),
-        defaults: DEFAULTS
+        defaults: { ...DEFAULTS, ...(this._model.get('defaults') as Partial<IDefaults> | undefined) }
       };
     }
     return this._snapshot;

@@ -36,7 +36,7 @@ def offered(shell, text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("%compress ", ["inspect", "run", "sweep", "validate", "export", "panel"]),
+        ("%compress ", ["inspect", "run", "sweep", "validate", "export", "serve", "panel"]),
         ("%compress ex", ["export"]),
         ("compress ex", ["export"]),
         ("%compress inspect ne", ["net", "network"]),
@@ -53,6 +53,7 @@ def offered(shell, text):
         ("%compress run net 4 --calibration need", ["needle"]),
         ("%compress validate net net --optimizer torch.optim.Adag", ["torch.optim.Adagrad"]),
         ("%compress export net a.onnx --inputs x --layout tr", ["triton"]),
+        ("%compress serve net models --inputs x --server ", ["triton", "mlserver", "mlflow"]),
         ("%compress inspect net.wei", []),
     ],
 )

@@ -8,6 +8,8 @@ import jlab_compress
 from jlab_compress.notebook.grammar import PARSERS
 from jlab_compress.report import Report
 
+WRITERS = ("export_program", "export_repository", "serve_and_compare")
+
 
 class Result:
     """Stands for what a stage gives back."""
@@ -31,7 +33,7 @@ def session(shell, monkeypatch):
     def fake(called):
         return lambda *args, **kwargs: Result(called, args, kwargs)
 
-    for name in ("find_blocks", "compress", "sweep", "validate", "export_onnx", "export_repository", "panel"):
+    for name in ("find_blocks", "compress", "sweep", "validate", "export_onnx", "panel", *WRITERS):
         monkeypatch.setitem(vars(jlab_compress), name, fake(name))
     shell.user_ns |= {
         "net": nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)),
@@ -149,6 +151,29 @@ def test_export_writes_a_file_or_a_repository(session):
     options = run(session, "export slim a.onnx --inputs x --precision int8 --original net --overwrite").kwargs
     assert (options["precision"], options["overwrite"]) == ("int8", True)
     assert options["original"] is session.user_ns["net"]
+    assert options["calibration"] is None
+    ranges = run(session, "export slim a.onnx --inputs x --precision int8 --calibration x").kwargs
+    assert ranges["calibration"] is session.user_ns["x"]
+
+
+def test_export_writes_a_torch_program(session, capsys):
+    program = run(session, "export slim a.pt2 --inputs x --overwrite")
+    assert (program.called, program.args[1], program.kwargs) == (
+        "export_program",
+        "a.pt2",
+        {"overwrite": True},
+    )
+    line = "export slim a.pt2 --inputs x --precision int8"
+    assert "a .pt2 file takes --inputs and --overwrite only" in failure(session, capsys, line)
+
+
+def test_serve_writes_a_repository_and_asks_a_server(session):
+    served = run(session, "serve slim models --inputs x --name digits --original net")
+    assert (served.called, served.args[0]) == ("serve_and_compare", session.user_ns["slim"].model)
+    assert (served.kwargs["directory"], served.kwargs["name"]) == ("models", "digits")
+    assert (served.kwargs["layout"], served.kwargs["server"]) == ("triton", None)
+    other = run(session, "serve slim models --inputs x --layout mlflow --server mlflow").kwargs
+    assert (other["layout"], other["server"], other["name"]) == ("mlflow", "mlflow", "slim")
 
 
 def test_panel(session):
@@ -198,7 +223,7 @@ def test_braces_and_dollars_are_not_expanded(session, capsys):
         ("rnu net", "unknown action 'rnu'; did you mean 'run'?"),
         (
             "shrink net",
-            "unknown action 'shrink'; expected one of inspect, run, sweep, validate, export, panel",
+            "unknown action 'shrink'; expected one of inspect, run, sweep, validate, export, serve, panel",
         ),
         ("inspect", "required: model"),
         ("inspect nett", "there is no model 'nett' here; did you mean 'net'?"),
@@ -279,4 +304,4 @@ def test_every_example_of_the_help_is_understood(session):
 def test_config_lists_every_option(session, capsys):
     session.run_line_magic("config", "Compress")
     text = capsys.readouterr().out
-    assert all(f"Compress.{name}" in text for name in ("width", "preserve", "tolerance", "steps", "opset"))
+    assert all(f"Compress.{name}" in text for name in ("width", "preserve", "tolerance", "steps", "target"))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import jlab_compress
 from jlab_compress.notebook import panel as room
 from jlab_compress.notebook.commands import data_of
 from jlab_compress.notebook.panel import Panel, panel
@@ -60,10 +61,34 @@ class TestPanel:
         assert made.failure == ""
         assert [r["kind"] for r in made.state["results"]] == ["compression", "validation"]
         write = {"example": "calibration", "target": "onnx", "path": "slim.onnx", "replace": False}
-        ask(made, {"op": "export", **fields, **write})
+        ask(made, {"op": "export", "precision": "float32", **fields, **write})
         assert made.failure == ""
         assert (tmp_path / "slim.onnx").is_file()
         assert made.running == ""
+
+    def test_exports_to_every_target_and_precision(self, monkeypatch):
+        asked = []
+
+        def noted(name):
+            return lambda *args, **options: asked.append((name, args[1:2], options)) or name
+
+        for name in ("export_onnx", "export_program", "export_repository", "serve_and_compare"):
+            monkeypatch.setitem(vars(jlab_compress), name, noted(name))
+        made = opened()
+        fields = {"model": "model", "slim": "model", "example": "calibration", "replace": True}
+        for target, precision in [("onnx", "int8 calibrated"), ("pt2", "float32"), ("kserve", "float16")]:
+            ask(made, {"op": "export", "target": target, "precision": precision, "path": "a", **fields})
+        ask(made, {"op": "serve", "target": "triton", "precision": "float32", "path": "a", **fields})
+        assert made.failure == ""
+        called, paths, options = zip(*asked, strict=True)
+        assert called == ("export_onnx", "export_program", "export_repository", "serve_and_compare")
+        assert paths[:3] == (("a",),) * 3
+        assert options[0]["precision"] == "int8"
+        assert options[0]["calibration"].shape == (120, 6)
+        assert options[1] == {"overwrite": True}
+        assert (options[2]["layout"], options[2]["version"]) == ("kserve", "next")
+        assert (options[3]["directory"], options[3]["name"], options[3]["layout"]) == ("a", "model", "triton")
+        assert set(made.results) == {"model_export", "model_served"}
 
     def test_a_fault_is_shown_and_nothing_is_kept(self):
         made = opened()
@@ -89,8 +114,10 @@ class TestPanel:
     def test_writes_only_beside_the_notebook(self, path):
         made = opened()
         fields = {"model": "model", "slim": "model", "example": "calibration", "target": "onnx"}
-        ask(made, {"op": "export", "path": path, "replace": False, **fields})
-        assert "expected a name without folders" in made.failure
+        fields |= {"precision": "float32", "path": path, "replace": False}
+        for step in ("export", "serve"):
+            ask(made, {"op": step, **fields})
+            assert "expected a name without folders" in made.failure
 
     @pytest.mark.parametrize(
         "content",
@@ -119,6 +146,13 @@ class TestPanel:
         assert "knows no model" in made.failure
         compress(made, calibration=name)
         assert "knows no data" in made.failure
+
+    def test_follows_the_options_of_the_magic(self, shell, monkeypatch):
+        assert opened().defaults == {}
+        shell.run_line_magic("config", "Compress.width = 'polylog'")
+        shell.run_line_magic("config", "Compress.tolerance = 0.05")
+        monkeypatch.setattr(room, "get_ipython", lambda: shell)
+        assert opened().defaults == {"width": "polylog", "steps": 200, "target": "onnx", "tolerance": 5}
 
     def test_without_a_model_it_offers_what_the_notebook_has(self):
         assert panel().state["models"] == []

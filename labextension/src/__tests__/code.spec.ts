@@ -1,14 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import {
-  compressCode,
-  data,
-  exportCode,
-  identifier,
-  isIdentifier,
-  literal,
-  sweepCode,
-  validateCode
-} from '../code';
+import { TARGETS, compressCode, exportCode, serveCode, sweepCode, validateCode } from '../code';
+import { data, identifier, isIdentifier, literal } from '../python';
 
 const HOSTILE = [
   '"); import os; os.system("true") #',
@@ -120,17 +112,36 @@ describe('cells', () => {
     expect(() => validateCode({ ...form, loss: 'cross_entropy(x)' })).toThrow('is not a Python name');
   });
 
+  const form = {
+    model: 'net',
+    slim: 'net_slim',
+    example: 'x',
+    target: 'onnx' as const,
+    precision: 'float32' as const,
+    path: 'a "b"\\c.onnx',
+    replace: true
+  };
+
   it('export quotes the path', () => {
-    const code = exportCode({
-      model: 'net',
-      slim: 'net_slim',
-      example: 'x',
-      target: 'onnx',
-      path: 'a "b"\\c.onnx',
-      replace: true
-    });
+    const code = exportCode(form);
     expect(python([code])[0].constants).toEqual(['a "b"\\c.onnx']);
     expect(code).toContain('overwrite=True');
     expect(code).toContain('original=net');
+    expect(code).not.toContain('precision');
+  });
+
+  it.each(TARGETS)('export to %s and serving it are calls of one function each', target => {
+    const [written, served] = python([exportCode({ ...form, target }), serveCode({ ...form, target })]);
+    expect(written.calls).toHaveLength(1);
+    expect(written.calls[0]).toMatch(/^jlab_compress\.export_(onnx|program|repository)$/);
+    expect(served.calls).toEqual(['jlab_compress.serve_and_compare']);
+  });
+
+  it('a precision is named, and calibrated on the whole example', () => {
+    expect(exportCode({ ...form, precision: 'float16' })).toContain('precision="float16"');
+    const code = exportCode({ ...form, target: 'kserve', precision: 'int8 calibrated' });
+    expect(code).toContain('precision="int8",\n    calibration=x,');
+    expect(code).toContain('layout="kserve",\n    version="next"');
+    expect(() => exportCode({ ...form, precision: 'int8 calibrated', example: 'x()' })).toThrow();
   });
 });

@@ -4,12 +4,30 @@ import { Signal } from '@lumino/signaling';
 import fixture from '../../fixtures/messages.json';
 import { DEFAULTS, ICommand, IHost, IHostState, plainTrans } from '../host';
 import { KernelLike } from '../kernelClient';
-import { IBlock, IState, readMessage } from '../messages';
+import { IBlock, IModel, IState, readMessage } from '../messages';
 import { IPlan } from '../plan';
 
 export const STATE = readMessage(fixture.state) as IState;
 export const NET = STATE.models[0];
 export const BLOCK = (NET.blocks as IBlock[])[0];
+
+export const block = (name: string, width: number, fields: Partial<IBlock> = {}): IBlock => ({
+  name,
+  kind: 'mlp',
+  width,
+  dimension: 10,
+  parameters: 10 * width,
+  macs: 9 * width,
+  polylog: 40,
+  locked: null,
+  ...fields
+});
+export const modelOf = (blocks: IBlock[]): IModel => ({
+  ...NET,
+  blocks,
+  parameters: 1000 + blocks.reduce((sum, entry) => sum + entry.parameters, 0),
+  bytes: 4 * (1000 + blocks.reduce((sum, entry) => sum + entry.parameters, 0))
+});
 
 export type Reply = { status: string; user_expressions?: { r: unknown } };
 
@@ -83,7 +101,7 @@ export class FakeHost implements IHost {
     run: null,
     failure: null,
     plans: [],
-    defaults: DEFAULTS
+    defaults: { ...DEFAULTS, width: 1 / 16 }
   };
 
   constructor(fields: Partial<IHostState> = {}) {

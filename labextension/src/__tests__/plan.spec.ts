@@ -1,4 +1,3 @@
-import { IBlock, IModel } from '../messages';
 import {
   Curves,
   IPlan,
@@ -9,28 +8,9 @@ import {
   parametersAt,
   readPlans,
   stopOf,
-  totals,
-  widthsByRule
+  totals
 } from '../plan';
-import { NET } from './fakes';
-
-const block = (name: string, width: number, fields: Partial<IBlock> = {}): IBlock => ({
-  name,
-  kind: 'mlp',
-  width,
-  dimension: 10,
-  parameters: 10 * width,
-  macs: 9 * width,
-  polylog: 40,
-  locked: null,
-  ...fields
-});
-const model = (blocks: IBlock[]): IModel => ({
-  ...NET,
-  blocks,
-  parameters: 1000 + blocks.reduce((sum, entry) => sum + entry.parameters, 0),
-  bytes: 4 * (1000 + blocks.reduce((sum, entry) => sum + entry.parameters, 0))
-});
+import { block, modelOf as model } from './fakes';
 
 it('a width is a whole number from 1 to the present one', () => {
   const wide = block('a', 100);
@@ -63,31 +43,6 @@ it('totals add what is saved, and the errors', () => {
   expect(sums.macsAfter).toBe(180);
   expect(sums.error).toBeCloseTo(0.07, 12);
   expect(totals(model([block('a', 100)]), { a: 10 }, {}).error).toBeNull();
-});
-
-it('a budget of parameters is met by one common factor, or as near as the chosen blocks allow', () => {
-  const blocks = [block('a', 1000), block('b', 500)];
-  const whole = model(blocks);
-  const widths = widthsByRule(whole, blocks, { kind: 'smaller', factor: 4 }, {});
-  expect(widths).not.toBeNull();
-  expect(totals(whole, widths ?? {}, {}).parametersAfter).toBeLessThanOrEqual(whole.parameters / 4);
-  expect(Number(widths?.a) / Number(widths?.b)).toBeCloseTo(2, 1);
-  expect(widthsByRule(whole, [blocks[1]], { kind: 'smaller', factor: 100 }, {})).toEqual({ b: 1 });
-});
-
-it('a budget of error takes the smallest widths that keep it, and needs the curves', () => {
-  const blocks = [block('a', 100)];
-  const curves: Curves = {
-    a: [
-      [10, 0.1],
-      [40, 0.001]
-    ]
-  };
-  const rule = { kind: 'error', percent: 1.001 } as const;
-  expect(widthsByRule(model(blocks), blocks, rule, {})).toBeNull();
-  const widths = widthsByRule(model(blocks), blocks, rule, curves);
-  expect(widths).toEqual({ a: 20 });
-  expect(errorAt(blocks[0], 19, curves.a)).toBeGreaterThan(0.01);
 });
 
 it('a slider stops at every small width and within 2 percent of any other', () => {

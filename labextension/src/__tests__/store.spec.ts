@@ -5,7 +5,7 @@ const choose = {
   type: 'choose' as const,
   model: 'net',
   blocks: [BLOCK],
-  width: 'sixteenth' as const
+  width: 1 / 16
 };
 
 it('a chosen block starts at the width of the settings and keeps the one that it has', () => {
@@ -15,6 +15,7 @@ it('a chosen block starts at the width of the settings and keeps the one that it
   expect(change(set, { ...choose, chosen: true }).widths.net).toEqual({ '0': 7 });
   expect(change(set, { ...choose, chosen: false }).widths.net).toEqual({});
   expect(change(FIRST, { ...choose, chosen: true, width: 'polylog' }).widths.net).toEqual({ '0': 'polylog' });
+  expect(change(FIRST, { ...choose, chosen: true, width: 5000 }).widths.net).toEqual({ '0': 1024 });
 });
 
 it('a column sorts one way, the other way, and not at all', () => {

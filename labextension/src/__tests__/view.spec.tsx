@@ -41,7 +41,8 @@ it('goes through the flow by keyboard and writes the cell', () => {
 it('totals follow the slider', () => {
   render(<App host={new FakeHost()} />);
   fireEvent.click(screen.getByLabelText('Choose 0'));
-  const after = (): string => screen.getByRole('row', { name: /^Parameters/ }).textContent ?? '';
+  const whole = screen.getByRole('table', { name: 'The whole model' });
+  const after = (): string => within(whole).getByRole('row', { name: /^Parameters/ }).textContent ?? '';
   const before = after();
   fireEvent.change(screen.getByRole('slider'), { target: { value: '3' } });
   expect(screen.getByRole('slider').getAttribute('aria-valuetext')).toBe('4 of 1,024 neurons');

@@ -91,6 +91,7 @@ export function BlockRow(props: IBlockRow): JSX.Element {
 }
 
 function Figures({ row, width, total, curve }: IBlockRow): JSX.Element | null {
+  const { trans } = usePanel();
   const { block } = row;
   if (block === null) {
     return null;
@@ -105,6 +106,7 @@ function Figures({ row, width, total, curve }: IBlockRow): JSX.Element | null {
       <div role="gridcell" className="jlc-Cell jlc-mod-width">
         {count(block.width)}
         {width !== undefined && <strong> → {count(neurons(block, width))}</strong>}
+        {block.kind === 'attention' && <span className="jlc-Unit"> {trans.__('heads')}</span>}
       </div>
       <div role="gridcell" className="jlc-Cell jlc-mod-parameters" title={count(block.parameters)}>
         {short(block.parameters)}

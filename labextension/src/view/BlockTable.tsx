@@ -118,7 +118,11 @@ function Header({ macs }: { macs: boolean }): JSX.Element {
   const columns: [Column, string, string][] = [
     ['name', trans.__('Block'), trans.__('The layer that makes the hidden neurons')],
     ['kind', trans.__('Kind'), trans.__('What sort of block it is')],
-    ['width', trans.__('Width'), trans.__('Number of hidden neurons, now and in the plan')],
+    [
+      'width',
+      trans.__('Width'),
+      trans.__('Number of hidden neurons or attention heads, now and in the plan')
+    ],
     ['parameters', trans.__('Params'), trans.__('Parameters of the block')],
     [
       'share',

@@ -11,7 +11,8 @@ export interface IChart {
   series: { name: string; points: [number, number][] }[];
 }
 
-const WIDTH = 320;
+const USUAL_WIDTH = 320;
+const MOST_WIDTH = 560;
 const HEIGHT = 170;
 const LEFT = 44;
 const RIGHT = 8;
@@ -21,8 +22,9 @@ const MOST_SERIES = 6;
 const STYLES: { [name: string]: string } = { original: 'original', slim: 'slim', 'random subset': '2' };
 
 /** The two models look the same in every chart; what they are held against takes the next style. */
-function lineClass(name: string, index: number): string {
-  return `jlc-Chart-line jlc-mod-${STYLES[name] ?? Math.min(5, 3 + (index % 3))}`;
+function lineClass(name: string, index: number, models: boolean): string {
+  const style = models ? (STYLES[name] ?? 3 + (index % 3)) : ['slim', 2, 3, 4, 5, 'original'][index];
+  return `jlc-Chart-line jlc-mod-${style}`;
 }
 
 /** A table whose first numbers are steps or widths is a chart; `null` for any other. */
@@ -64,11 +66,12 @@ export function chartOf(table: ITable): IChart | null {
 
 export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.Element {
   const points = chart.series.flatMap(({ points }) => points);
+  const [box, width] = useWidth();
   const xs = scale(
     points.map(([x]) => x),
     chart.logX,
     LEFT,
-    WIDTH - RIGHT
+    width - RIGHT
   );
   const ys = scale(
     points.map(([, y]) => y),
@@ -76,13 +79,14 @@ export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.E
     HEIGHT - BOTTOM,
     TOP
   );
+  const models = chart.series.some(line => line.name in STYLES);
   const name = `${title}: ${chart.series.map(line => line.name).join(', ')}`;
   return (
-    <>
-      <svg className="jlc-Chart" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={shown(name, 200)}>
+    <div ref={box}>
+      <svg className="jlc-Chart" viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={shown(name, 200)}>
         {ys.ticks.map(tick => (
           <g key={tick}>
-            <line className="jlc-Chart-grid" x1={LEFT} x2={WIDTH - RIGHT} y1={ys.at(tick)} y2={ys.at(tick)} />
+            <line className="jlc-Chart-grid" x1={LEFT} x2={width - RIGHT} y1={ys.at(tick)} y2={ys.at(tick)} />
             <text x={LEFT - 5} y={ys.at(tick) + 3} textAnchor="end">
               {tickWords(tick)}
             </text>
@@ -93,13 +97,13 @@ export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.E
             {tickWords(tick)}
           </text>
         ))}
-        <text x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 4} textAnchor="middle">
+        <text x={(LEFT + width - RIGHT) / 2} y={HEIGHT - 4} textAnchor="middle">
           {shown(chart.x)}
         </text>
         {chart.series.map(({ name, points }, index) => (
           <polyline
             key={index}
-            className={lineClass(name, index)}
+            className={lineClass(name, index, models)}
             points={points.map(([x, y]) => `${xs.at(x).toFixed(1)},${ys.at(y).toFixed(1)}`).join(' ')}
           />
         ))}
@@ -108,14 +112,31 @@ export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.E
         {chart.series.map(({ name }, index) => (
           <li key={name}>
             <svg viewBox="0 0 24 6" width="24" height="6" aria-hidden="true">
-              <line className={lineClass(name, index)} x1="0" x2="24" y1="3" y2="3" />
+              <line className={lineClass(name, index, models)} x1="0" x2="24" y1="3" y2="3" />
             </svg>
             {shown(name, 40)}
           </li>
         ))}
       </ul>
-    </>
+    </div>
   );
+}
+
+/** The width in pixels that there is, so that letters and lines keep their size in it. */
+function useWidth(): [React.RefObject<HTMLDivElement>, number] {
+  const box = React.useRef<HTMLDivElement>(null);
+  const [width, setWidth] = React.useState(USUAL_WIDTH);
+  React.useEffect(() => {
+    if (box.current === null || typeof ResizeObserver === 'undefined') {
+      return;
+    }
+    const observer = new ResizeObserver(([entry]) => {
+      setWidth(Math.max(160, Math.min(MOST_WIDTH, Math.round(entry.contentRect.width))));
+    });
+    observer.observe(box.current);
+    return () => observer.disconnect();
+  }, []);
+  return [box, width];
 }
 
 interface IScale {
@@ -144,12 +165,15 @@ function ticks(low: number, high: number): number[] {
 }
 
 function logTicks(low: number, high: number): number[] {
-  const found: number[] = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
-    found.push(10 ** power);
-  }
-  const inside = found.filter(tick => tick >= low * 0.999 && tick <= high * 1.001);
-  return inside.length >= 2 ? inside : [low, high];
+  const inside = (factors: number[]): number[] => {
+    const found: number[] = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
+      found.push(...factors.map(factor => Number((factor * 10 ** power).toPrecision(6))));
+    }
+    return found.filter(tick => tick >= low * 0.999 && tick <= high * 1.001);
+  };
+  const rough = inside([1]);
+  return rough.length > 2 ? rough : inside([1, 2, 5]).length > 1 ? inside([1, 2, 5]) : [low, high];
 }
 
 function tickWords(tick: number): string {

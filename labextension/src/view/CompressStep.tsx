@@ -4,7 +4,7 @@ import * as React from 'react';
 import { Preserve, compressCode, names, sweepCode } from '../code';
 import { IModel } from '../messages';
 import { usePanel } from './context';
-import { Choice, Code, pick, valueOptions } from './fields';
+import { Choice, INPUT_HINTS, pick, valueOptions } from './fields';
 import { Results } from './Results';
 import { RunBar } from './RunBar';
 import { fitting } from './store';
@@ -16,7 +16,7 @@ export function CompressStep({ model }: { model: IModel }): JSX.Element {
   const values = hostState.state?.values ?? [];
   const widths = fitting(model, choices.widths[model.name]);
   const blocks = Object.keys(widths);
-  const calibration = pick(values, DATA, choices.calibration, ['calib', 'x_train', 'train', 'inputs']);
+  const calibration = pick(values, DATA, choices.calibration, INPUT_HINTS);
   const form = { model: model.name, widths, calibration, preserve: choices.preserve };
   const hindrance =
     blocks.length === 0
@@ -24,12 +24,10 @@ export function CompressStep({ model }: { model: IModel }): JSX.Element {
       : calibration === ''
         ? trans.__('Give inputs for calibration a name in the notebook.')
         : null;
-  const code = hindrance === null ? compressCode(form) : '';
-  const sweep = hindrance === null ? sweepCode({ model: model.name, blocks, calibration }) : '';
   return (
     <>
       <Choice
-        label={trans.__('Calibration batch')}
+        label={trans.__('Calibration')}
         value={calibration}
         options={valueOptions(values, DATA)}
         onValue={value => change({ type: 'set', fields: { calibration: value } })}
@@ -39,33 +37,25 @@ export function CompressStep({ model }: { model: IModel }): JSX.Element {
         value={choices.preserve}
         options={[
           ['dynamics', trans.__('outputs and training')],
-          ['function', trans.__('outputs, for deployment only')],
-          ['moments', trans.__('moments of the parameters')]
+          ['function', trans.__('outputs only')],
+          ['moments', trans.__('parameter moments')]
         ]}
         onValue={value => change({ type: 'set', fields: { preserve: value as Preserve } })}
       />
-      <div className="jlc-Buttons">
-        <RunBar
-          step="compress"
-          model={model.name}
-          label={trans.__('Compress')}
-          hindrance={hindrance}
-          code={code}
-          fields={form}
-        />
-        {hindrance === null && (
-          <RunBar
-            step="forecast"
-            model={model.name}
-            label={trans.__('Predict errors')}
-            hindrance={null}
-            code={sweep}
-            fields={form}
-            secondary
-          />
-        )}
-      </div>
-      {code !== '' && <Code code={code} />}
+      <RunBar
+        model={model.name}
+        hindrance={hindrance}
+        commands={[
+          { step: 'compress', label: trans.__('Compress'), code: () => compressCode(form), fields: form },
+          {
+            step: 'forecast',
+            label: trans.__('Predict errors'),
+            code: () => sweepCode({ model: model.name, blocks, calibration }),
+            fields: form,
+            secondary: true
+          }
+        ]}
+      />
       <Results
         kinds={['compression', 'sweep']}
         model={model.name}

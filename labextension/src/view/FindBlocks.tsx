@@ -4,7 +4,7 @@ import * as React from 'react';
 import { findCode } from '../code';
 import { IModel } from '../messages';
 import { usePanel } from './context';
-import { pick } from './fields';
+import { INPUT_HINTS, pick } from './fields';
 import { RunBar } from './RunBar';
 
 export function FindBlocks({ model }: { model: IModel }): JSX.Element | null {
@@ -14,7 +14,7 @@ export function FindBlocks({ model }: { model: IModel }): JSX.Element | null {
   if (!blind && (model.blocks !== null || !model.heavy)) {
     return null;
   }
-  const example = pick(values, ['tensor'], choices.example, ['calib', 'x_train', 'train', 'inputs']);
+  const example = pick(values, ['tensor'], choices.example, INPUT_HINTS);
   return (
     <div className="jlc-Notice">
       <p>
@@ -23,12 +23,16 @@ export function FindBlocks({ model }: { model: IModel }): JSX.Element | null {
           : trans.__('This model is large: its blocks are found by running copies of it, in a cell.')}
       </p>
       <RunBar
-        step="find"
         model={model.name}
-        label={trans.__('Find blocks')}
         hindrance={blind && example === '' ? trans.__('Give an example input a name in the notebook.') : null}
-        code={findCode({ model: model.name, example })}
-        secondary
+        commands={[
+          {
+            step: 'find',
+            label: trans.__('Find blocks'),
+            code: () => findCode({ model: model.name, example }),
+            secondary: true
+          }
+        ]}
       />
     </div>
   );

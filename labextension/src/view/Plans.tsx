@@ -5,6 +5,7 @@ import { widthsLiteral } from '../code';
 import { IModel } from '../messages';
 import { IPlan, compare } from '../plan';
 import { usePanel } from './context';
+import { CopyButton } from './fields';
 import { fitting } from './store';
 import { shown } from './words';
 
@@ -26,7 +27,7 @@ export function Plans({ model }: { model: IModel }): JSX.Element {
   return (
     <details className="jlc-Plans">
       <summary>
-        {trans.__('Plans')} <span className="jlc-quiet">{plans.length}</span>
+        {trans.__('Plans')} {plans.length > 0 && <span className="jlc-quiet">{plans.length}</span>}
       </summary>
       <div className="jlc-Plans-new">
         <input
@@ -68,17 +69,10 @@ export function Plans({ model }: { model: IModel }): JSX.Element {
             >
               {trans.__('Load')}
             </button>
-            <button
-              type="button"
-              className="jlc-Button"
-              aria-label={trans.__('Copy %1 as code', shown(plan.name))}
-              onClick={() => {
-                host.copy(widthsLiteral(plan.widths));
-                announce(trans.__('Copied.'));
-              }}
-            >
-              {trans.__('Copy')}
-            </button>
+            <CopyButton
+              text={widthsLiteral(plan.widths)}
+              name={trans.__('Copy %1 as code', shown(plan.name))}
+            />
             <button
               type="button"
               className="jlc-Button"

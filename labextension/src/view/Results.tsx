@@ -1,10 +1,12 @@
 /** What came back from the kernel for a step: newest first, the older ones folded. */
 
 import * as React from 'react';
-import { IReport, IResult, ITable, Scalar } from '../messages';
-import { Chart, chartOf } from './Chart';
+import { IReport, IResult, Scalar } from '../messages';
+import { BeforeAfter } from './BeforeAfter';
 import { usePanel } from './context';
-import { scalar, shown } from './words';
+import { CopyButton } from './fields';
+import { ReportTable } from './ReportTable';
+import { labelOf, scalar, shown } from './words';
 
 interface IResults {
   kinds: string[];
@@ -26,7 +28,7 @@ export function Results({ kinds, model, undo }: IResults): JSX.Element | null {
       <ResultCard result={newest} undo={undo} />
       {older.length > 0 && (
         <details>
-          <summary>{trans.__('%1 more', older.length)}</summary>
+          <summary>{trans._n('%1 more result', '%1 more results', older.length)}</summary>
           {older.map(result => (
             <ResultCard key={result.id} result={result} />
           ))}
@@ -57,7 +59,7 @@ function ResultCard({ result, undo }: { result: IResult; undo?: string }): JSX.E
     <article className="jlc-Card" aria-label={`${report.title} ${result.name}`}>
       <header>
         <h4>{shown(report.title)}</h4>
-        <code>{result.name}</code>
+        <code>{shown(result.name, 60)}</code>
       </header>
       <ReportView report={report} />
       {undo !== undefined && result.kind === 'compression' && <p className="jlc-quiet">{undo}</p>}
@@ -65,8 +67,18 @@ function ResultCard({ result, undo }: { result: IResult; undo?: string }): JSX.E
   );
 }
 
+/** Of interest when something is wrong, not before. */
+const DETAIL =
+  /^(sha256|opset|ir_version|.*_abs_diff|onnx_gap|blocks|seeds|steps|gap_to_.*|training_gap_.*|served_m.*|version)$/;
+
 export function ReportView({ report }: { report: IReport }): JSX.Element {
+  const { trans } = usePanel();
   const { pairs, rest } = beforeAndAfter(report.facts);
+  const path = rest.find(([key]) => key === 'path');
+  const facts = rest.filter(([key]) => key !== 'path');
+  const main = facts.filter(([key]) => !DETAIL.test(key));
+  const details = facts.filter(([key]) => DETAIL.test(key));
+  const tables = report.tables.filter(({ columns }) => pairs.length === 0 || !repeats(columns));
   return (
     <>
       {report.summary !== '' && <p className="jlc-Summary">{shown(report.summary, 600)}</p>}
@@ -75,26 +87,52 @@ export function ReportView({ report }: { report: IReport }): JSX.Element {
           {shown(warning, 600)}
         </p>
       ))}
-      {pairs.length > 0 && <BeforeAfter pairs={pairs} />}
-      {rest.length > 0 && (
-        <dl className="jlc-FactList">
-          {rest.map(([key, value]) => (
-            <React.Fragment key={key}>
-              <dt>{shown(key.replace(/_/g, ' '))}</dt>
-              <dd>{scalar(value)}</dd>
-            </React.Fragment>
-          ))}
-        </dl>
+      {path !== undefined && (
+        <div className="jlc-Copyable">
+          <code>{scalar(path[1])}</code>
+          <CopyButton text={String(path[1])} name={trans.__('Copy the path')} />
+        </div>
       )}
-      {report.tables.map((table, index) => (
-        <TableView key={index} table={table} />
+      {pairs.length > 0 && (
+        <BeforeAfter
+          rows={pairs.map(([key, before, after]) => ({
+            label: labelOf(key),
+            before: scalar(before, key, trans),
+            after: scalar(after, key, trans),
+            ratio: ratio(before, after)
+          }))}
+        />
+      )}
+      <Facts facts={main} />
+      {tables.map((table, index) => (
+        <ReportTable key={index} table={table} folded={index > 0} />
       ))}
+      {details.length > 0 && (
+        <details>
+          <summary>{trans.__('Details')}</summary>
+          <Facts facts={details} />
+        </details>
+      )}
       {report.notes.map(note => (
         <p key={note} className="jlc-quiet">
           {shown(note, 600)}
         </p>
       ))}
     </>
+  );
+}
+
+function Facts({ facts }: { facts: [string, Scalar][] }): JSX.Element | null {
+  const { trans } = usePanel();
+  return facts.length === 0 ? null : (
+    <dl className="jlc-FactList">
+      {facts.map(([key, value]) => (
+        <React.Fragment key={key}>
+          <dt>{labelOf(key)}</dt>
+          <dd>{scalar(value, key, trans)}</dd>
+        </React.Fragment>
+      ))}
+    </dl>
   );
 }
 
@@ -116,88 +154,13 @@ export function beforeAndAfter(facts: IReport['facts']): { pairs: Pair[]; rest: 
   return { pairs, rest };
 }
 
-function BeforeAfter({ pairs }: { pairs: Pair[] }): JSX.Element {
-  const { trans } = usePanel();
-  return (
-    <table className="jlc-Totals">
-      <thead>
-        <tr>
-          <td />
-          <th scope="col">{trans.__('before')}</th>
-          <th scope="col">{trans.__('after')}</th>
-          <th scope="col">{trans.__('ratio')}</th>
-        </tr>
-      </thead>
-      <tbody>
-        {pairs.map(([name, before, after]) => (
-          <tr key={name}>
-            <th scope="row">{shown(name.replace(/_/g, ' '))}</th>
-            <td>{scalar(before)}</td>
-            <td>
-              <strong>{scalar(after)}</strong>
-            </td>
-            <td>{ratio(before, after)}</td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
+/** A table of the same values before and after that the facts have told already. */
+function repeats(columns: string[]): boolean {
+  return columns[1] === 'before' && columns[2] === 'after';
 }
 
-function ratio(before: Scalar, after: Scalar): string {
+function ratio(before: Scalar, after: Scalar): number | null {
   return typeof before === 'number' && typeof after === 'number' && before > 0 && after > 0
-    ? `${Number((before / after).toPrecision(3))}×`
-    : '';
-}
-
-const MOST_ROWS = 200;
-
-/** Curves as a chart with the numbers beside it, everything else as a table. */
-function TableView({ table }: { table: ITable }): JSX.Element {
-  const { trans } = usePanel();
-  const chart = chartOf(table);
-  const rows = (
-    <div className="jlc-Scroll" tabIndex={0} role="group" aria-label={shown(table.title)}>
-      <table className="jlc-Table">
-        <thead>
-          <tr>
-            {table.columns.map((column, index) => (
-              <th key={index} scope="col">
-                {shown(column.replace(/_/g, ' '))}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {table.rows.slice(0, MOST_ROWS).map((row, at) => (
-            <tr key={at}>
-              {row.map((value, index) => (
-                <td key={index} className={typeof value === 'number' ? 'jlc-mod-number' : undefined}>
-                  {scalar(value)}
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-  if (chart === null && table.rows.length <= 12) {
-    return (
-      <figure className="jlc-Figure">
-        <figcaption>{shown(table.title)}</figcaption>
-        {rows}
-      </figure>
-    );
-  }
-  return (
-    <figure className="jlc-Figure">
-      <figcaption>{shown(table.title)}</figcaption>
-      {chart !== null && <Chart chart={chart} title={shown(table.title)} />}
-      <details>
-        <summary>{trans.__('%1 rows as a table', table.rows.length)}</summary>
-        {rows}
-      </details>
-    </figure>
-  );
+    ? before / after
+    : null;
 }

@@ -1,46 +1,55 @@
-/** The button of a step, and while it runs its progress and the notebook's own stop. */
+/** The buttons of a step with the cell that they write, and while one runs its progress and the notebook's own stop. */
 
 import * as React from 'react';
-import { Step } from '../host';
+import { ITrans, Step } from '../host';
 import { usePanel } from './context';
+import { Code } from './fields';
 import { duration } from './words';
 
-interface IRunBar {
+interface ICommandButton {
   step: Step;
-  model: string;
   label: string;
-  /** Why it cannot run yet, or null. */
-  hindrance: string | null;
-  code: string;
+  code: () => string;
   fields?: { [key: string]: unknown };
   secondary?: boolean;
 }
 
-export function RunBar({ step, model, label, hindrance, code, fields, secondary }: IRunBar): JSX.Element {
+interface IRunBar {
+  model: string;
+  /** Why nothing of it can run yet, or null. */
+  hindrance: string | null;
+  commands: ICommandButton[];
+}
+
+export function RunBar({ model, hindrance, commands }: IRunBar): JSX.Element {
   const { host, hostState, trans } = usePanel();
   const { run, situation } = hostState;
-  const busy = run !== null;
-  const why =
-    hindrance ??
-    (situation.kind === 'ready' || situation.kind === 'busy' ? null : trans.__('The kernel is not there.'));
+  const here = situation.kind === 'ready' || situation.kind === 'busy';
+  const why = hindrance ?? (here ? null : trans.__('The kernel is not there.'));
   const hint = React.useId();
   return (
-    <div className="jlc-Run">
-      <button
-        type="button"
-        className={secondary ? 'jlc-Button' : 'jlc-Button jlc-mod-primary'}
-        disabled={busy || why !== null}
-        aria-describedby={why === null ? undefined : hint}
-        onClick={() => host.run({ step, model, code, fields: fields ?? {} })}
-      >
-        {label}
-      </button>
-      {why !== null && !busy && (
-        <span id={hint} className="jlc-Hint">
-          {why}
-        </span>
-      )}
-    </div>
+    <>
+      <div className="jlc-Run">
+        {commands.map(({ step, label, code, fields, secondary }) => (
+          <button
+            key={step}
+            type="button"
+            className={secondary ? 'jlc-Button' : 'jlc-Button jlc-mod-primary'}
+            disabled={run !== null || why !== null}
+            aria-describedby={why === null ? undefined : hint}
+            onClick={() => host.run({ step, model, code: code(), fields: fields ?? {} })}
+          >
+            {label}
+          </button>
+        ))}
+        {why !== null && run === null && (
+          <span id={hint} className="jlc-Hint">
+            {why}
+          </span>
+        )}
+      </div>
+      {hindrance === null && !commands[0].secondary && <Code code={commands[0].code()} />}
+    </>
   );
 }
 
@@ -56,7 +65,7 @@ export function Progress(): JSX.Element | null {
       return () => clearInterval(timer);
     }
   }, [running]);
-  const label = progress?.label ?? (run === null ? '' : stepWords(run.step, trans.__.bind(trans)));
+  const label = progress?.label || (run === null ? '' : stepWords(run.step, trans));
   const share = progress !== null && progress.total ? progress.done / progress.total : null;
   const quarter = share === null ? -1 : Math.floor(4 * share);
   React.useEffect(() => {
@@ -80,7 +89,7 @@ export function Progress(): JSX.Element | null {
         </span>
       </div>
       <div className="jlc-Progress-row">
-        <progress aria-label={label} max={1} value={share ?? undefined} />
+        <progress aria-label={label || trans.__('Running')} max={1} value={share ?? undefined} />
         {host.stop !== null && (
           <button type="button" className="jlc-Button" onClick={host.stop}>
             {trans.__('Stop')}
@@ -92,12 +101,13 @@ export function Progress(): JSX.Element | null {
   );
 }
 
-function stepWords(step: Step, __: (text: string) => string): string {
+function stepWords(step: Step, trans: ITrans): string {
   return {
-    find: __('Finding blocks'),
-    compress: __('Compressing'),
-    forecast: __('Predicting errors'),
-    validate: __('Validating'),
-    export: __('Exporting')
+    find: trans.__('Finding blocks'),
+    compress: trans.__('Compressing'),
+    forecast: trans.__('Predicting errors'),
+    validate: trans.__('Validating'),
+    export: trans.__('Exporting'),
+    serve: trans.__('Serving and comparing')
   }[step];
 }

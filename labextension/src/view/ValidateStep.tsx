@@ -1,15 +1,16 @@
 /** Step 2: original and slim train side by side on the same batches. */
 
 import * as React from 'react';
-import { IValidateForm, LOSSES, OPTIMIZERS, isData, isIdentifier, validateCode } from '../code';
+import { IValidateForm, LOSSES, OPTIMIZERS, validateCode } from '../code';
 import { IModel } from '../messages';
+import { isData, isIdentifier } from '../python';
 import { usePanel } from './context';
-import { Choice, Code, pairs, pick, valueOptions } from './fields';
+import { Choice, pairs, pick, valueOptions } from './fields';
+import { NumberField } from './NumberField';
 import { Results } from './Results';
 import { RunBar } from './RunBar';
-import { slimOf } from './slim';
+import { useSlim } from './SlimChoice';
 import { IChoices } from './store';
-import { NumberField } from './WidthEditor';
 
 const BATCHES = ['batches', 'pair'];
 const HELD_OUT = ['tuple', 'pair', 'batches'];
@@ -22,8 +23,7 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
     [state?.values]
   );
   const set = (fields: Partial<IChoices>): void => change({ type: 'set', fields });
-  const slims = (state?.models ?? []).filter(candidate => candidate.slim !== null);
-  const slim = slimOf(slims, model, choices.slim);
+  const [slim, slimChoice] = useSlim(model);
   const batches = pick(values, BATCHES, choices.batches, ['batches', 'train', 'loader']);
   const heldOut = pick(values, HELD_OUT, choices.heldOut, ['held', 'test', 'val']);
   const own = valueOptions(values, ['loss', 'function']);
@@ -46,23 +46,17 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
         )
       : null;
   const { heldOut: held, ...rest } = form;
-  const code = hindrance === null ? validateCode(form) : '';
   return (
     <>
+      {slimChoice}
       <Choice
-        label={trans.__('Slim model')}
-        value={slim}
-        options={slims.map(({ name }) => [name, name] as const)}
-        onValue={value => set({ slim: value })}
-      />
-      <Choice
-        label={trans.__('Training batches')}
+        label={trans.__('Train on')}
         value={batches}
         options={valueOptions(values, BATCHES)}
         onValue={value => set({ batches: value })}
       />
       <Choice
-        label={trans.__('Held-out batches')}
+        label={trans.__('Held out')}
         value={form.heldOut}
         options={valueOptions(values, HELD_OUT)}
         none={trans.__('none')}
@@ -98,14 +92,17 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
         />
       </div>
       <RunBar
-        step="validate"
         model={model.name}
-        label={trans.__('Validate')}
         hindrance={hindrance}
-        code={code}
-        fields={{ ...rest, held_out: held }}
+        commands={[
+          {
+            step: 'validate',
+            label: trans.__('Validate'),
+            code: () => validateCode(form),
+            fields: { ...rest, held_out: held }
+          }
+        ]}
       />
-      {code !== '' && <Code code={code} />}
       <Results kinds={['validation']} model={model.name} />
     </>
   );

@@ -2,9 +2,10 @@
 
 import * as React from 'react';
 import { IBlock, IModel } from '../messages';
-import { Rule, Width, ladder, neurons, stopOf, widthsByRule } from '../plan';
+import { Width, ladder, neurons, stopOf } from '../plan';
+import { AllWidths } from './AllWidths';
 import { usePanel } from './context';
-import { curvesOf } from './curves';
+import { NumberField } from './NumberField';
 import { fitting } from './store';
 import { count, shown } from './words';
 
@@ -34,9 +35,12 @@ export function WidthEditor({ model }: { model: IModel }): JSX.Element {
 
 function OneWidth({ model, block, width }: { model: string; block: IBlock; width: Width }): JSX.Element {
   const { change, trans } = usePanel();
+  const heads = block.kind === 'attention';
   const now = neurons(block, width);
   const stops = React.useMemo(() => ladder(block.width), [block.width]);
-  const label = trans.__('Width of %1', shown(block.name, 40));
+  const label = heads
+    ? trans.__('Heads of %1', shown(block.name, 40))
+    : trans.__('Width of %1', shown(block.name, 40));
   const set = (to: Width): void =>
     change({
       type: 'width',
@@ -53,10 +57,20 @@ function OneWidth({ model, block, width }: { model: string; block: IBlock; width
         max={stops.length - 1}
         value={stopOf(now, stops)}
         aria-label={label}
-        aria-valuetext={trans.__('%1 of %2 neurons', count(now), count(block.width))}
+        aria-valuetext={
+          heads
+            ? trans.__('%1 of %2 heads', count(now), count(block.width))
+            : trans.__('%1 of %2 neurons', count(now), count(block.width))
+        }
         onChange={event => set(stops[Number(event.target.value)])}
       />
-      <NumberField label={trans.__('Neurons')} value={now} least={1} most={block.width} onValue={set} />
+      <NumberField
+        label={heads ? trans.__('Heads') : trans.__('Neurons')}
+        value={now}
+        least={1}
+        most={block.width}
+        onValue={set}
+      />
       <button
         type="button"
         className="jlc-Button"
@@ -65,101 +79,8 @@ function OneWidth({ model, block, width }: { model: string; block: IBlock; width
         title={trans.__('A width that grows with the logarithm of the present one')}
         onClick={() => set(width === 'polylog' ? now : 'polylog')}
       >
-        polylog
+        {trans.__('polylog')}
       </button>
     </fieldset>
-  );
-}
-
-function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }): JSX.Element {
-  const { hostState, choices, change, announce, trans } = usePanel();
-  const curves = curvesOf(hostState.state, model);
-  const { rule } = choices;
-  const apply = (next: Rule): void => {
-    const widths = widthsByRule(model, chosen, next, curves);
-    change({ type: 'set', fields: { rule: next } });
-    if (widths !== null) {
-      change({ type: 'widths', model: model.name, widths });
-      announce(trans.__('Widths of %1 blocks set.', chosen.length));
-    }
-  };
-  const first: { [kind: string]: Rule } = {
-    hand: { kind: 'hand' },
-    polylog: { kind: 'polylog' },
-    smaller: { kind: 'smaller', factor: 4 },
-    error: { kind: 'error', percent: hostState.defaults.tolerance }
-  };
-  const unknown = rule.kind === 'error' && widthsByRule(model, chosen, rule, curves) === null;
-  return (
-    <div className="jlc-AllWidths">
-      <label>
-        {trans.__('All chosen')}{' '}
-        <select className="jlc-Select" value={rule.kind} onChange={event => apply(first[event.target.value])}>
-          <option value="hand">{trans.__('by hand')}</option>
-          <option value="polylog">polylog</option>
-          <option value="smaller">{trans.__('model smaller by')}</option>
-          <option value="error">{trans.__('error under')}</option>
-        </select>
-      </label>
-      {rule.kind === 'smaller' && (
-        <NumberField
-          label={trans.__('times')}
-          value={rule.factor}
-          least={1}
-          most={1000}
-          fraction
-          onValue={factor => apply({ kind: 'smaller', factor })}
-        />
-      )}
-      {rule.kind === 'error' && (
-        <NumberField
-          label={trans.__('percent')}
-          value={rule.percent}
-          least={0.001}
-          most={100}
-          fraction
-          onValue={percent => apply({ kind: 'error', percent })}
-        />
-      )}
-      {unknown && <p className="jlc-Hint">{trans.__('Predict the errors first (below).')}</p>}
-    </div>
-  );
-}
-
-interface INumberField {
-  label: string;
-  value: number;
-  least: number;
-  most: number;
-  fraction?: boolean;
-  onValue: (value: number) => void;
-}
-
-/** A number that may be half typed: it counts once it is one and within bounds. */
-export function NumberField({ label, value, least, most, fraction, onValue }: INumberField): JSX.Element {
-  const [typed, setTyped] = React.useState<string | null>(null);
-  const take = (text: string): void => {
-    setTyped(text);
-    const number = Number(text);
-    if (text.trim() !== '' && number >= least && number <= most && (fraction || Number.isInteger(number))) {
-      onValue(number);
-    }
-  };
-  const wrong = typed !== null && !(Number(typed) >= least && Number(typed) <= most);
-  return (
-    <label className="jlc-Number">
-      <input
-        type="number"
-        className="jlc-Input"
-        min={least}
-        max={most}
-        step={fraction ? 'any' : 1}
-        value={typed ?? value}
-        aria-invalid={wrong || undefined}
-        onChange={event => take(event.target.value)}
-        onBlur={() => setTyped(null)}
-      />
-      <span>{label}</span>
-    </label>
   );
 }

@@ -50,6 +50,8 @@ const ROLES: [RegExp, string][] = [
   [/images?/, 'labels']
 ];
 
+export const INPUT_HINTS = ['calib', 'x_train', 'train', 'inputs'];
+
 /** Inputs and targets by their names, `x_test` with `y_test`, where both have as many rows. */
 export function pairs(values: IValue[]): IValue[] {
   const tensors = values.filter(value => value.kind === 'tensor' && value.shape.length > 0);
@@ -79,25 +81,34 @@ export function pick(values: IValue[], kinds: string[], chosen: string, hints: s
   return fitting.find(value => value.kind !== 'tensor' || value.shape.length > 1)?.name ?? '';
 }
 
+/** Put a text on the clipboard and say so. */
+export function CopyButton({ text, name }: { text: string; name?: string }): JSX.Element {
+  const { host, trans, announce } = usePanel();
+  return (
+    <button
+      type="button"
+      className="jlc-Button"
+      aria-label={name}
+      onClick={() => {
+        host.copy(text);
+        announce(trans.__('Copied.'));
+      }}
+    >
+      {trans.__('Copy')}
+    </button>
+  );
+}
+
 /** The cell that a button would write; copied or only read. */
 export function Code({ code }: { code: string }): JSX.Element {
-  const { host, trans, announce } = usePanel();
+  const { host, trans } = usePanel();
   return (
     <details className="jlc-Code">
       <summary>{host.cells ? trans.__('The cell that this writes') : trans.__('The same in Python')}</summary>
       <pre tabIndex={0} aria-label={trans.__('Code')}>
         {code}
       </pre>
-      <button
-        type="button"
-        className="jlc-Button"
-        onClick={() => {
-          host.copy(code);
-          announce(trans.__('Copied.'));
-        }}
-      >
-        {trans.__('Copy')}
-      </button>
+      <CopyButton text={code} />
     </details>
   );
 }

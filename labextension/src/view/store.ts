@@ -1,9 +1,10 @@
 /** What the person chose in the panel: one plain value and the one function that changes it. */
 
-import { Preserve } from '../code';
+import { Rule } from '../budget';
+import { Precision, Preserve, Target } from '../code';
 import { IDefaults } from '../host';
 import { IBlock, IModel } from '../messages';
-import { Rule, Width, Widths, neurons } from '../plan';
+import { Width, Widths, neurons } from '../plan';
 import { Column, ISort } from '../tree';
 
 export type StepName = 'compress' | 'validate' | 'export';
@@ -28,7 +29,8 @@ export interface IChoices {
   heldOut: string;
   slim: string;
   example: string;
-  target: 'onnx' | 'triton' | null;
+  target: Target | null;
+  precision: Precision;
   path: string;
   replace: boolean;
 }
@@ -53,6 +55,7 @@ export const FIRST: IChoices = {
   slim: '',
   example: '',
   target: null,
+  precision: 'float32',
   path: '',
   replace: false
 };
@@ -109,11 +112,9 @@ function firstDescending(column: Column): boolean {
   return column !== 'order' && column !== 'name' && column !== 'kind';
 }
 
-function firstWidth(block: IBlock, rule: IDefaults['width']): Width {
-  if (rule === 'polylog') {
-    return 'polylog';
-  }
-  return neurons(block, Math.ceil(block.width / (rule === 'quarter' ? 4 : 16)));
+function firstWidth(block: IBlock, rule: Width): Width {
+  const share = rule !== 'polylog' && rule < 1;
+  return rule === 'polylog' ? rule : neurons(block, share ? Math.ceil(block.width * rule) : rule);
 }
 
 /** The chosen widths that still fit the model: a plan outlives the cell that changes the model. */

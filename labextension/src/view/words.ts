@@ -1,5 +1,8 @@
 /** Numbers and foreign names as a person reads them. */
 
+import { ITrans, plainTrans } from '../host';
+import { Scalar } from '../messages';
+
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 
 export function count(value: number): string {
@@ -56,20 +59,49 @@ export function shown(text: string, cap = 80): string {
   return `${letters.slice(0, half).join('')}…${letters.slice(-half).join('')}`;
 }
 
-/** A value of a report, with four significant digits. */
-export function scalar(value: string | number | boolean | null): string {
+/** A value of a report under its key, from which its unit is read; numbers have three significant digits. */
+export function scalar(value: Scalar, key = '', trans: ITrans = plainTrans): string {
   if (value === null) {
     return '–';
   }
   if (typeof value === 'boolean') {
-    return value ? 'yes' : 'no';
+    return value ? trans.__('yes') : trans.__('no');
   }
   if (typeof value === 'string') {
     return shown(value, 300);
   }
-  if (Number.isInteger(value)) {
-    return count(value);
+  if (/(^|[_ ])bytes($|[_ ])/.test(key)) {
+    return bytes(value);
   }
   const size = Math.abs(value);
-  return size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+  const words = Number.isInteger(value)
+    ? count(value)
+    : size >= 1e5 || size < 1e-3
+      ? value.toExponential(1)
+      : String(Number(value.toPrecision(3)));
+  return /_ms$/.test(key) ? milliseconds(value) : words;
+}
+
+function milliseconds(value: number): string {
+  const [size, unit] =
+    value < 0.1 ? [1000 * value, 'µs'] : value < 1000 ? [value, 'ms'] : [value / 1000, 's'];
+  return `${Number(size.toPrecision(3))} ${unit}`;
+}
+
+const NAMES: { [word: string]: string } = {
+  bytes: 'size',
+  ir: 'IR',
+  macs: 'MACs',
+  onnx: 'ONNX',
+  sha256: 'SHA-256'
+};
+
+/** A key of a report as a label, without the unit that its values carry: `latency_ms` reads Latency. */
+export function labelOf(key: string): string {
+  const words = key
+    .replace(/_ms$|(?<=memory)_bytes$/, '')
+    .split('_')
+    .map(word => NAMES[word] ?? word)
+    .join(' ');
+  return shown(/^ms\b/.test(words) ? words : words.charAt(0).toUpperCase() + words.slice(1));
 }

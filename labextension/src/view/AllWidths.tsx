@@ -1,0 +1,107 @@
+/** One rule or one budget for all chosen blocks. */
+
+import * as React from 'react';
+import { Rule, widthsByRule } from '../budget';
+import { IBlock, IModel } from '../messages';
+import { usePanel } from './context';
+import { curvesOf } from './curves';
+import { NumberField } from './NumberField';
+
+/** Budgets that a slider reaches: 1 to 64 times, 0.1 to 100 percent, in equal ratios. */
+const STEPS = 60;
+const SPANS = { smaller: [1, 64], error: [0.1, 100] } as const;
+
+export function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }): JSX.Element {
+  const { hostState, choices, change, announce, trans } = usePanel();
+  const curves = React.useMemo(() => curvesOf(hostState.state, model), [hostState.state, model]);
+  const { rule } = choices;
+  const apply = (next: Rule): void => {
+    const widths = widthsByRule(model, chosen, next, curves);
+    change({ type: 'set', fields: { rule: next } });
+    if (widths !== null) {
+      change({ type: 'widths', model: model.name, widths });
+      announce(trans._n('The width of %1 block is set.', 'The widths of %1 blocks are set.', chosen.length));
+    }
+  };
+  const first: { [kind: string]: Rule } = {
+    hand: { kind: 'hand' },
+    polylog: { kind: 'polylog' },
+    smaller: { kind: 'smaller', factor: 4 },
+    error: { kind: 'error', percent: hostState.defaults.tolerance }
+  };
+  const known = chosen.every(block => (curves[block.name] ?? []).length > 0);
+  return (
+    <div className="jlc-AllWidths">
+      <label className="jlc-Field">
+        <span>{trans.__('All chosen')}</span>
+        <select className="jlc-Select" value={rule.kind} onChange={event => apply(first[event.target.value])}>
+          <option value="hand">{trans.__('by hand')}</option>
+          <option value="polylog">{trans.__('polylog')}</option>
+          <option value="smaller">{trans.__('model smaller by')}</option>
+          <option value="error">{trans.__('error under')}</option>
+        </select>
+      </label>
+      {rule.kind === 'smaller' && (
+        <Budget
+          kind="smaller"
+          label={trans.__('times')}
+          value={rule.factor}
+          onValue={factor => apply({ kind: 'smaller', factor })}
+        />
+      )}
+      {rule.kind === 'error' && (
+        <Budget
+          kind="error"
+          label={trans.__('percent')}
+          value={rule.percent}
+          onValue={percent => apply({ kind: 'error', percent })}
+        />
+      )}
+      {rule.kind === 'error' && !known && (
+        <p className="jlc-Hint">{trans.__('Predict the errors first (below).')}</p>
+      )}
+      {rule.kind === 'smaller' && chosen.length > 1 && (
+        <p className="jlc-Hint">
+          {known
+            ? trans.__('Shared out so that the predicted errors add up to the least.')
+            : trans.__('Shared out evenly; predict the errors (below) to share it out by them.')}
+        </p>
+      )}
+    </div>
+  );
+}
+
+interface IBudget {
+  kind: keyof typeof SPANS;
+  label: string;
+  value: number;
+  onValue: (value: number) => void;
+}
+
+function Budget({ kind, label, value, onValue }: IBudget): JSX.Element {
+  const { trans } = usePanel();
+  const [low, high] = SPANS[kind];
+  const at = Math.round((STEPS * Math.log(value / low)) / Math.log(high / low));
+  const drag = (step: number): void => onValue(Number((low * (high / low) ** (step / STEPS)).toPrecision(2)));
+  return (
+    <div className="jlc-Budget">
+      <input
+        type="range"
+        min={0}
+        max={STEPS}
+        value={Math.max(0, Math.min(STEPS, at))}
+        aria-label={trans.__('Budget')}
+        aria-valuetext={`${value} ${label}`}
+        onChange={event => drag(Number(event.target.value))}
+      />
+      <NumberField
+        label={label}
+        value={value}
+        least={kind === 'smaller' ? 1 : 0.001}
+        most={kind === 'smaller' ? 1000 : 100}
+        fraction
+        onValue={onValue}
+      />
+    </div>
+  );
+}
