@@ -123,7 +123,7 @@ def model_card(name: str, export: ExportReport, layout: str) -> str:
             "## How far it is from the torch module",
             "",
             f"The largest error over {len(export.parity)} sets of input sizes is "
-            f"{export.max_rel_diff:.1e} of the largest output; `report.json` lists them.",
+            f"{export.max_gap:.1e} of the outputs' norm; `report.json` lists them.",
             "",
             "## Start it",
             "",

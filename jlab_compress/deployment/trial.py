@@ -77,15 +77,25 @@ class ServedComparison:
     @property
     def max_rel_diff(self) -> float:
         """Largest difference of one served value from torch's, relative to the largest in that output."""
-        found = [p.max_rel_diff for entries in self.parity.values() for p in entries]
-        return max(diff for diff in found if diff is not None)
+        return max(p.max_rel_diff for p in self._entries() if p.max_rel_diff is not None)
+
+    @property
+    def max_gap(self) -> float:
+        """||served - torch|| / ||torch||, the largest over outputs, sizes and protocols."""
+        return max(p.gap for p in self._entries() if p.gap is not None)
 
     @property
     def agrees(self) -> bool:
-        """Whether that is at most 1e-5; a smaller precision may add the error that its export reported."""
+        """Whether `max_gap` is at most 1e-5, and no value is 1e-5 further off than in the export's check.
+
+        A smaller precision may add the gap that its export reported.
+        """
         export = self.repository.export
-        added = 0.0 if export.precision == "float32" else export.max_rel_diff
-        return self.max_rel_diff <= TOLERANCE + added
+        added = 0.0 if export.precision == "float32" else export.max_gap
+        return self.max_gap <= TOLERANCE + added and self.max_rel_diff <= TOLERANCE + export.max_rel_diff
+
+    def _entries(self) -> list[Parity]:
+        return [entry for entries in self.parity.values() for entry in entries]
 
     @property
     def report(self) -> Report:
@@ -213,10 +223,10 @@ def _interleaved(runs: list[Callable[[], Arrays]], seconds: float = 1.0) -> list
 
 def _report(trial: ServedComparison) -> Report:
     repository, server = trial.repository, NAMES[trial.server]
-    words = "the model's outputs" if trial.agrees else "other outputs than the model:"
+    words = "the model's outputs" if trial.agrees else "other outputs than the model's,"
     return Report(
         "Served and compared",
-        f"{server} answered with {words} to {trial.max_rel_diff:.1e} of the largest one.",
+        f"{server} answered with {words} to {trial.max_gap:.1e} of their norm.",
         {
             "server": trial.server,
             "model": repository.name,
@@ -224,6 +234,7 @@ def _report(trial: ServedComparison) -> Report:
             "path": str(repository.export.path),
             "precision": repository.export.precision,
             "agrees": trial.agrees,
+            "served_gap": trial.max_gap,
             "served_max_rel_diff": trial.max_rel_diff,
             **{f"served_ms_{t.protocol}_batch_{t.batch}": t.served for t in trial.times},
         },
@@ -259,6 +270,6 @@ def _warnings(trial: ServedComparison) -> tuple[str, ...]:
         return ()
     exact = trial.repository.export.precision == "float32"
     return (
-        f"The server's outputs are {trial.max_rel_diff:.1e} of the largest off, expected at most "
+        f"The server's outputs are {trial.max_gap:.1e} of their norm off, expected at most "
         f"{TOLERANCE:.0e}{'' if exact else ' more than the precision costs'}; do not ship this version.",
     )
