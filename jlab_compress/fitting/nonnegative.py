@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,16 @@ from torch import Tensor
 
 BLOCKS = 24
 RIDGE = 1e-10
+
+
+class Gram(Protocol):
+    """Inner products of n objects' features, a few columns at a time."""
+
+    def columns(self, indices: Tensor) -> Tensor:
+        """Return the columns (n, k) at indices (k,)."""
+
+    def diagonal(self) -> Tensor:
+        """Return every object's product with itself, (n,)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ def solve_nonnegative(gram: Tensor, moments: Tensor) -> Tensor:
     return torch.from_numpy(c).to(gram)
 
 
-def select_nonnegative(gram: OutputGram, moments: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def select_nonnegative(gram: Gram, moments: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Choose at most `size` columns together with their positive multiplicities.
 
     Block active set: the columns with the steepest descent join in a few blocks, each followed by
@@ -77,8 +88,8 @@ def select_nonnegative(gram: OutputGram, moments: Tensor, size: int) -> tuple[Te
 
     Parameters
     ----------
-    gram : OutputGram
-        Of n columns; only those of candidates are ever computed.
+    gram : Gram
+        Of n columns, such as an `OutputGram`; only those of candidates are ever computed.
     moments : Tensor (n,)
         Products with the target.
     size : int

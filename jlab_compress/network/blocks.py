@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from jlab_compress.fitting.layer import Activation
-from jlab_compress.network.attention import LOCKED as ATTENTION_LOCKED
 from jlab_compress.network.attention import Heads, heads_of
 from jlab_compress.network.confirmation import confirmed
 from jlab_compress.network.costs import operation_macs
 from jlab_compress.network.examples import example_call, neighbours
+from jlab_compress.network.heads import read_heads
 from jlab_compress.network.inputs import Call, first_rows, in_words, read_batches
 from jlab_compress.network.locks import is_quantised, lock_of, norm_of, owner_of
 from jlab_compress.network.slim import unwrapped
@@ -34,6 +34,8 @@ from jlab_compress.network.tracing import Trace, copy_model, record, undisturbed
 from jlab_compress.network.uses import Uses
 from jlab_compress.report import Report, Table
 
+HEADS_APART = "attention heads are compressed only where widths name them"
+
 
 @dataclass(frozen=True)
 class Block:
@@ -44,7 +46,7 @@ class Block:
     name : str
         Dotted path of the (first) layer that makes the neurons.
     kind : str
-        "mlp", "gated-mlp", "conv" (a neuron is a channel) or "attention" (a head; always locked so far).
+        "mlp", "gated-mlp", "conv" (a neuron is a channel) or "attention" (a neuron is a head).
     width : int
         The number of neurons n.
     dimension : int
@@ -66,7 +68,11 @@ class Block:
     norm : str or None
         Dotted path of the batch norm directly after the incoming layer.
     repeat : int
-        Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel).
+        Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel, a head).
+    sections : tuple of int
+        Of heads: for each incoming layer, into how many stretches its rows fall, each with all heads in turn.
+    apart : str or None
+        Why one width for all blocks does not mean this one, which has to be named; None where it does.
     """
 
     name: str
@@ -82,11 +88,8 @@ class Block:
     residual: Residual | None = None
     norm: str | None = None
     repeat: int = 1
-
-    @property
-    def form(self) -> dict[str, Any]:
-        """What `read_layer` and `write_layer` must know besides the layers."""
-        return {"norm": self.norm, "repeat": self.repeat}
+    sections: tuple[int, ...] = ()
+    apart: str | None = None
 
     @property
     def activation_name(self) -> str:
@@ -103,6 +106,11 @@ class Blocks(tuple[Block, ...]):
     def unlocked(self) -> tuple[Block, ...]:
         """The blocks that can be compressed."""
         return tuple(block for block in self if block.locked is None)
+
+    @property
+    def meant(self) -> tuple[Block, ...]:
+        """The blocks that one width for all stands for: those not locked and not `apart`."""
+        return tuple(block for block in self.unlocked if block.apart is None)
 
     def named(self, name: str) -> Block:
         """Return the block of that name.
@@ -264,12 +272,13 @@ def _listed(model: nn.Module, trace: Trace) -> list[Block]:
     for candidate in candidates(trace):
         for source in candidate.sources:
             readers.setdefault(source, []).append(candidate)
-    found = {heads.index: _attention(heads) for heads in heads_of(model, trace)}
-    names: set[str] = set()
-    uses = Uses(model, trace)
+    uses, names = Uses(model, trace), set[str]()
+    attention = heads_of(uses)
+    found = {heads.index: _attention(model, trace, heads) for heads in attention}
+    projections = {source for heads in attention for source in heads.sources}
     for source in sorted(readers):
         group = readers[source]
-        if group[0].sources[0] != source and len(group) == 1:
+        if source in projections or (group[0].sources[0] != source and len(group) == 1):
             continue
         name = owner_of(trace, group[0].sources[0])
         if name not in names:
@@ -289,10 +298,27 @@ def _quantised(model: nn.Module) -> list[Block]:
     return found
 
 
-def _attention(heads: Heads) -> Block:
-    each = heads.parameters // max(1, heads.count)
-    place = ((heads.name,), heads.name)
-    return Block(heads.name, "attention", heads.count, each, each * heads.count, ATTENTION_LOCKED, *place)
+def _attention(model: nn.Module, trace: Trace, heads: Heads) -> Block:
+    each = 0
+    if heads.incoming:
+        layer = read_heads(model, heads, heads.width)
+        each = sum(rows.shape[1] for rows in (*layer.incoming, layer.outgoing))
+    owned = sum(p.numel() for p in model.get_submodule(heads.name).parameters())
+    return Block(
+        name=heads.name,
+        kind="attention",
+        width=heads.width,
+        dimension=each or owned // max(1, heads.width),
+        parameters=each * heads.width or owned,
+        locked=heads.locked,
+        incoming=heads.incoming or (heads.name,),
+        outgoing=heads.outgoing or heads.name,
+        macs=heads.macs // max(1, trace.rows) or None,
+        residual=None if heads.output is None else residual_of(model, trace, heads.output),
+        repeat=heads.repeat,
+        sections=heads.sections,
+        apart=HEADS_APART,
+    )
 
 
 def _block(uses: Uses, group: list[Candidate]) -> Block:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.fitting.layer import Layer
+from jlab_compress.network.exchange import read_block, write_block
+from jlab_compress.network.heads import no_activation
 from jlab_compress.network.inputs import Call, in_words, outputs_of
-from jlab_compress.network.surgery import read_layer, write_layer
 from jlab_compress.network.tracing import copy_model, undisturbed
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     # depend on one another's order or number must not pass together because they change alike.
     Numbered = list[tuple[int, Block]]
     Change = Callable[[Layer, int], tuple[Layer, Tensor]]
+
+
+_EXAMPLES = {
+    "heads": "a bias or mask for each head, attention weights that are returned, a fixed size",
+    "hidden neurons": "a norm or mean over the width, a fixed size",
+}
 
 
 def confirmed(model: nn.Module, call: Call, blocks: list[Block]) -> list[Block]:
@@ -60,25 +67,27 @@ def _reaction(
 ) -> str | None:
     """Return what one run with these blocks' neurons changed shows, or None where the outputs stay."""
     changed = copy_model(model)
+    units = "heads" if all(block.kind == "attention" for _, block in blocks) else "hidden neurons"
     try:
         for number, block in blocks:
-            place = (changed, block.incoming, block.outgoing)
-            layer, indices = change(read_layer(*place, block.activation or torch.relu, **block.form), number)
-            write_layer(*place, layer, **block.form, indices=indices)
+            layer, indices = change(read_block(changed, block), number)
+            write_block(changed, block, layer, indices=indices)
         with undisturbed(changed):
             got = outputs_of(call(changed))
     except Exception as error:
-        return f"the model fails when its hidden neurons are {words} ({in_words(error)})"
+        return f"the model fails when its {units} are {words} ({in_words(error)})"
     if difference(got, expected) > tolerance(*(t.dtype for t in expected)):
         return (
-            f"the model's outputs change when its hidden neurons are {words}, so something depends on "
-            "their order or number (a norm or mean over the width, a fixed size)"
+            f"the model's outputs change when its {units} are {words}, so something depends on "
+            f"their order or number ({_EXAMPLES[units]})"
         )
     return None
 
 
 def _permutation(layer: Layer, number: int) -> tuple[Layer, Tensor]:
     order = torch.randperm(layer.width, generator=torch.Generator().manual_seed(1 + number))
+    if torch.equal(order, torch.arange(layer.width)):
+        order = order.roll(1)
     return layer.select(order), order
 
 
@@ -88,8 +97,10 @@ def _splitting(layer: Layer, number: int) -> tuple[Layer, Tensor]:
     twice = torch.randperm(layer.width, generator=generator)[: third + number % third]
     share = torch.ones(layer.width, dtype=layer.outgoing.dtype)
     share[twice] = 0.5
-    halved = replace(layer, outgoing=layer.outgoing * share.to(layer.outgoing)[:, None])
     order = torch.cat([torch.arange(layer.width), twice])
+    if layer.activation is no_activation:
+        return replace(layer, multiplicities=share.to(layer.multiplicities)).select(order), order
+    halved = replace(layer, outgoing=layer.outgoing * share.to(layer.outgoing)[:, None])
     return halved.select(order), order
 
 

@@ -132,6 +132,25 @@ def _attach(module: nn.Module, side: str, found: dict[str, list[Tensor]], label:
     return module.register_forward_hook(watch, with_kwargs=True)
 
 
+def rows_with_graph(model: nn.Module, call: Call, name: str) -> Tensor:
+    """Return what leaves a layer as rows (q, width) that can be differentiated; the run ends there."""
+    found: dict[str, list[Tensor]] = {name: []}
+
+    def keep(module: nn.Module, args: Any, output: Tensor) -> None:
+        found[name].append(output)
+        raise _ReachedError
+
+    hook = model.get_submodule(name).register_forward_hook(keep)
+    try:
+        with undisturbed(model), torch.enable_grad():
+            call(model)
+    except _ReachedError:
+        pass
+    finally:
+        hook.remove()
+    return rows_of(found[name][0], call)
+
+
 def patches(conv: Any, images: Tensor) -> Tensor:
     """Return what a convolution's filter sees, (batch, positions, channels * height * width).
 

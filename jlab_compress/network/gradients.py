@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from jlab_compress.network.multihead import SlimMultiheadAttention
 from jlab_compress.network.slim import unwrapped
 from jlab_compress.network.surgery import is_conv1d
 from jlab_compress.network.weighted import WeightedLayer, along, living_layers
@@ -40,12 +41,15 @@ def copies_of(slim: nn.Module) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for path, module in unwrapped(slim).named_modules():
-        if isinstance(module, WeightedLayer):
+        if isinstance(module, WeightedLayer | SlimMultiheadAttention):
             found |= {f"{path}.{name}" if path else name: c for name, c in _layer_copies(module)}
     return found
 
 
-def _layer_copies(layer: WeightedLayer) -> Iterator[tuple[str, Tensor]]:
+def _layer_copies(layer: WeightedLayer | SlimMultiheadAttention) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(layer, SlimMultiheadAttention):
+        yield from layer.copies()
+        return
     made, read = layer.output_multiplicities, layer.input_multiplicities
     made_axis, read_axis = (1, 0) if is_conv1d(layer) else (0, 1)
     weight = [along(c, axis, layer.weight) for c, axis in ((made, made_axis), (read, read_axis))]
@@ -71,7 +75,8 @@ def _with_copies(parameters: Parameters) -> list[tuple[Tensor, Tensor | None]]:
                 f"parameters: expected a model or parameters, got {type(value).__name__}; "
                 "pass the slim model or slim.parameters()"
             )
-    found = {id(getattr(layer, name)): c for layer in living_layers() for name, c in _layer_copies(layer)}
+    layers = [m for m in living_layers() if isinstance(m, WeightedLayer | SlimMultiheadAttention)]
+    found = {id(getattr(layer, name)): c for layer in layers for name, c in _layer_copies(layer)}
     return [(p, found.get(id(p))) for p in given]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from jlab_compress.network.heads import parts_of
 from jlab_compress.network.plan import BlockPlan
 from jlab_compress.network.slim import plan_of, unwrapped
 from jlab_compress.network.surgery import bias_of, is_conv1d
@@ -44,25 +45,34 @@ class Match:
 
 @dataclass(frozen=True)
 class Axis:
-    """The axis of a parameter that runs over a block's neurons, `repeat` entries for each."""
+    """The axis of a parameter that runs over a block's neurons, `repeat` entries for each.
+
+    Of heads it has several `sections`, each with all heads in turn.
+    """
 
     axis: int
     repeat: int
+    sections: int = 1
 
     def carry(self, value: Tensor, shares: Tensor) -> Tensor:
         """Return values of slim neurons from those of original ones, along this axis."""
         shares = torch.kron(shares, torch.eye(self.repeat).to(shares)).to(value)
+        shares = torch.kron(torch.eye(self.sections).to(shares), shares)
         return torch.movedim(torch.tensordot(shares, value, dims=([1], [self.axis])), 0, self.axis)
 
     def scale(self, value: Tensor, factors: Tensor) -> Tensor:
         """Return values multiplied neuron by neuron along this axis."""
-        each = factors.to(value).repeat_interleave(self.repeat)
+        each = factors.to(value).repeat_interleave(self.repeat).repeat(self.sections)
         return value * each.view([-1 if a == self.axis else 1 for a in range(value.dim())])
 
 
 def block_axes(model: nn.Module, block: BlockPlan) -> Iterator[tuple[str, Axis]]:
-    """Yield each parameter of a block by name, with its axis that runs over the hidden neurons."""
-    for path in block.incoming:
+    """Yield each parameter of a block of a slim model by name, with its axis that runs over the neurons."""
+    for part in parts_of(model, block) if block.kind == "attention" else ():
+        entries = getattr(model.get_submodule(part.module), part.key).shape[part.axis]
+        each = entries // (part.sections * block.width_after)
+        yield f"{part.module}.{part.key}", Axis(part.axis, each, part.sections)
+    for path in block.incoming if block.kind != "attention" else ():
         module = model.get_submodule(path)
         yield f"{path}.weight", Axis(1 if is_conv1d(module) else 0, 1)
         if bias_of(module) is not None:
@@ -141,7 +151,8 @@ def _points(
 
 
 def _rows(value: Tensor, axis: Axis, neurons: int) -> Tensor:
-    return value.movedim(axis.axis, 0).reshape(neurons, -1)
+    first = value.movedim(axis.axis, 0)
+    return first.reshape(axis.sections, neurons, -1).transpose(0, 1).flatten(1)
 
 
 def _nearest(wide: Tensor, narrow: Tensor) -> Tensor:

@@ -13,13 +13,15 @@ from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.network.attributes import rename_config, rename_widths
 from jlab_compress.network.blocks import Block, blocks_on, check_model
+from jlab_compress.network.exchange import read_block, write_block
+from jlab_compress.network.headfits import fit_heads
 from jlab_compress.network.inputs import Call, check_seed, first_rows, outputs_of, read_batches, split_rows
 from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.slim import attach_plan
 from jlab_compress.network.structure import is_homogeneous
 from jlab_compress.network.summary import summarise
-from jlab_compress.network.surgery import bias_of, on_cpu, read_layer, write_layer
+from jlab_compress.network.surgery import on_cpu
 from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
 from jlab_compress.network.sweeping import Within, expectations, wanted_widths
 from jlab_compress.network.together import polish
@@ -163,6 +165,11 @@ def _check_plain(blocks: list[Block]) -> None:
                 f"plain: block {block.name} has the batch norm {block.norm}, which undoes any scale of its "
                 "neurons, so their multiplicities must stay; pass plain=False"
             )
+        if block.kind == "attention":
+            raise ValueError(
+                f"plain: block {block.name} holds attention heads, whose multiplicities must stay; pass "
+                "plain=False"
+            )
         if not is_homogeneous(block.activation):
             raise ValueError(
                 f"plain: block {block.name} has the activation {block.activation_name}, for which "
@@ -197,12 +204,13 @@ def _fit_block(
     seed: int,
     step: Step,
 ) -> Fit:
-    assert block.activation is not None
-    layer = read_layer(slim, block.incoming, block.outgoing, block.activation, **block.form)
+    layer = read_block(slim, block)
     distinct = merge_duplicates(layer)
     if distinct.width <= size:
         words = "exact duplicates" if distinct.width < layer.width else "kept"
         return Fit(distinct, first_copies(layer, distinct), words, 0.0, 0.0, True)
+    if block.kind == "attention":
+        return fit_heads(original, slim, block, size, method.name, calls=calls, moved=moved, seed=seed)
     if method.aims and block.kind != "conv":
         place = (block.incoming[0], block.outgoing, block.residual)
         rows = gather_rows(original, slim, place, calls, moved=moved, seed=seed)
@@ -232,9 +240,9 @@ def _put(slim: nn.Module, block: Block, fit: Fit, calls: list[Call], *, seed: in
     inputs = None
     if block.norm is not None and fit.indices is None:
         inputs = gather_inputs(slim, block.incoming[0], calls, seed=seed)
-    place = (slim, block.incoming, block.outgoing)
-    write_layer(*place, fit.layer, **block.form, indices=fit.indices, inputs=inputs)
-    rename_widths(slim, block.incoming, block.width, fit.layer.width)
+    write_block(slim, block, fit.layer, indices=fit.indices, inputs=inputs)
+    if block.kind != "attention":
+        rename_widths(slim, block.incoming, block.width, fit.layer.width)
 
 
 def _planned(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -> BlockPlan:
@@ -252,6 +260,7 @@ def _planned(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -> 
         multiplicities=counts if plain and not single else None,
         norm=block.norm,
         repeat=block.repeat,
+        sections=block.sections,
     )
 
 
@@ -281,17 +290,6 @@ def _notes(
     if cut:
         notes.append(
             "The calibration holds more values per batch than the model takes; only the first were used."
-        )
-    gained = [
-        block.outgoing
-        for block in blocks
-        if bias_of(original.get_submodule(block.outgoing)) is None
-        and fits[block.name].layer.outgoing_bias is not None
-    ]
-    if gained:
-        notes.append(
-            f"{', '.join(gained)} "
-            "gained an output bias that the original does not have; save and load keep it."
         )
     conv = [block.name for block in blocks if block.kind == "conv"]
     if conv:

@@ -33,7 +33,9 @@ class BlockPlan:
     norm : str or None
         Dotted path of the batch norm over the neurons.
     repeat : int
-        Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel).
+        Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel, a head).
+    sections : tuple of int
+        Of heads: for each incoming layer, into how many stretches its rows fall, each with all heads in turn.
     """
 
     name: str
@@ -48,6 +50,7 @@ class BlockPlan:
     multiplicities: tuple[float, ...] | None = None
     norm: str | None = None
     repeat: int = 1
+    sections: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 
 from jlab_compress.network.attributes import leave_fast_path, rename_config, rename_widths
 from jlab_compress.network.blocks import check_model
+from jlab_compress.network.heads import count_of_heads, parts_of, reserve_heads
 from jlab_compress.network.inputs import device_of
+from jlab_compress.network.multihead import SlimMultiheadAttention
 from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.slim import as_weighted, attach_plan, plan_of, unwrapped
 from jlab_compress.network.surgery import is_conv1d, set_sizes
@@ -146,73 +149,108 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Plan]:
     return tensors, Plan.from_json(metadata["plan"])
 
 
-def _sides(block: BlockPlan) -> list[tuple[str, int]]:
-    """Return each layer of a block with the axis of `matrix_of` that its neurons are on."""
-    norm = [] if block.norm is None else [(block.norm, 0)]
-    return [*((name, 0) for name in block.incoming), *norm, (block.outgoing, 1)]
+def _sides(model: nn.Module, block: BlockPlan, width: int) -> Iterator[tuple[str, str, int, int]]:
+    """Yield module, parameter name, axis and wanted length of each weight of a block of so many neurons.
+
+    Raises
+    ------
+    AttributeError
+        If the model has no such layer.
+    """
+    if block.kind == "attention":
+        for part in parts_of(model, block):
+            size = getattr(model.get_submodule(part.module), part.key).shape[part.axis]
+            each = size // (part.sections * block.width_before)
+            yield part.module, part.key, part.axis, part.sections * each * width
+    else:
+        for name in block.incoming:
+            yield name, "weight", int(is_conv1d(model.get_submodule(name))), width
+    if block.norm is not None:
+        yield block.norm, "weight", 0, width
+    reader = model.get_submodule(block.outgoing)
+    yield block.outgoing, "weight", int(not is_conv1d(reader)), width * block.repeat
 
 
-def _size(model: nn.Module, name: str) -> list[int] | None:
-    """Return a layer's weight sizes as (out, in, ...), or None where the model has no such layer."""
+def _size(model: nn.Module, name: str, key: str) -> list[int]:
+    """Return a parameter's shape, empty where the model has no such parameter."""
     try:
-        module = model.get_submodule(name)
+        value = getattr(model.get_submodule(name), key, None)
     except AttributeError:
-        return None
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor):
-        return None
-    return list(weight.T.shape) if is_conv1d(module) else list(weight.shape)
+        return []
+    return list(value.shape) if isinstance(value, Tensor) else []
 
 
 def _check_block(model: nn.Module, block: BlockPlan) -> None:
-    for name, axis in _sides(block):
-        size = _size(model, name)
-        wanted = block.width_before * (block.repeat if axis else 1)
-        found = None if size is None or len(size) <= axis else size[axis]
+    try:
+        sides = list(_sides(model, block, block.width_before))
+    except AttributeError:
+        sides = [(block.incoming[0], "weight", 0, block.width_before)]
+    for name, key, axis, wanted in sides:
+        size = _size(model, name, key)
+        found = size[axis] if len(size) > axis else "none"
         if found != wanted:
             raise ValueError(
                 f"model: block {block.name} of the file needs a layer {name} with {wanted} neurons, this "
-                f"model has {found or 'none'}; pass the architecture that was compressed"
+                f"model has {found}; pass the architecture that was compressed"
             )
+    heads = count_of_heads(model, block) if block.kind == "attention" else None
+    if heads not in (None, block.width_before):
+        raise ValueError(
+            f"model: block {block.name} of the file needs {block.width_before} attention heads, this model "
+            f"has {heads}; pass the architecture that was compressed"
+        )
 
 
 def _check_shapes(model: nn.Module, plan: Plan, tensors: dict[str, Tensor]) -> None:
-    sizes: dict[str, list[int]] = {}
+    sizes: dict[tuple[str, str], list[int]] = {}
     for block in plan.blocks:
-        for name, axis in _sides(block):
-            size = sizes.setdefault(name, _size(model, name) or [])
-            size[axis] = block.width_after * (block.repeat if axis else 1)
-    for name, size in sizes.items():
-        expected = size[::-1] if is_conv1d(model.get_submodule(name)) else size
-        stored = tensors.get(f"{name}.weight")
+        for name, key, axis, wanted in _sides(model, block, block.width_after):
+            sizes.setdefault((name, key), _size(model, name, key))[axis] = wanted
+    for (name, key), expected in sizes.items():
+        stored = tensors.get(f"{name}.{key}")
         if stored is None or list(stored.shape) != expected:
             raise ValueError(
-                f"model: the file belongs to another architecture ({name}.weight would be {expected} here "
+                f"model: the file belongs to another architecture ({name}.{key} would be {expected} here "
                 f"and is {None if stored is None else list(stored.shape)}); pass the one that was compressed"
             )
 
 
 def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> None:
     """Give the block's layers the shapes and buffers of the file, values to follow."""
-    for name, _ in _sides(block):
-        module = slim.get_submodule(name)
-        for key in ("weight", "bias"):
+    for name in (*block.incoming, *([block.norm] if block.norm else []), block.outgoing):
+        module: Any = slim.get_submodule(name)
+        for key in {*module._parameters, "bias"}:
             stored = tensors.get(f"{name}.{key}")
             if stored is not None:
-                old: Any = getattr(module, key)
-                like: Any = module.weight if old is None else old
+                old = getattr(module, key)
+                like = module.weight if old is None else old
                 setattr(module, key, nn.Parameter(like.new_empty(stored.shape), like.requires_grad))
         for key in ("running_mean", "running_var"):
             if f"{name}.{key}" in tensors:
                 setattr(module, key, getattr(module, key).new_empty(tensors[f"{name}.{key}"].shape))
-        set_sizes(module)
+        if not isinstance(module, nn.MultiheadAttention):
+            set_sizes(module)
+    if block.kind == "attention":
+        reserve_heads(slim, block, block.width_before, block.width_after)
+    else:
+        rename_widths(slim, block.incoming, block.width_before, block.width_after)
+    _reserve_counts(slim, block, tensors)
+
+
+def _reserve_counts(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> None:
+    for name in (*block.incoming, *([block.norm] if block.norm else []), block.outgoing):
+        module: Any = slim.get_submodule(name)
+        if isinstance(module, SlimMultiheadAttention):
+            stored = tensors.get(f"{name}.head_multiplicities")
+            like = module.out_proj.weight
+            module.head_multiplicities = None if stored is None else like.new_empty(stored.shape)
+            continue
         for key in ("input_multiplicities", "output_multiplicities"):
             stored = tensors.get(f"{name}.{key}")
             if stored is not None:
                 as_weighted(module)
-                setattr(module, key, cast(Tensor, module.weight).new_empty(stored.shape))
+                setattr(module, key, module.weight.new_empty(stored.shape))
                 leave_fast_path(slim, name)
-    rename_widths(slim, block.incoming, block.width_before, block.width_after)
 
 
 def _fill(slim: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -160,16 +160,17 @@ def write_layer(
             weights[0], biases[0] = _renormalise(module, weights[0], biases[0], inputs, maker)
         else:
             weights[0], biases[0] = _select_norm(module, maker, indices)
-        _set_multiplicities(module, "output_multiplicities", counts)
+        set_multiplicities(module, "output_multiplicities", counts)
     for name, weight, bias in zip(incoming, weights, biases, strict=True):
         module = model.get_submodule(name)
         scale = None if norm is not None and indices is not None else input_scale(module)
         _set(module, weight if scale is None else weight / scale.to(weight), bias)
-        _set_multiplicities(module, "output_multiplicities", counts)
+        set_multiplicities(module, "output_multiplicities", counts)
     reader = model.get_submodule(outgoing)
-    _set_columns(reader, layer.outgoing, layer.outgoing_bias, repeat)
+    set_columns(reader, layer.outgoing, repeat)
+    set_bias(reader, _gained(reader, layer.outgoing_bias))
     each = None if counts is None else counts.repeat_interleave(repeat)
-    _set_multiplicities(reader, "input_multiplicities", each)
+    set_multiplicities(reader, "input_multiplicities", each)
     if counts is not None:
         for name in (*incoming, outgoing):
             leave_fast_path(model, name)
@@ -207,25 +208,31 @@ def _set(module: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     old: Any = module.weight
     rows = weight.T if is_conv1d(module) else weight.reshape(len(weight), -1, *old.shape[2:])
     module.weight = nn.Parameter(rows.detach().to(old).contiguous(), old.requires_grad)
-    _set_bias(module, bias)
+    set_bias(module, bias)
     set_sizes(module)
 
 
-def _set_columns(module: nn.Module, columns: Tensor, bias: Tensor | None, repeat: int) -> None:
+def set_columns(module: nn.Module, columns: Tensor, repeat: int) -> None:
+    """Write what `columns_of` reads."""
     old: Any = module.weight
     if is_conv(module):
         stored = columns.reshape(len(columns), old.shape[0], *old.shape[2:]).transpose(0, 1)
-        gained = None if bias is None else bias.reshape(old.shape[0], -1).sum(dim=1)
     else:
         stored = columns.reshape(len(columns), -1, repeat).transpose(0, 1).flatten(1)
-        gained = None if bias is None else bias.reshape(-1, repeat).sum(dim=1)
         stored = stored.T if is_conv1d(module) else stored
     module.weight = nn.Parameter(stored.detach().to(old).contiguous(), old.requires_grad)
-    _set_bias(module, gained)
     set_sizes(module)
 
 
-def _set_bias(module: nn.Module, bias: Tensor | None) -> None:
+def _gained(module: nn.Module, bias: Tensor | None) -> Tensor | None:
+    """Return the bias of a reader, one number per output, from one per row of `columns_of`."""
+    weight: Any = module.weight
+    outputs = weight.shape[1 if is_conv1d(module) else 0]
+    return None if bias is None else bias.reshape(outputs, -1).sum(dim=1)
+
+
+def set_bias(module: nn.Module, bias: Tensor | None) -> None:
+    """Give a layer a new bias (out,); None leaves the old one."""
     if bias is not None:
         old: Any = module.weight if module.bias is None else module.bias
         module.bias = nn.Parameter(bias.detach().to(old, copy=True), old.requires_grad)
@@ -243,7 +250,8 @@ def set_sizes(module: nn.Module) -> None:
         setattr(module, attribute, size)
 
 
-def _set_multiplicities(module: nn.Module, name: str, counts: Tensor | None) -> None:
+def set_multiplicities(module: nn.Module, name: str, counts: Tensor | None) -> None:
+    """Give a layer multiplicities on one side, or take them away; its class follows."""
     if counts is None and not isinstance(module, WeightedLayer):
         return
     as_weighted(module)

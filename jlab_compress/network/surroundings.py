@@ -7,7 +7,7 @@ norm that reads the sum. Fits that know both make up for the errors of earlier s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -107,12 +107,26 @@ def gather_rows(
     seed : int
         Of the draw of rows.
     """
+    rows = gather_goal(original, slim, block, calls, moved=moved, seed=seed)
+    return replace(rows, inputs=_scaled(slim, block[0], rows.inputs))
+
+
+def gather_goal(
+    original: nn.Module,
+    slim: nn.Module,
+    block: tuple[str, str, Residual | None],
+    calls: list[Call],
+    *,
+    moved: bool,
+    seed: int,
+) -> Rows:
+    """Return what `gather_rows` does, with the inputs as they reach the incoming layer, unscaled."""
     incoming, outgoing, residual = block
     wanted = {"inputs": (incoming, "input"), "outputs": (outgoing, "output")}
     if residual is not None:
         wanted["sum"] = (residual.norm, "input")
     found = {label: _wide(t) for label, t in layer_rows(slim, calls, wanted, seed=seed).items()}
-    inputs = _scaled(slim, incoming, found["inputs"])
+    inputs = found["inputs"]
     reference = found
     if moved:
         wanted.pop("inputs")

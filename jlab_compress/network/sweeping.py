@@ -10,10 +10,11 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.fitting.forecast import Forecast, predict_errors
-from jlab_compress.fitting.layer import Layer
 from jlab_compress.network.blocks import Block, Blocks, blocks_on, check_model
+from jlab_compress.network.exchange import read_block
+from jlab_compress.network.headfits import forecast_heads
 from jlab_compress.network.inputs import Call, check_seed, read_batches
-from jlab_compress.network.surgery import on_cpu, read_layer
+from jlab_compress.network.surgery import on_cpu
 from jlab_compress.network.surroundings import gather_inputs
 from jlab_compress.network.tracing import copy_model, undisturbed
 from jlab_compress.network.widths import (
@@ -116,10 +117,10 @@ def forecast(
     model: nn.Module, block: Block, calls: list[Call], widths: Sequence[int], *, seed: int
 ) -> Forecast:
     """Return the expected errors of one block at several widths; the model runs over the calls once."""
-    assert block.activation is not None
-    layer: Layer = read_layer(model, block.incoming, block.outgoing, block.activation, **block.form)
+    if block.kind == "attention":
+        return forecast_heads(model, block, calls, widths, seed=seed)
     inputs = gather_inputs(model, block.incoming[0], calls, seed=seed)
-    return predict_errors(on_cpu(layer), inputs, list(widths), seed=seed)
+    return predict_errors(on_cpu(read_block(model, block)), inputs, list(widths), seed=seed)
 
 
 @dataclass(frozen=True)

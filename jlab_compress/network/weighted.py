@@ -106,9 +106,9 @@ def remember(layer: nn.Module) -> None:
     _LIVING.add(layer)
 
 
-def living_layers() -> list[WeightedLayer]:
-    """Return all slim layers that exist now, in no order."""
-    return [layer for layer in list(_LIVING) if isinstance(layer, WeightedLayer)]
+def living_layers() -> list[nn.Module]:
+    """Return all slim layers that exist now, in no order, and some that have been folded since."""
+    return list(_LIVING)
 
 
 class WeightedLinear(nn.Linear, WeightedLayer):

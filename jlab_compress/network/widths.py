@@ -22,7 +22,7 @@ def read_widths(widths: Any, blocks: Blocks, *, round_to: int = 1) -> dict[str, 
     widths : int, float, str or mapping of str to these
         A number of neurons; a fraction of the present width in (0, 1); or "polylog" for
         c (ln n)^p neurons, rounded up, with c = p = 2. One value stands for every block that is not
-        locked; a mapping names blocks.
+        locked or `apart` (heads are); a mapping names blocks.
     blocks : Blocks
         From `find_blocks`.
     round_to : int
@@ -48,11 +48,11 @@ def read_widths(widths: Any, blocks: Blocks, *, round_to: int = 1) -> dict[str, 
 
 
 def open_blocks(blocks: Blocks) -> tuple[Block, ...]:
-    """Return the blocks that are not locked, or refuse a model without any with UnsupportedBlockError."""
-    if not blocks.unlocked:
-        reasons = "; ".join(f"{b.name}: {b.locked}" for b in blocks) or "it has no hidden neurons"
+    """Return the blocks that one width for all means; UnsupportedBlockError where there is none."""
+    if not blocks.meant:
+        reasons = "; ".join(f"{b.name}: {b.locked or b.apart}" for b in blocks) or "it has no hidden neurons"
         raise UnsupportedBlockError(f"model: no block can be compressed ({reasons}); see find_blocks(model)")
-    return blocks.unlocked
+    return blocks.meant
 
 
 def _some_name(blocks: Blocks) -> str:

@@ -124,7 +124,7 @@ def _given_rows(model: Any, blocks: Any) -> list[dict[str, Any]] | None:
 def _rows_of(blocks: Any) -> list[dict[str, Any]]:
     from jlab_compress.network.widths import read_widths
 
-    polylog = read_widths("polylog", blocks) if blocks.unlocked else {}
+    polylog = read_widths("polylog", blocks) if blocks.meant else {}
     return [_block_row(block, polylog.get(block.name)) for block in blocks][:ROW_CAP]
 
 

@@ -209,7 +209,8 @@ def test_without_an_example_inputs_are_made_up():
     attention, hidden = find_blocks(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True))
     assert hidden.locked is None
     assert (attention.name, attention.kind, attention.width) == ("self_attn", "attention", 2)
-    assert "heads cannot be compressed yet" in attention.locked
+    assert attention.locked is None
+    assert "only where widths name them" in attention.apart
 
 
 def test_where_no_made_up_input_fits_blocks_are_listed_but_locked():
