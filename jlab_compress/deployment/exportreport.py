@@ -10,13 +10,11 @@ from pathlib import Path
 
 from jlab_compress.deployment.fileformat import Form
 from jlab_compress.deployment.measurement import Latency
-from jlab_compress.deployment.verification import BATCHES, Parity
+from jlab_compress.deployment.verification import BATCHES, TOLERANCE, Parity
 from jlab_compress.network.plan import Plan
 from jlab_compress.report import Report, Scalar, Table
 
 LARGE_ERROR = 0.05
-TOLERANCE = 1e-5
-ROUNDINGS = 4  # two runtimes that sum in other orders differ by about the sum of their own errors
 
 
 @dataclass(frozen=True)

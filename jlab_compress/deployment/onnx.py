@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from jlab_compress.deployment.exportreport import ROUNDINGS, TOLERANCE, Costs, ExportReport
+from jlab_compress.deployment.exportreport import Costs, ExportReport
 from jlab_compress.deployment.fileformat import (
     beside,
     bytes_of,
@@ -24,15 +24,13 @@ from jlab_compress.deployment.precision import PRECISIONS, convert
 from jlab_compress.deployment.signature import Axes, Signature, named_outputs, read_signature
 from jlab_compress.deployment.tracing import OPSETS, exact_attention, trace
 from jlab_compress.deployment.verification import (
-    BATCHES,
+    TOLERANCE,
     Arrays,
     Parity,
-    cases,
     check_form,
+    check_parity,
     measure_parity,
-    rounding,
 )
-from jlab_compress.errors import ExportMismatchError
 from jlab_compress.network.inputs import read_batches
 from jlab_compress.network.plan import Plan
 from jlab_compress.network.slim import attach_plan, fold, plan_of, unwrapped
@@ -177,31 +175,8 @@ def verified(
     check_form(path, opset=opset, signature=signature, outputs=outputs)
     parity = measure_parity(path, reference, signature)
     if tolerance is not None:
-        sized = dict(cases(signature))
-
-        def own(case: str) -> float:
-            return max(rounding(reference, sized[c]) for c in {case, f"batch {BATCHES[-1]}"})
-
-        for entry in parity:
-            _check_entry(path, entry, tolerance, own)
+        check_parity(path.name, parity, reference, signature, tolerance)
     return parity
-
-
-def _check_entry(path: Path, entry: Parity, tolerance: float, own: Callable[[str], float]) -> None:
-    """Refuse an output that is off as a whole, or a value that is off by more than rounding explains."""
-    if entry.gap is None or entry.max_rel_diff is None:
-        return
-    faults = []
-    if not entry.gap <= tolerance:
-        faults.append(f"{entry.gap:.2e} of the outputs' norm")
-    if not entry.max_rel_diff <= tolerance and not entry.max_rel_diff <= ROUNDINGS * own(entry.case):
-        faults.append(f"{entry.max_rel_diff:.2e} of the largest output")
-    if faults:
-        raise ExportMismatchError(
-            f"{path.name}: at {entry.case} onnxruntime is {' and '.join(faults)} off, expected at most "
-            f"{tolerance:.0e} (the model in float32 is itself {own(entry.case):.0e} off from float64); the "
-            "file was not written"
-        )
 
 
 def _check_choices(slim: object, opset: int, precision: str, calibration: object) -> None:

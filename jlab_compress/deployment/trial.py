@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import nn
 
-from jlab_compress.deployment.exportreport import TOLERANCE
 from jlab_compress.deployment.measurement import BATCHES
 from jlab_compress.deployment.onnx import frozen
 from jlab_compress.deployment.repository import Repository, export_repository
@@ -20,7 +19,7 @@ from jlab_compress.deployment.servercommands import choose_server
 from jlab_compress.deployment.servertrees import as_served
 from jlab_compress.deployment.serving import Server, serve
 from jlab_compress.deployment.signature import Signature, read_signature
-from jlab_compress.deployment.verification import Arrays, Feeds, Parity, cases, compare, run_module
+from jlab_compress.deployment.verification import TOLERANCE, Arrays, Feeds, Parity, cases, compare, run_module
 from jlab_compress.report import Report, Table
 
 ROUNDS = range(3, 100)

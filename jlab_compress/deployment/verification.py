@@ -19,6 +19,8 @@ from jlab_compress.errors import ExportMismatchError
 from jlab_compress.network.tracing import copy_model
 
 BATCHES = (1, 2, 7, 64)
+TOLERANCE = 1e-5
+ROUNDINGS = 4  # two runtimes that sum in other orders differ by about the sum of their own errors
 Arrays = dict[str, NDArray[Any]]
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -193,12 +195,42 @@ def compare(ask: Callable[[Feeds], Arrays], reference: nn.Module, case: str, sig
     return Parity(case, *(max(column) for column in zip(*gaps, strict=True)))
 
 
-def rounding(reference: nn.Module, signature: Signature) -> float:
-    """Return how far a module is from its own float64 copy, relative to its largest output.
+def check_parity(
+    name: str,
+    parity: tuple[Parity, ...],
+    reference: nn.Module,
+    signature: Signature,
+    tolerance: float = TOLERANCE,
+) -> None:
+    """Refuse an output that is off as a whole, or a value that is off by more than rounding explains.
 
-    This is what rounding alone does, so no runtime can be expected to stay below it; 0 where the module
-    does not run in float64.
+    At every size each output may be off by `tolerance` of its norm, and each value by `tolerance` of the
+    largest one, or by four times the module's own distance from float64 where that is larger.
+
+    Raises
+    ------
+    ExportMismatchError
+        With the first size at which it is not so.
     """
+    sized = dict(cases(signature))
+    for entry in parity:
+        if entry.gap is None or entry.max_rel_diff is None:
+            continue
+        faults = [] if entry.gap <= tolerance else [f"{entry.gap:.2e} of the outputs' norm"]
+        own = 0.0
+        if faults or not entry.max_rel_diff <= tolerance:
+            own = max(_rounding(reference, sized[c]) for c in {entry.case, f"batch {BATCHES[-1]}"})
+        if not entry.max_rel_diff <= max(tolerance, ROUNDINGS * own):
+            faults.append(f"{entry.max_rel_diff:.2e} of the largest output")
+        if faults:
+            raise ExportMismatchError(
+                f"{name}: at {entry.case} it is {' and '.join(faults)} off, expected at most {tolerance:.0e} "
+                f"(the model in float32 is itself {own:.0e} off from float64); the file was not written"
+            )
+
+
+def _rounding(reference: nn.Module, signature: Signature) -> float:
+    """Return how far a module is from its float64 copy, or 0 where it does not run in float64."""
     floating = {n: t.double() for n, t in signature.tensors.items() if t.is_floating_point()}
     wide = replace(signature, values={**signature.values, **floating})
     try:
