@@ -20,6 +20,7 @@ from jlab_compress.notebook.progress import message
 from jlab_compress.notebook.survey import survey
 from jlab_compress.report import Report
 
+OUTPUT = "application/vnd.jlab-compress.panel+json"  # `still.ts` shows the widget or what was saved
 STATIC = Path(__file__).parent / "static"
 
 
@@ -154,7 +155,8 @@ class Panel(anywidget.AnyWidget):
             return None
         content, about = bundle
         report = self.report()
-        return {**content, "text/plain": str(report), "text/html": report._repr_html_()}, about
+        still = {OUTPUT: {}, "text/plain": str(report), "text/html": report._repr_html_()}
+        return {**content, **still}, about
 
 
 def _defaults() -> dict[str, Any]:

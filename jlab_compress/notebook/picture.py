@@ -19,7 +19,8 @@ def width_bars(state: Mapping[str, Any]) -> Report:
         return Report("Compress", "No torch model is alive.")
     model = models[0]
     blocks = model["blocks"] or []
-    summary = f"{model['name']}: {model['class']}, {model['parameters']:,} parameters, {len(blocks)} blocks."
+    counted = f"{len(blocks)} block" + ("" if len(blocks) == 1 else "s")
+    summary = f"{model['name']}: {model['class']}, {model['parameters']:,} parameters, {counted}."
     columns = ("block", "kind", "width", "parameters", "locked")
     rows = tuple(
         tuple(block[column if column != "block" else "name"] for column in columns) for block in blocks

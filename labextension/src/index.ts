@@ -5,6 +5,7 @@ import { ICommandPalette } from '@jupyterlab/apputils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { IMainMenu } from '@jupyterlab/mainmenu';
 import { INotebookTracker } from '@jupyterlab/notebook';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { UUID } from '@lumino/coreutils';
@@ -13,7 +14,8 @@ import { LabHost } from './labHost';
 import { CompressPanel } from './panel';
 import { ActiveSession } from './session';
 import { followSettings } from './settings';
-import { COMMANDS, EXTENSION, PANEL, PLUGIN } from './tokens';
+import { showOutputs } from './still';
+import { COMMANDS, EXTENSION, OUTPUTS, PANEL, PLUGIN } from './tokens';
 
 const plugin: JupyterFrontEndPlugin<void> = {
   id: PLUGIN,
@@ -62,6 +64,15 @@ const plugin: JupyterFrontEndPlugin<void> = {
   }
 };
 
+const outputs: JupyterFrontEndPlugin<void> = {
+  id: OUTPUTS,
+  description: 'Shows a saved in-cell panel as a table and a picture.',
+  autoStart: true,
+  requires: [IRenderMimeRegistry, INotebookTracker],
+  activate: (_: JupyterFrontEnd, registry: IRenderMimeRegistry, tracker: INotebookTracker) =>
+    showOutputs(registry, tracker)
+};
+
 /** One name per browser tab that a reload keeps. */
 function pageId(): string {
   const key = 'jlab-compress:page';
@@ -74,4 +85,4 @@ function pageId(): string {
   }
 }
 
-export default plugin;
+export default [plugin, outputs];

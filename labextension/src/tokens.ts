@@ -2,6 +2,7 @@
 
 export const EXTENSION = 'jlab-compress';
 export const PLUGIN = `${EXTENSION}:plugin`;
+export const OUTPUTS = `${EXTENSION}:outputs`;
 export const PANEL = 'jlab-compress-panel';
 
 export const COMMANDS = { open: `${EXTENSION}:open` } as const;
