@@ -17,7 +17,7 @@ import {
   shot,
   violations
 } from './browser.mjs';
-import { DEEP, HIDDEN_PACKAGE, HOSTILE, SMALL, digits } from './notebooks.mjs';
+import { DEEP, HIDDEN_PACKAGE, HOSTILE, SMALL, TWO, digits } from './notebooks.mjs';
 import { startServer, writeNotebook } from './server.mjs';
 
 const PANEL = '#jlab-compress-panel';
@@ -33,6 +33,7 @@ before(async () => {
   writeNotebook(server, 'digits.ipynb', digits());
   writeNotebook(server, 'small.ipynb', SMALL);
   writeNotebook(server, 'other.ipynb', ['import torch\nother = torch.nn.Linear(3, 5)']);
+  writeNotebook(server, 'two.ipynb', TWO);
   writeNotebook(server, 'deep.ipynb', DEEP);
   writeNotebook(server, 'hostile.ipynb', HOSTILE);
 });
@@ -52,6 +53,14 @@ async function over() {
   assert.deepEqual(page.errors, []);
   await page.evaluate(() => window.jupyterapp.shell.currentWidget?.sessionContext.shutdown());
 }
+
+/** Figures of the table whose text does not fit into its cell. */
+const clipped = panel =>
+  panel
+    .locator('.jlc-Grid .jlc-mod-width, .jlc-Grid .jlc-mod-share, .jlc-Grid .jlc-mod-error')
+    .evaluateAll(cells =>
+      cells.filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.textContent)
+    );
 
 const card = (panel, name) => panel.locator('.jlc-Card code', { hasText: name });
 
@@ -84,11 +93,87 @@ test('from the digits notebook to an ONNX file', LIMIT, async () => {
   await page.waitForTimeout(600);
   await shot(page, '04-exported');
   assert.ok(existsSync(join(server.files, 'net_slim.onnx')));
+  assert.equal(await panel.locator('.jlc-Copyable code').first().textContent(), 'net_slim.onnx');
   assert.deepEqual(await violations(page, PANEL), []);
   await setTheme(page, 'JupyterLab Dark');
   assert.deepEqual(await violations(page, PANEL), []);
   await shot(page, '05-dark');
   await setTheme(page, 'JupyterLab Light');
+  await over();
+});
+
+test('a repository in half precision, served here and compared', LIMIT, async () => {
+  page = await openLab(browser, server, 'small.ipynb');
+  await runAll(page);
+  const panel = await openPanel(page);
+  await panel.getByLabel('Choose 0').check();
+  await panel.getByRole('button', { name: 'Compress', exact: true }).click();
+  await card(panel, 'net_compression').waitFor({ timeout: LONG });
+  await panel.getByRole('tab', { name: /Export/ }).click();
+  await panel.getByLabel('Write').selectOption('kserve');
+  await panel.getByLabel('Precision').selectOption('float16');
+  await panel.getByRole('button', { name: 'Export', exact: true }).click();
+  await card(panel, 'net_export').waitFor({ timeout: LONG });
+  const [version] = ['1', '2'].map(number => join(server.files, 'model_repository', 'net', number));
+  assert.ok(existsSync(join(version, 'model.onnx')));
+  assert.ok(existsSync(join(version, '..', 'inferenceservice.yaml')));
+  await panel.getByLabel('Precision').selectOption('float32');
+  await panel.getByRole('button', { name: 'Serve here and compare' }).click();
+  await card(panel, 'net_served').waitFor({ timeout: LONG });
+  await panel.getByText(/answered with the model's outputs/).waitFor();
+  assert.equal(await runCell(page, 'net_served.agrees, net_served.repository.version'), '(True, 2)');
+  await page.waitForTimeout(600);
+  await shot(page, '18-served');
+  assert.deepEqual(await violations(page, PANEL), []);
+  await over();
+});
+
+test('a budget is shared out while it is dragged, and plans stay in the notebook', LIMIT, async () => {
+  page = await openLab(browser, server, 'two.ipynb');
+  await runAll(page);
+  let panel = await openPanel(page);
+  await panel.getByLabel('Choose 0', { exact: true }).check();
+  await panel.getByLabel('Choose 4', { exact: true }).check();
+  await panel.getByRole('button', { name: 'Predict errors' }).click();
+  await card(panel, 'pair_sweep').waitFor({ timeout: LONG });
+  await panel.getByLabel('All chosen').selectOption('smaller');
+  const whole = panel.getByRole('table', { name: 'The whole model' });
+  const told = () => whole.getByRole('row', { name: /^(Parameters|Predicted error)/ }).allTextContents();
+  await whole
+    .getByRole('row', { name: /^Parameters/ })
+    .getByText(/^(3\.9\d|4(\.0\d)?)×$/)
+    .waitFor();
+  const before = await told();
+  await panel.getByRole('slider', { name: 'Budget' }).press('ArrowRight');
+  await panel.getByRole('slider', { name: 'Budget' }).press('ArrowRight');
+  const after = await told();
+  assert.ok(
+    before.every((line, index) => line !== after[index]),
+    `${before} did not follow: ${after}`
+  );
+  await panel.getByText('Plans').click();
+  await panel.getByRole('button', { name: 'Save', exact: true }).click();
+  await panel.getByLabel('All chosen').selectOption('polylog');
+  await panel.getByLabel('Name of the plan').fill('log');
+  await panel.getByRole('button', { name: 'Save', exact: true }).click();
+  await panel.getByLabel('Compare Plan 1').check();
+  await panel.getByLabel('Compare log').check();
+  const side = panel.getByRole('group', { name: 'Plans side by side' });
+  assert.match(await side.innerText(), /4\s+\d+\s+polylog/);
+  await panel.getByLabel('Copy log as code').click();
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  assert.equal(copied, '{"0": "polylog", "4": "polylog"}');
+  await side.scrollIntoViewIfNeeded();
+  assert.deepEqual(await violations(page, PANEL), []);
+  await shot(page, '19-plans');
+  await page.evaluate(() => window.jupyterapp.commands.execute('docmanager:save'));
+  await page.goto(`${server.url}/lab/tree/two.ipynb`);
+  await page.waitForFunction(() => window.jupyterapp !== undefined);
+  await ready(page);
+  panel = await openPanel(page);
+  await panel.getByText('Plans').click();
+  await panel.getByLabel('Load log').click();
+  await panel.getByText('256 → 65').waitFor();
   await over();
 });
 
@@ -124,8 +209,18 @@ test('the keyboard alone is enough, in 360 pixels too', LIMIT, async () => {
   await page.keyboard.press('Enter');
   await card(panel, 'net_compression').waitFor({ timeout: LONG });
   assert.deepEqual(await violations(page, PANEL), []);
-  await resize(page, 280);
+  await resize(page, 270);
+  await panel.evaluate(node => node.querySelector('.jlc-App').scrollTo(0, 0));
   await shot(panel, '07-narrowest');
+  const cut = await panel.evaluate(node => {
+    const right = node.getBoundingClientRect().right;
+    const parts = [...node.querySelectorAll('.jlc-Cell, td, th, button, select, .jlc-Number')];
+    return parts
+      .filter(part => part.closest('.jlc-Scroll') === null && part.getBoundingClientRect().right > right)
+      .map(part => part.outerHTML.slice(0, 120));
+  });
+  assert.deepEqual(cut, [], 'parts of the panel are cut off at 270 pixels');
+  assert.deepEqual(await clipped(panel), []);
   await over();
 });
 

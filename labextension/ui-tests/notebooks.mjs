@@ -25,6 +25,15 @@ x_train, x_test = torch.randn(400, 16), torch.randn(100, 16)
 y_train, y_test = torch.randint(0, 4, (400,)), torch.randint(0, 4, (100,))`
 ];
 
+/** Two blocks of unlike difficulty, for plans and budgets. */
+export const TWO = [
+  `import torch
+from torch import nn
+torch.manual_seed(0)
+pair = nn.Sequential(nn.Linear(16, 256), nn.ReLU(), nn.Linear(256, 8), nn.Tanh(), nn.Linear(8, 128), nn.ReLU(), nn.Linear(128, 4))
+x_train = torch.randn(400, 16)`
+];
+
 export const DEEP = [
   `import torch
 from torch import nn

@@ -20,6 +20,12 @@ async function freePort() {
   });
 }
 
+/** The project's own Jupyter, else the one on the path. */
+export function jupyter() {
+  const own = join(ROOT, '.venv', 'bin', 'jupyter');
+  return existsSync(own) ? own : 'jupyter';
+}
+
 /**
  * Runs a command and ends its whole process group once the other end of standard input is closed, as it is
  * when this process ends in any way, a kill included. Kernels watch their server by themselves.
@@ -43,8 +49,7 @@ export async function startServer(app = 'lab', settings = {}) {
     writeFileSync(join(folder, `${name}.jupyterlab-settings`), JSON.stringify(values));
   }
   const port = await freePort();
-  const bin = join(ROOT, '.venv', 'bin', 'jupyter');
-  const command = existsSync(bin) ? bin : 'jupyter';
+  const command = jupyter();
   const child = spawn(
     'bash',
     [
