@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ def fit_function(
     targets: Tensor | None = None,
     stream: Tensor | None = None,
     readout: Callable[[Tensor], Tensor] | None = None,
+    made_up: int = 0,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Fit:
@@ -54,6 +56,8 @@ def fit_function(
     readout : callable, optional
         Row-wise map, such as the LayerNorm after the residual, through which outputs are compared:
         readout(stream + output) against readout(stream + targets).
+    made_up : int
+        How many of the last rows are made up: neurons move on them too, but they neither choose nor judge.
     seed : int
         Seed of private generators: same seed, same bits.
     progress : callable, optional
@@ -72,10 +76,11 @@ def fit_function(
     """
     check_fit(layer, inputs, size)
     wide, x = layer.to(torch.float64), inputs.double()
-    goal = Goal.make(wide, x, targets, Readout(stream, readout), seed)
-    fit_rows, all_rows = goal.split.fit, torch.arange(len(x))
+    goal = Goal.make(wide, x, targets, Readout(stream, readout), made_up=made_up, seed=seed)
+    fit_rows, all_rows = goal.split.fit, torch.arange(len(x) - made_up)
     start, indices = choose_and_refit(wide, x, size, goal)
-    mover = Mover.plan(wide, x, size, goal, free_targets=targets is None, seed=seed, progress=progress)
+    form: dict[str, Any] = {"free_targets": targets is None, "made_up": made_up, "seed": seed}
+    mover = Mover.plan(wide, x, size, goal, **form, progress=progress)
     moved = mover(start, fit_rows, 0.6)
     errors = [goal.held_out_error(candidate, x) for candidate in (start, moved)]
     if errors[1] < errors[0]:
@@ -104,7 +109,9 @@ class Goal:
     split: Split
 
     @staticmethod
-    def make(layer: Layer, inputs: Tensor, targets: Tensor | None, readout: Readout, seed: int) -> Goal:
+    def make(
+        layer: Layer, inputs: Tensor, targets: Tensor | None, readout: Readout, *, made_up: int, seed: int
+    ) -> Goal:
         """Check the shapes and take the layer's own outputs where no targets are given."""
         wanted = layer(inputs) if targets is None else targets.double()
         shape = (len(inputs), layer.outgoing.shape[1])
@@ -113,7 +120,7 @@ class Goal:
                 raise ValueError(
                     f"{name} must have shape {shape}, one row per input; got {tuple(value.shape)}"
                 )
-        return Goal(wanted, readout, split_rows(len(inputs), seed))
+        return Goal(wanted, readout, split_rows(len(inputs) - made_up, seed))
 
     def held_out_error(self, slim: Layer, inputs: Tensor) -> float:
         """Return the relative error behind the readout on the held-out rows."""
@@ -153,6 +160,8 @@ class Mover:
         The wide layer, all calibration rows and what should be reproduced there.
     evaluations : int
         Evaluations of the projected loss; 0 chooses Adam.
+    made_up : int
+        How many of the last rows are made up.
     n_mixed : int
         Rows between calibration rows that are fitted too; 0 where targets are known at rows only.
     seed : int
@@ -165,6 +174,7 @@ class Mover:
     inputs: Tensor
     goal: Goal
     evaluations: int
+    made_up: int
     n_mixed: int
     seed: int
     count: Callable[[], None]
@@ -177,6 +187,7 @@ class Mover:
         goal: Goal,
         *,
         free_targets: bool,
+        made_up: int,
         seed: int,
         progress: Progress | None,
     ) -> Mover:
@@ -187,10 +198,12 @@ class Mover:
         affordable = min(MOST_EVALUATIONS, int(BUDGET / (per_row * (len(inputs) + n_mixed))))
         projected = goal.readout.transform is None and affordable >= FEWEST_EVALUATIONS
         count = counter(progress, affordable if projected else ADAM_STEPS)
-        return Mover(layer, inputs, goal, affordable if projected else 0, n_mixed, seed, count)
+        evaluations = affordable if projected else 0
+        return Mover(layer, inputs, goal, evaluations, made_up, n_mixed, seed, count)
 
     def __call__(self, start: Layer, rows: Tensor, share: float) -> Layer:
-        """Move the neurons of `start` on `rows` with this share of all steps."""
+        """Move the neurons of `start` on `rows` and the made-up ones with this share of all steps."""
+        rows = torch.cat([rows, torch.arange(len(self.inputs) - self.made_up, len(self.inputs))])
         return self.project(start, rows, share) if self.evaluations else self.refine(start, rows, share)
 
     def project(self, start: Layer, rows: Tensor, share: float) -> Layer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,8 @@ from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Fit, Layer
 
 EPOCHS = 10
-MOST_STEPS = 160
-RATE = 0.03
+MOST_STEPS = 200
+RATE = 0.01
 WARM_UP = 0.1
 
 
@@ -24,17 +25,7 @@ NOT_JUDGED = (
 )
 
 
-def fit_counted(
-    layer: Layer,
-    inputs: Tensor,
-    size: int,
-    *,
-    targets: Tensor | None = None,
-    stream: Tensor | None = None,
-    readout: Callable[[Tensor], Tensor] | None = None,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Fit:
+def fit_counted(layer: Layer, inputs: Tensor, size: int, **goal: Any) -> Fit:
     """Fit `size` neurons for the function, each counted n / s times: for one of several layers in a stream.
 
     With several slim layers in one residual stream errors compound, and the tangent kernels of single layers
@@ -44,7 +35,7 @@ def fit_counted(
 
     Parameters
     ----------
-    layer, inputs, size, targets, stream, readout, seed, progress
+    layer, inputs, size, **goal
         As in `fit_function`.
 
     Returns
@@ -57,19 +48,9 @@ def fit_counted(
     ValueError
         If the size or the inputs cannot be used.
     """
-    made = fit_function(
-        layer,
-        inputs,
-        size,
-        targets=targets,
-        stream=stream,
-        readout=readout,
-        seed=seed,
-        progress=progress,
-    )
-    return replace(
-        made, layer=counted_alike(made.layer, layer), follows=False, notes=(*made.notes, NOT_JUDGED)
-    )
+    made = fit_function(layer, inputs, size, **goal)
+    slim = counted_alike(made.layer, layer)
+    return replace(made, layer=slim, follows=False, notes=(*made.notes, NOT_JUDGED))
 
 
 def counted_alike(slim: Layer, layer: Layer) -> Layer:
@@ -126,7 +107,7 @@ def move_together(
     Returns
     -------
     Course
-        Cost: at most ten passes over the batches and 160 steps, and two looks at the held-out ones.
+        Cost: at most ten passes over the batches and 200 steps, and two looks at the held-out ones.
 
     Examples
     --------

@@ -188,6 +188,7 @@ def _aimed(fit: Callable[..., Fit], layer: Layer, rows: Rows, size: int, step: S
         targets=rows.targets,
         stream=rows.stream,
         readout=rows.readout,
+        made_up=rows.made_up,
         seed=seed,
         progress=step,
     )

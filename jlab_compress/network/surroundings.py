@@ -50,12 +50,25 @@ class Rows:
         What the slim model adds to the outputs.
     readout : callable or None
         The norm through which the sum is read, row by row.
+    made_up : int
+        How many of the last rows come from exchanged views of the calibration.
     """
 
     inputs: Tensor
     targets: Tensor | None = None
     stream: Tensor | None = None
     readout: Callable[[Tensor], Tensor] | None = None
+    made_up: int = 0
+
+    def joined(self, views: Rows) -> Rows:
+        """Return these rows with those of views, which have the same goal, behind them."""
+
+        def both(mine: Tensor | None, theirs: Tensor | None) -> Tensor | None:
+            return None if mine is None or theirs is None else torch.cat([mine, theirs])
+
+        inputs = torch.cat([self.inputs, views.inputs])
+        targets, stream = both(self.targets, views.targets), both(self.stream, views.stream)
+        return Rows(inputs, targets, stream, self.readout, len(views.inputs))
 
 
 def residual_of(model: nn.Module, trace: Trace, output: int) -> Residual | None:

@@ -47,6 +47,18 @@ def test_targets_stream_and_readout_change_what_is_fitted():
     assert gap(fit.layer) < 0.5 * gap(plain.layer)
 
 
+def test_made_up_rows_are_fitted_but_neither_choose_nor_judge():
+    layer, wrong = dense(40), 100 * draw(50, 3, seed=5)
+    inputs, targets = torch.cat([X, X[:50]]), torch.cat([layer(X), wrong])
+    with_them = fit_function(layer, inputs, 8, targets=targets, made_up=50)
+    without = fit_function(layer, X, 8, targets=layer(X))
+    chosen = greedy_refit(layer, X, 8)
+    assert with_them.method == "greedy + refit"
+    assert torch.equal(with_them.indices, chosen.indices)
+    assert with_them.function_error == pytest.approx(chosen.function_error)
+    assert without.method == "moved nodes"
+
+
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match=r"targets must have shape \(200, 3\)"):
         fit_function(dense(40), X, 8, targets=draw(200, 2))
