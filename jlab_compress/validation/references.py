@@ -8,12 +8,14 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.network.compression import compress, compress_baseline
+from jlab_compress.network.inputs import tensors_in
 from jlab_compress.network.slim import plan_of, unwrapped
 
 REORDERED = "another batch order"
 RANDOM = "random subset"
 FUNCTION = "function only"
 REFERENCES = (REORDERED, RANDOM, FUNCTION)
+ROWS = 4096  # of the training inputs, at least, that the references are fitted on
 
 
 def build_references(
@@ -41,6 +43,7 @@ def build_references(
         Results of an earlier seed; the function-only model is fitted once.
     """
     widths = {block.name: block.width_after for block in plan_of(slim).blocks}
+    calibration = _first_rows(calibration)
     made: dict[str, nn.Module] = {}
     if RANDOM in names:
         made[RANDOM] = compress_baseline(
@@ -51,9 +54,35 @@ def build_references(
     return made
 
 
+def _first_rows(calibration: Sequence[Any]) -> Sequence[Any]:
+    rows = 0
+    for number, inputs in enumerate(calibration, 1):
+        rows += next((len(t) for t in tensors_in(inputs) if t.ndim), 1)
+        if rows >= ROWS:
+            return calibration[:number]
+    return calibration
+
+
+def reference_notes(slim: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
+    """Return how the references were made, where that is not plain from their names."""
+    if FUNCTION not in names:
+        return ()
+    how = (
+        "greedy selection and least-squares refit, block by block"
+        if len(plan_of(slim).blocks) > 1
+        else 'compress(..., preserve="function")'
+    )
+    return (f"Function only: {how}, on the inputs of the training batches.",)
+
+
 def _function_only(
     original: nn.Module, widths: dict[str, int], calibration: Sequence[Any], seed: int
 ) -> nn.Module:
+    """Fit outputs alone: with moved nodes for one block, by selection and refit, in seconds, for several."""
+    if len(widths) > 1:
+        return compress_baseline(
+            original, widths, calibration=list(calibration), method="greedy", seed=seed
+        ).model
     return compress(
         original, widths, calibration=list(calibration), preserve="function", seed=seed, progress=False
     ).model

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import torch
@@ -57,6 +58,20 @@ class Curve:
     movements: tuple[float, ...]
     diverged_at: int | None = None
 
+    @property
+    def late_gap(self) -> float:
+        """The median training gap over the later half of the steps; infinite where the model diverged.
+
+        Examples
+        --------
+        >>> Curve((), (0, 1, 2, 3, 4), (), (), (), (0.0, 9.0, 0.1, 0.3, 0.2), ()).late_gap
+        0.2
+        """
+        if self.diverged_at is not None:
+            return math.inf
+        half = self.recorded[-1] / 2
+        return median(g for t, g in zip(self.recorded, self.training_gaps, strict=True) if t and t >= half)
+
 
 @dataclass(frozen=True)
 class Contest:
@@ -72,6 +87,8 @@ class Contest:
         ``optimizer(parameters) -> torch.optim.Optimizer``.
     loss_fn, metric : callable or None
         Functions of (outputs, targets) that judge held-out outputs.
+    source : str
+        The caller's argument that gives the loss, for errors.
     """
 
     batches: tuple[Batch, ...]
@@ -80,6 +97,7 @@ class Contest:
     optimizer: OptimizerFactory
     loss_fn: Loss | None = None
     metric: Metric | None = None
+    source: str = "loss_fn"
 
 
 @dataclass
@@ -168,13 +186,13 @@ def _advance(runner: _Runner, contest: Contest) -> None:
         runner.losses.append(math.nan)
         return
     step = len(runner.losses)
-    loss = read_number(contest.step(runner.model, batch, runner.optimizer), "loss")
+    loss = read_number(contest.step(runner.model, batch, runner.optimizer), contest.source)
     runner.losses.append(loss)
     if not math.isfinite(loss):
         if runner.name == ORIGINAL or step == 0:
             raise ValueError(
-                f"loss: expected a finite number, got {loss} for the model {runner.name!r} at step {step}; "
-                "check the data, or lower the learning rate"
+                f"{contest.source}: expected a finite number, got {loss} for the model {runner.name!r} "
+                f"at step {step}; check the data, or lower the learning rate"
             )
         runner.diverged_at = step
 
@@ -195,7 +213,7 @@ def _record(runners: list[_Runner], contest: Contest) -> None:
 
 def _judge(model: nn.Module, contest: Contest) -> tuple[Tensor, dict[str, float]]:
     """Return the flat held-out outputs (float64, on the CPU) and the loss and metric over all rows."""
-    given = (("held_out_losses", "loss", contest.loss_fn), ("metrics", "metric", contest.metric))
+    given = (("held_out_losses", "loss_fn", contest.loss_fn), ("metrics", "metric", contest.metric))
     judges = [(name, word, judge) for name, word, judge in given if judge is not None]
     flat, rows = [], 0
     sums = {name: 0.0 for name, _, _ in judges}

@@ -38,7 +38,7 @@ def default_step(loss_fn: Loss) -> Step:
         def closure() -> Any:
             optimizer.zero_grad()
             loss = loss_fn(*answer(model, batch))
-            read_number(loss, "loss")
+            read_number(loss, "loss_fn")
             _check_gradient(loss)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
@@ -97,6 +97,36 @@ def check_batches(model: nn.Module, batches: Sequence[Batch], argument: str) -> 
                 ) from error
 
 
+def check_judge(
+    model: nn.Module, batches: Sequence[Batch], judge: Callable[[Any, Any], Any], argument: str
+) -> None:
+    """Call a loss or metric on one batch of each shape, so that an error says what it was given.
+
+    Raises
+    ------
+    ValueError
+        If it fails on one, or does not give one number.
+    """
+    shapes = [tuple((t.shape[1:], t.dtype) for t in tensors_in(batch)) for batch in batches]
+    with undisturbed(model):
+        for number in sorted({shapes.index(shape) for shape in shapes}):
+            outputs, targets = answer(model, batches[number])
+            try:
+                value = judge(outputs, targets)
+            except Exception as error:
+                raise ValueError(
+                    f"{argument}: it fails on batch {number}, where the model gives {_kinds(outputs)} and "
+                    f"the targets are {_kinds(targets)} ({in_words(error)}); yield targets that it takes, or "
+                    "wrap it in a function that converts them"
+                ) from error
+            read_number(value, argument)
+
+
+def _kinds(value: Any) -> str:
+    words = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in tensors_in(value)]
+    return ", ".join(words[:3]) or type(value).__name__
+
+
 def read_number(value: Any, argument: str) -> float:
     """Return a loss or metric as a float.
 
@@ -107,7 +137,7 @@ def read_number(value: Any, argument: str) -> float:
 
     Examples
     --------
-    >>> read_number(0.5, "loss")
+    >>> read_number(0.5, "loss_fn")
     0.5
     """
     if isinstance(value, Tensor) and value.numel() == 1:

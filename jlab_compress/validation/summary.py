@@ -38,7 +38,7 @@ def summarise(
     steps = len(curves[0][SLIM].losses)
     return Report(
         title="Does it train the same?",
-        summary=f"{verdict.label.capitalize()} at step {steps}: {verdict.reason}.",
+        summary=f"{verdict.label.capitalize()} over steps {-(-steps // 2)} to {steps}: {verdict.reason}.",
         facts=_facts(curves, verdict, steps),
         tables=(models_table(curves), gaps_table(curves), losses_table(curves), *tables),
         figures=(plot_losses(curves), plot_gaps(curves, verdict.tolerance), *figures),
@@ -107,6 +107,7 @@ def _facts(curves: Curves, verdict: Verdict, steps: int) -> dict[str, Scalar]:
         if name in curves[0]:
             facts[fact] = fmean(run[name].training_gaps[-1] for run in curves)
     facts |= {
+        "late_training_gap": fmean(verdict.gaps),
         "gap_to_floor": verdict.ratio,
         "gap_to_floor_low": verdict.low,
         "gap_to_floor_high": verdict.high,
@@ -132,8 +133,8 @@ def _conditions(curves: Curves, steps: int, tolerance: float) -> tuple[str, ...]
         f"Each model trained for {steps} steps on the same batches in the same order, with the same random "
         "state at each step. Training gap: ||(f_slim,t - f_slim,0) - (f_t - f_0)|| / ||f_t - f_0|| on "
         "held-out inputs.",
-        f"The verdict is judged after the last step, {steps}, alone; earlier steps have a noise floor of "
-        "their own, in the table and the picture of the training gap.",
+        f"The verdict compares medians over the later half of the steps, {-(-steps // 2)} to {steps}, seed "
+        "by seed; earlier steps have a noise floor of their own, in the table and the picture of the gap.",
         f"Tolerance: a training gap up to {tolerance:.2g} counts as none, also where the noise floor is "
         "lower; it is the thin line in that picture.",
     ]

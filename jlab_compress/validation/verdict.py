@@ -26,7 +26,8 @@ class Verdict:
     ratio, low, high : float
         Geometric mean over seeds of training gap / noise floor, and the ends of its 80 % interval.
     gaps, floors : tuple of float
-        Final training gap of the slim model, and of the original under another batch order, per seed.
+        Median training gap of the slim model over the later half of the steps, and that of the original
+        under another batch order, per seed.
     tolerance : float
         What counted as no gap.
     """
@@ -56,8 +57,9 @@ def judge(gaps: Sequence[float], floors: Sequence[float], *, tolerance: float = 
     Parameters
     ----------
     gaps, floors : sequence of float
-        One value per seed: final training gap of the slim model, and of the original trained with
-        another batch order. NaN floors say that the original did not move.
+        One value per seed: training gap of the slim model, and of the original trained with another
+        batch order; `validate` takes medians over the later half of the steps. NaN floors say that the
+        original did not move.
     tolerance : float
         A gap up to this counts as none; it stands in where the floor is lower.
 
