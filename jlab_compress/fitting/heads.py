@@ -1,7 +1,8 @@
 """Fewer attention heads: which to keep, how often each counts, and what stands behind them.
 
 What a head computes depends on other positions, so a fit sees recorded values: what each head gave at
-the calibration rows and how the block's output answers to its parameters.
+the calibration rows and how the block's output answers to its parameters. Channels with depthwise
+convolutions behind them are the same kind of object, and "head" means those too here.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from jlab_compress.fitting.stream import Readout
 
 FOLLOWS = 0.2
 MATCHED = (
-    "matched are the heads' outputs and, on random directions at single positions, the tangent kernel of "
-    "their queries, keys, values and outputs; heads keep their weights, only their multiplicities are fitted"
+    "matched are the outputs and, on random directions at single positions, the tangent kernel; what is kept "
+    "keeps its weights, only multiplicities are fitted"
 )
 
 
@@ -146,7 +147,7 @@ def fit_heads_function(layer: Layer, rows: HeadRows, size: int, *, seed: int = 0
     Parameters
     ----------
     layer : Layer
-        n heads, as `read_heads` gives them.
+        n heads, as `read_recorded` gives them.
     rows : HeadRows
         Calibration.
     size : int
@@ -180,9 +181,7 @@ def fit_heads_function(layer: Layer, rows: HeadRows, size: int, *, seed: int = 0
     error = _held_out(small, refitted(split.fit, weights), wanted, split.held)
     every = torch.arange(len(wanted))
     final = refitted(every, rows.readout.importance(wanted, every).mean(dim=1))
-    return Fit(
-        final, indices, "greedy heads + refit", error, notes=("heads are fitted for the function only",)
-    )
+    return Fit(final, indices, "greedy + refit", error)
 
 
 def _held_out(rows: HeadRows, slim: Layer, wanted: Tensor, held: Tensor) -> float:
@@ -225,7 +224,7 @@ def fit_heads_dynamics(layer: Layer, rows: HeadRows, size: int, *, seed: int = 0
     found = [
         ("multiplicities for outputs and kernel", *_counted(both, layer, size)),
         ("multiplicities for outputs", *_counted(outputs, layer, size)),
-        ("random heads", *_random(layer, size, seed)),
+        ("random subset", *_random(layer, size, seed)),
     ]
     fits = [_judged(layer, rows, split, probes, *one) for one in found]
     return min(fits, key=lambda fit: fit.function_error**2 + (fit.kernel_error or 0.0) ** 2)

@@ -49,6 +49,8 @@ class Heads:
         Recorded operations of the incoming layers.
     output : int or None
         The recorded value that the outgoing layer gives.
+    chain : tuple of str
+        Always empty; channels have one.
     locked : str or None
         Why the heads cannot be replaced, as far as one run tells.
     """
@@ -63,6 +65,7 @@ class Heads:
     macs: int = 0
     sources: tuple[int, ...] = ()
     output: int | None = None
+    chain: tuple[str, ...] = ()
     locked: str | None = None
 
 
@@ -172,7 +175,7 @@ def _free(uses: Uses, index: int, inputs: tuple[int, ...], core: int) -> Heads:
     name = operation.module or incoming[0]
     output = trace.operations[sink].outputs[0]
     return Heads(
-        index, name, width, incoming, sections, outgoing, read // width, macs, distinct, output, reason
+        index, name, width, incoming, sections, outgoing, read // width, macs, distinct, output, (), reason
     )
 
 

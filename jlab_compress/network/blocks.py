@@ -19,9 +19,9 @@ from jlab_compress.network.attention import Heads, heads_of
 from jlab_compress.network.confirmation import confirmed
 from jlab_compress.network.costs import operation_macs
 from jlab_compress.network.examples import example_call, neighbours
-from jlab_compress.network.heads import read_heads
 from jlab_compress.network.inputs import Call, first_rows, in_words, read_batches
-from jlab_compress.network.locks import is_quantised, lock_of, norm_of, owner_of
+from jlab_compress.network.locks import chain_of, is_quantised, lock_of, norm_of, owner_of
+from jlab_compress.network.recorded import read_recorded
 from jlab_compress.network.slim import unwrapped
 from jlab_compress.network.structure import (
     Candidate,
@@ -71,6 +71,8 @@ class Block:
         Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel, a head).
     sections : tuple of int
         Of heads: for each incoming layer, into how many stretches its rows fall, each with all heads in turn.
+    chain : tuple of str
+        Dotted paths of further layers that treat each channel on its own (depthwise convolutions, norms).
     apart : str or None
         Why one width for all blocks does not mean this one, which has to be named; None where it does.
     """
@@ -89,7 +91,13 @@ class Block:
     norm: str | None = None
     repeat: int = 1
     sections: tuple[int, ...] = ()
+    chain: tuple[str, ...] = ()
     apart: str | None = None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether only a run of the model tells what one neuron gives: heads, and channels with a chain."""
+        return self.kind == "attention" or bool(self.chain)
 
     @property
     def activation_name(self) -> str:
@@ -301,7 +309,7 @@ def _quantised(model: nn.Module) -> list[Block]:
 def _attention(model: nn.Module, trace: Trace, heads: Heads) -> Block:
     each = 0
     if heads.incoming:
-        layer = read_heads(model, heads, heads.width)
+        layer = read_recorded(model, heads, heads.width)
         each = sum(rows.shape[1] for rows in (*layer.incoming, layer.outgoing))
     owned = sum(p.numel() for p in model.get_submodule(heads.name).parameters())
     return Block(
@@ -328,7 +336,8 @@ def _block(uses: Uses, group: list[Candidate]) -> Block:
     outgoing = owner_of(trace, candidate.sink)
     width = candidate.path.size // candidate.path.repeat
     norm = norm_of(trace, candidate)
-    owned = sum(_owned(model.get_submodule(name)) for name in (*incoming, *([norm] if norm else [])))
+    chain = chain_of(trace, candidate)
+    owned = sum(_owned(model.get_submodule(name)) for name in (*incoming, *([norm] if norm else []), *chain))
     read: Any = model.get_submodule(outgoing)
     owned += _owned(read) - (0 if getattr(read, "bias", None) is None else read.bias.numel())
     conv = sources[0].name.startswith("conv")
@@ -344,9 +353,12 @@ def _block(uses: Uses, group: list[Candidate]) -> Block:
         outgoing=outgoing,
         macs=macs // max(1, trace.rows),
         activation=pointwise(trace, candidate),
-        residual=None if conv else residual_of(model, trace, trace.operations[candidate.sink].outputs[0]),
+        residual=None
+        if conv or chain
+        else residual_of(model, trace, trace.operations[candidate.sink].outputs[0]),
         norm=norm,
         repeat=candidate.path.repeat,
+        chain=chain,
     )
 
 

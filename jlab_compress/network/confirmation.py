@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.network.exchange import read_block, write_block
-from jlab_compress.network.heads import no_activation
 from jlab_compress.network.inputs import Call, in_words, outputs_of
+from jlab_compress.network.recorded import no_activation
 from jlab_compress.network.tracing import copy_model, undisturbed
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.network.heads import read_heads, write_heads
+from jlab_compress.network.recorded import read_recorded, write_recorded
 from jlab_compress.network.surgery import read_layer, write_layer
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def read_block(model: nn.Module, block: Block) -> Layer:
-    """Return the objects of a block of `model`; see `read_layer` and `read_heads`."""
-    if block.kind == "attention":
-        return read_heads(model, block, block.width)
+    """Return the objects of a block of `model`; see `read_layer` and `read_recorded`."""
+    if block.recorded:
+        return read_recorded(model, block, block.width)
     return read_layer(
         model,
         block.incoming,
@@ -37,9 +37,9 @@ def write_block(
     indices: Tensor | None = None,
     inputs: Tensor | None = None,
 ) -> None:
-    """Put the objects of `layer` in the place of a block's, in place; see `write_layer` and `write_heads`."""
-    if block.kind == "attention":
-        write_heads(model, block, layer, block.width)
+    """Put objects in the place of a block's, in place; see `write_layer` and `write_recorded`."""
+    if block.recorded:
+        write_recorded(model, block, layer, block.width)
         return
     place, form = (model, block.incoming, block.outgoing), (block.norm, block.repeat)
     write_layer(*place, layer, norm=form[0], repeat=form[1], indices=indices, inputs=inputs)

@@ -148,26 +148,45 @@ def rows_with_graph(model: nn.Module, call: Call, name: str) -> Tensor:
         pass
     finally:
         hook.remove()
-    return rows_of(found[name][0], call)
+    outputs = found[name][0]
+    return rows_of(outputs.movedim(1, -1) if is_conv(model.get_submodule(name)) else outputs, call)
 
 
 def patches(conv: Any, images: Tensor) -> Tensor:
-    """Return what a convolution's filter sees, (batch, positions, channels * height * width).
+    """Return what a convolution's filter sees, (batch, positions, channels * filter size).
 
     At most 64 positions, drawn once for all images.
     """
-    form = {"dilation": conv.dilation, "padding": conv.padding, "stride": conv.stride}
-    seen = F.unfold(images, conv.kernel_size, **form).transpose(1, 2)
+    single = images.dim() == len(conv.kernel_size) + 1
+    seen = images.unsqueeze(0) if single else images
+    seen = F.pad(seen, [side for width in reversed(conv.padding) for side in (width, width)])
+    axes = range(2, seen.dim())
+    for axis, size, step, gap in zip(axes, conv.kernel_size, conv.stride, conv.dilation, strict=True):
+        seen = seen.unfold(axis, gap * (size - 1) + 1, step)[..., ::gap]
+    seen = seen.movedim(1, len(axes) + 1).flatten(1, len(axes)).flatten(2)
     order = torch.randperm(seen.shape[1], generator=torch.Generator().manual_seed(seen.shape[1]))
     return seen[:, order[:MOST_POSITIONS].sort().values.to(seen.device)]
 
 
 def rows_of(values: Tensor, call: Call) -> Tensor:
     """Return values (..., width) as rows (q, width), without those that the call's mask blanks."""
+    mask = _mask_of(values, call)
+    return values.reshape(-1, values.shape[-1]) if mask is None else values[mask]
+
+
+def means_of(values: Tensor, call: Call) -> Tensor:
+    """Return values (rows, positions, width) as their means over positions that the mask keeps."""
+    mask = _mask_of(values, call)
+    if mask is None:
+        return values.mean(dim=1)
+    shares = mask[:, :, None].to(values)
+    return (values * shares).sum(dim=1) / shares.sum(dim=1).clamp_min(1.0)
+
+
+def _mask_of(values: Tensor, call: Call) -> Tensor | None:
     mask = None if "decoder_input_ids" in call.kwargs else call.kwargs.get("attention_mask")
-    if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape == values.shape[:-1]:
-        return values[mask != 0]
-    return values.reshape(-1, values.shape[-1])
+    fits = isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape == values.shape[:-1]
+    return mask != 0 if isinstance(mask, Tensor) and fits else None
 
 
 def _check_rows(values: Tensor, rows: int, name: str, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Fit the heads of one attention block of a running model."""
+"""Fit the heads of one attention block of a running model, or its channels with layers between."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jlab_compress.fitting.layer import Fit
 from jlab_compress.fitting.stream import Readout
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.extraction import rows_with_graph
-from jlab_compress.network.heads import parts_of, read_heads
 from jlab_compress.network.inputs import Call
 from jlab_compress.network.multihead import open_attention
+from jlab_compress.network.recorded import parts_of, read_recorded
 from jlab_compress.network.surgery import is_conv1d, on_cpu
-from jlab_compress.network.surroundings import gather_goal
+from jlab_compress.network.surroundings import gather_goal, gather_inputs
 
 PROBES = 96
 PROBED_CALLS = 4
@@ -47,19 +47,19 @@ def fit_heads(
     moved: bool,
     seed: int,
 ) -> Fit:
-    """Return `size` heads for a block of `slim`, by an aim of `compress` or a method of `compress_baseline`.
+    """Return `size` objects for a block, by an aim of `compress` or a method of `compress_baseline`.
 
     Raises
     ------
     ValueError
-        If the method has no meaning for heads.
+        If the method needs to compute what an object gives.
     """
     if method not in _FITS:
         raise ValueError(
-            f"method: block {block.name} holds attention heads, for which {method!r} is not defined; "
-            f"expected one of {sorted(_FITS)}"
+            f"method: block {block.name} is known by its recorded values only (heads, or channels with "
+            f"layers between), for which {method!r} is not defined; expected one of {sorted(_FITS)}"
         )
-    layer = on_cpu(read_heads(slim, block, block.width))
+    layer = on_cpu(read_recorded(slim, block, block.width))
     rows = head_rows(original, slim, block, calls, moved=moved, seed=seed)
     if method == "greedy":
         rows = replace(rows, targets=None, readout=Readout(None, None))
@@ -72,7 +72,7 @@ def forecast_heads(
     model: nn.Module, block: Block, calls: list[Call], widths: Sequence[int], *, seed: int
 ) -> Forecast:
     """Return the held-out errors of a block's fits at several numbers of heads."""
-    layer = on_cpu(read_heads(model, block, block.width))
+    layer = on_cpu(read_recorded(model, block, block.width))
     rows = head_rows(model, model, block, calls, moved=False, seed=seed)
     rows = replace(rows, kernels=head_kernels(model, block, calls, seed=seed))
     return fits.predict_head_errors(layer, rows, widths, seed=seed)
@@ -82,6 +82,8 @@ def head_rows(
     original: nn.Module, slim: nn.Module, block: Block, calls: list[Call], *, moved: bool, seed: int
 ) -> HeadRows:
     """Return what a block's heads give in `slim` on the calibration, and what should come of it."""
+    if block.chain:
+        return HeadRows(gather_inputs(slim, block.outgoing, calls, seed=seed))
     for name in block.incoming:
         open_attention(original.get_submodule(name))
         open_attention(slim.get_submodule(name))
@@ -104,7 +106,7 @@ def head_kernels(slim: nn.Module, block: Block, calls: list[Call], *, seed: int)
     """
     for name in block.incoming:
         open_attention(slim.get_submodule(name))
-    parts = list(parts_of(slim, block))
+    parts = [part for part in parts_of(slim, block) if not part.key.startswith("running")]
     reader = slim.get_submodule(block.outgoing)
     axis = 0 if is_conv1d(reader) else 1
     free = [getattr(slim.get_submodule(part.module), part.key) for part in parts] + [reader.weight]

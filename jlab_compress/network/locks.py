@@ -9,7 +9,7 @@ from torch import nn
 
 from jlab_compress.network.confirmation import difference, tolerance
 from jlab_compress.network.structure import Candidate, input_value, mixing_problem, pointwise, weight_value
-from jlab_compress.network.surgery import is_conv, is_linear, read_layer
+from jlab_compress.network.surgery import CONVOLUTIONS, is_conv, is_linear, read_layer
 from jlab_compress.network.tracing import Trace
 from jlab_compress.network.uses import Uses
 
@@ -47,6 +47,9 @@ def lock_of(uses: Uses, group: list[Candidate], incoming: tuple[str, ...], outgo
         return "the layer makes its units more than once"
     norm = norm_of(trace, candidate)
     problem = None if norm is None else _norm_problem(uses, norm)
+    problem = problem or next(
+        filter(None, (_chain_problem(uses, n) for n in chain_of(trace, candidate))), None
+    )
     problem = problem or _escape(trace, candidate)
     return problem or _replay_problem(model, trace, candidate, incoming, outgoing)
 
@@ -55,14 +58,33 @@ def norm_of(trace: Trace, candidate: Candidate) -> str | None:
     """Return the dotted path of the batch norm between a candidate's layers, or None."""
     if candidate.path.norm is None:
         return None
-    operation = trace.operations[candidate.path.norm]
+    return _holder(trace, candidate.path.norm)
+
+
+def chain_of(trace: Trace, candidate: Candidate) -> tuple[str, ...]:
+    """Return the dotted paths of the layers in between that have numbers of their own for each unit."""
+    return tuple(_holder(trace, index) for index in candidate.path.chain)
+
+
+def _holder(trace: Trace, index: int) -> str:
+    operation = trace.operations[index]
     owned = [trace.parameters[v] for v in operation.inputs if v in trace.parameters]
     return owned[0].rpartition(".")[0] if owned else operation.module
 
 
+def _chain_problem(uses: Uses, name: str) -> str | None:
+    module: Any = uses.model.get_submodule(name)
+    if isinstance(module, nn.modules.batchnorm._NormBase):
+        return _norm_problem(uses, name)
+    if type(module) not in CONVOLUTIONS or _computed(module) or module.padding_mode != "zeros":
+        return _foreign(name, module)
+    used = uses.readers(module.weight)
+    return None if len(used) == 1 else f"the depthwise convolution {name} is used more than once"
+
+
 def _norm_problem(uses: Uses, name: str) -> str | None:
     norm: Any = uses.model.get_submodule(name)
-    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d):
+    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
         return f"{name} is a {type(norm).__name__}, not a plain batch norm"
     if not norm.affine or norm.running_mean is None:
         return f"the batch norm {name} has no scale and shift or no running statistics"
@@ -106,8 +128,6 @@ def _foreign(name: str, module: nn.Module) -> str:
         return f"the weight of {name} is computed by a parametrization (such as weight_norm); remove it first"
     if "quant" in type(module).__module__ or "bit" in kind.lower():
         return f"{name} is quantised; compress first, quantise afterwards"
-    if isinstance(module, nn.Conv1d | nn.Conv3d):
-        return f"{name} is a {kind}; of convolutions only nn.Conv2d can be compressed so far"
     if isinstance(module, nn.modules.conv._ConvNd):
         return f"{name} is a {kind} in groups or with a padding other than numbers of zeros"
     return f"{name} is a {kind}, not a plain nn.Linear, so its neurons cannot be told apart safely"
@@ -130,7 +150,7 @@ def _replay_problem(
     source, sink = trace.operations[candidate.sources[0]], trace.operations[candidate.sink]
     width = candidate.path.size // candidate.path.repeat
     problem = mixing_problem(activation, width)
-    if problem is not None or source.name == "conv2d":
+    if problem is not None or source.name.startswith("conv") or candidate.path.chain:
         return problem
     layer = read_layer(model, incoming, outgoing, activation, norm=norm_of(trace, candidate))
     inputs = trace.snapshots[input_value(source)]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.network.heads import parts_of
 from jlab_compress.network.plan import BlockPlan
+from jlab_compress.network.recorded import parts_of
 from jlab_compress.network.slim import plan_of, unwrapped
 from jlab_compress.network.surgery import bias_of, is_conv1d
 
@@ -68,11 +68,11 @@ class Axis:
 
 def block_axes(model: nn.Module, block: BlockPlan) -> Iterator[tuple[str, Axis]]:
     """Yield each parameter of a block of a slim model by name, with its axis that runs over the neurons."""
-    for part in parts_of(model, block) if block.kind == "attention" else ():
+    for part in parts_of(model, block) if block.recorded else ():
         entries = getattr(model.get_submodule(part.module), part.key).shape[part.axis]
         each = entries // (part.sections * block.width_after)
         yield f"{part.module}.{part.key}", Axis(part.axis, each, part.sections)
-    for path in block.incoming if block.kind != "attention" else ():
+    for path in block.incoming if not block.recorded else ():
         module = model.get_submodule(path)
         yield f"{path}.weight", Axis(1 if is_conv1d(module) else 0, 1)
         if bias_of(module) is not None:

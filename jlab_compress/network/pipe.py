@@ -165,10 +165,10 @@ def _check_plain(blocks: list[Block]) -> None:
                 f"plain: block {block.name} has the batch norm {block.norm}, which undoes any scale of its "
                 "neurons, so their multiplicities must stay; pass plain=False"
             )
-        if block.kind == "attention":
+        if block.recorded:
+            what = "attention heads" if block.kind == "attention" else "channels with layers between"
             raise ValueError(
-                f"plain: block {block.name} holds attention heads, whose multiplicities must stay; pass "
-                "plain=False"
+                f"plain: block {block.name} holds {what}, whose multiplicities must stay; pass plain=False"
             )
         if not is_homogeneous(block.activation):
             raise ValueError(
@@ -209,7 +209,7 @@ def _fit_block(
     if distinct.width <= size:
         words = "exact duplicates" if distinct.width < layer.width else "kept"
         return Fit(distinct, first_copies(layer, distinct), words, 0.0, 0.0, True)
-    if block.kind == "attention":
+    if block.recorded:
         return fit_heads(original, slim, block, size, method.name, calls=calls, moved=moved, seed=seed)
     if method.aims and block.kind != "conv":
         place = (block.incoming[0], block.outgoing, block.residual)
@@ -261,6 +261,7 @@ def _planned(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -> 
         norm=block.norm,
         repeat=block.repeat,
         sections=block.sections,
+        chain=block.chain,
     )
 
 

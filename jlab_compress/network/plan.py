@@ -36,6 +36,8 @@ class BlockPlan:
         Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel, a head).
     sections : tuple of int
         Of heads: for each incoming layer, into how many stretches its rows fall, each with all heads in turn.
+    chain : tuple of str
+        Dotted paths of further layers that treat each channel on its own (depthwise convolutions, norms).
     """
 
     name: str
@@ -51,6 +53,12 @@ class BlockPlan:
     norm: str | None = None
     repeat: int = 1
     sections: tuple[int, ...] = ()
+    chain: tuple[str, ...] = ()
+
+    @property
+    def recorded(self) -> bool:
+        """Whether only a run of the model tells what one neuron gives: heads, and channels with a chain."""
+        return self.kind == "attention" or bool(self.chain)
 
 
 @dataclass(frozen=True)

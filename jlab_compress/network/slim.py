@@ -12,8 +12,11 @@ from jlab_compress.network.tracing import copy_model
 from jlab_compress.network.weighted import (
     WeightedBatchNorm1d,
     WeightedBatchNorm2d,
+    WeightedBatchNorm3d,
     WeightedConv1D,
+    WeightedConv1d,
     WeightedConv2d,
+    WeightedConv3d,
     WeightedLayer,
     WeightedLinear,
     along,
@@ -123,7 +126,10 @@ def as_weighted(module: nn.Module) -> None:
 
 _STOCK: dict[type[nn.Module], type[nn.Module]] = {
     WeightedLinear: nn.Linear,
+    WeightedConv1d: nn.Conv1d,
     WeightedConv2d: nn.Conv2d,
+    WeightedConv3d: nn.Conv3d,
     WeightedBatchNorm1d: nn.BatchNorm1d,
     WeightedBatchNorm2d: nn.BatchNorm2d,
+    WeightedBatchNorm3d: nn.BatchNorm3d,
 }

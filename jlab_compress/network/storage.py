@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from jlab_compress.network.attributes import leave_fast_path, rename_config, rename_widths
 from jlab_compress.network.blocks import check_model
-from jlab_compress.network.heads import count_of_heads, parts_of, reserve_heads
 from jlab_compress.network.inputs import device_of
 from jlab_compress.network.multihead import SlimMultiheadAttention
 from jlab_compress.network.plan import BlockPlan, Plan
+from jlab_compress.network.recorded import count_of_heads, parts_of, reserve_recorded
 from jlab_compress.network.slim import as_weighted, attach_plan, plan_of, unwrapped
 from jlab_compress.network.surgery import is_conv1d, set_sizes
 from jlab_compress.network.tracing import copy_model
@@ -157,7 +157,7 @@ def _sides(model: nn.Module, block: BlockPlan, width: int) -> Iterator[tuple[str
     AttributeError
         If the model has no such layer.
     """
-    if block.kind == "attention":
+    if block.recorded:
         for part in parts_of(model, block):
             size = getattr(model.get_submodule(part.module), part.key).shape[part.axis]
             each = size // (part.sections * block.width_before)
@@ -215,9 +215,14 @@ def _check_shapes(model: nn.Module, plan: Plan, tensors: dict[str, Tensor]) -> N
             )
 
 
+def _layers(block: BlockPlan) -> tuple[str, ...]:
+    norm = () if block.norm is None else (block.norm,)
+    return (*block.incoming, *norm, *block.chain, block.outgoing)
+
+
 def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> None:
     """Give the block's layers the shapes and buffers of the file, values to follow."""
-    for name in (*block.incoming, *([block.norm] if block.norm else []), block.outgoing):
+    for name in _layers(block):
         module: Any = slim.get_submodule(name)
         for key in {*module._parameters, "bias"}:
             stored = tensors.get(f"{name}.{key}")
@@ -230,15 +235,15 @@ def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> N
                 setattr(module, key, getattr(module, key).new_empty(tensors[f"{name}.{key}"].shape))
         if not isinstance(module, nn.MultiheadAttention):
             set_sizes(module)
-    if block.kind == "attention":
-        reserve_heads(slim, block, block.width_before, block.width_after)
+    if block.recorded:
+        reserve_recorded(slim, block, block.width_before, block.width_after)
     else:
         rename_widths(slim, block.incoming, block.width_before, block.width_after)
     _reserve_counts(slim, block, tensors)
 
 
 def _reserve_counts(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> None:
-    for name in (*block.incoming, *([block.norm] if block.norm else []), block.outgoing):
+    for name in _layers(block):
         module: Any = slim.get_submodule(name)
         if isinstance(module, SlimMultiheadAttention):
             stored = tensors.get(f"{name}.head_multiplicities")

@@ -19,7 +19,8 @@ from jlab_compress.network.tracing import AFFINE, Operation, Slot, Trace
 _SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "view_as"}
 _IDENTITIES = {"dropout", "dropout1d", "alpha_dropout", "to", "type", "type_as", "float", "half", "bfloat16"}
 # Calls that gather a channel's values over positions, and channels to one row of numbers.
-_POOLS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "dropout2d"}
+_POOLS = {f"{kind}_pool{n}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)}
+_POOLS |= {"dropout2d", "dropout3d", "feature_dropout"}
 _RANKS = {"conv1d": 3, "conv2d": 4, "conv3d": 5}
 _GATHERS = _SHAPES | {"mean"}
 _PARTS = {"chunk", "split", "tensor_split", "unbind", "glu", "cat", "concat", "concatenate"}
@@ -53,6 +54,9 @@ class Path:
         Why the value does not belong to single neurons any more.
     rank : int
         Axes of a convolution's output; 0 for a linear layer.
+    chain : tuple of int
+        Steps with numbers of their own for each unit: depthwise convolutions, and batch norms that are not
+        directly after the layer.
     lost : bool
         Whether the axis of units is gone since a change of shape; then only plain steps are followed, to
         name the layer that the values reach.
@@ -67,6 +71,7 @@ class Path:
     norm: int | None = None
     problem: str | None = None
     rank: int = 0
+    chain: tuple[int, ...] = ()
     lost: bool = False
 
 
@@ -155,6 +160,10 @@ def candidates(trace: Trace) -> list[Candidate]:
     for index, operation in enumerate(trace.operations):
         if operation.name in AFFINE:
             read = input_value(operation)
+            deeper = _deeper(trace, index, operation, paths.get(read))
+            if deeper is not None:
+                paths[operation.outputs[0]] = deeper
+                continue
             if read in paths:
                 found.append(Candidate(_into(trace, operation, paths[read]), index))
             output = operation.outputs[0]
@@ -180,6 +189,25 @@ def weight_value(operation: Operation) -> int:
     place = 2 if operation.name == "addmm" else 1
     slot = operation.args[place] if len(operation.args) > place else operation.kwargs["weight"]
     return int(slot.value)
+
+
+def _deeper(trace: Trace, index: int, operation: Operation, path: Path | None) -> Path | None:
+    """Return the path behind a depthwise convolution, which treats each unit on its own; None for others."""
+    weight = trace.shapes[weight_value(operation)]
+    if path is None or path.problem is not None or path.axis != 1 or operation.name not in _RANKS:
+        return None
+    channels = trace.shapes[input_value(operation)][1]
+    if path.size == 1 or channels != path.size or weight[1] != 1 or weight[0] % path.size:
+        return None
+    repeat = path.repeat * weight[0] // path.size
+    path = _chained(path, index)
+    return replace(path, size=weight[0], repeat=repeat, steps=(*path.steps, index))
+
+
+def _chained(path: Path, index: int) -> Path:
+    """Return the path with one more step that has numbers of its own for each unit, after its norm if any."""
+    norm = () if path.norm is None else (path.norm,)
+    return replace(path, passed=(*path.passed, index), norm=None, chain=(*path.chain, *norm, index))
 
 
 def _into(trace: Trace, operation: Operation, path: Path) -> Path:
@@ -216,9 +244,9 @@ def _carried(operation: Operation, shape: torch.Size, path: Path, index: int) ->
         problem = f"its units are cut into parts or joined with others by `{operation.name}`"
         return replace(path, size=shape[path.axis], problem=path.problem or problem)
     if path.axis == 1 and operation.name in _GATHERS and len(shape) == 2 and shape[1] % path.size == 0:
-        passed, repeat = (*path.passed, index), shape[1] // path.size
+        passed, repeat = (*path.passed, index), path.repeat * shape[1] // path.size
         return replace(path, size=shape[1], axis=-1, repeat=repeat, passed=passed)
-    if path.axis == 1 and len(shape) == 4 and operation.name in _POOLS:
+    if path.axis == 1 and len(shape) == path.rank and operation.name in _POOLS:
         path = replace(path, passed=(*path.passed, index))
     fits = len(shape) == path.rank if path.axis == 1 else len(shape) > 0
     if not path.lost and fits and shape[path.axis] == path.size:
@@ -233,7 +261,7 @@ def _carried(operation: Operation, shape: torch.Size, path: Path, index: int) ->
 def _normalised(trace: Trace, index: int, path: Path) -> Path:
     before = [trace.operations[s].name for s in path.steps if s != index]
     if path.problem is None and (path.norm is not None or path.repeat != 1 or set(before) - PASSED):
-        return replace(path, problem="a batch norm comes after its activation, not directly after the layer")
+        return _chained(path, index)
     return replace(path, passed=(*path.passed, index), norm=index)
 
 
@@ -241,6 +269,7 @@ def _merged(trace: Trace, operation: Operation, known: list[Path], strangers: in
     sources = tuple(sorted({s for path in known for s in path.sources}))
     steps = tuple(sorted({s for path in known for s in path.steps}))
     passed = tuple(sorted({s for path in known for s in path.passed}))
+    chain = tuple(sorted({s for path in known for s in path.chain}))
     norms = {path.norm for path in known}
     problem = next((path.problem for path in known if path.problem), None)
     if problem is None and strangers:
@@ -255,7 +284,7 @@ def _merged(trace: Trace, operation: Operation, known: list[Path], strangers: in
     if problem is None and (len(norms) > 1 or len({(path.axis, path.repeat) for path in known}) > 1):
         problem = f"its units arrive at `{operation.name}` in more than one form"
     first = max(known, key=lambda path: path.size)
-    return replace(first, sources=sources, steps=steps, passed=passed, problem=problem)
+    return replace(first, sources=sources, steps=steps, passed=passed, chain=chain, problem=problem)
 
 
 def _stranger(trace: Trace, operation: Operation) -> str:

@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from jlab_compress.fitting.layer import Activation, Layer
 from jlab_compress.network.attributes import leave_fast_path
 from jlab_compress.network.slim import as_stock, as_weighted
-from jlab_compress.network.weighted import WeightedConv1D, WeightedConv2d, WeightedLayer, WeightedLinear
+from jlab_compress.network.weighted import (
+    WeightedConv1D,
+    WeightedConv1d,
+    WeightedConv2d,
+    WeightedConv3d,
+    WeightedLayer,
+    WeightedLinear,
+)
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_WEIGHTED = (WeightedConv1d, WeightedConv2d, WeightedConv3d)
 
 
 def is_conv1d(module: nn.Module) -> bool:
@@ -24,7 +34,7 @@ def is_conv1d(module: nn.Module) -> bool:
 def is_conv(module: nn.Module) -> bool:
     """Return whether a module is a convolution whose channels can be read and replaced."""
     conv: Any = module
-    if type(module) is not nn.Conv2d and not isinstance(module, WeightedConv2d):
+    if type(module) not in CONVOLUTIONS and not isinstance(module, _WEIGHTED):
         return False
     return bool(conv.groups == 1 and conv.padding_mode == "zeros" and isinstance(conv.padding, tuple))
 
@@ -242,8 +252,11 @@ def set_sizes(module: nn.Module) -> None:
     """Bring a layer's size attributes in line with its weight."""
     weight: Any = module.weight
     names = ["nx", "nf"] if is_conv1d(module) else ["out_features", "in_features"]
-    if is_conv(module):
+    if isinstance(module, nn.modules.conv._ConvNd):
         names = ["out_channels", "in_channels"]
+        if module.groups > 1:
+            module.in_channels = module.groups = weight.shape[0] * module.in_channels // module.out_channels
+            names = ["out_channels"]
     if weight.dim() == 1:
         names = ["num_features"]
     for attribute, size in zip(names, weight.shape[: len(names)], strict=True):

@@ -15,7 +15,7 @@ from jlab_compress.network.exchange import read_block
 from jlab_compress.network.headfits import forecast_heads
 from jlab_compress.network.inputs import Call, check_seed, read_batches
 from jlab_compress.network.surgery import on_cpu
-from jlab_compress.network.surroundings import gather_inputs
+from jlab_compress.network.surroundings import gather_inputs, gather_rows
 from jlab_compress.network.tracing import copy_model, undisturbed
 from jlab_compress.network.widths import (
     block_named,
@@ -114,13 +114,30 @@ def sweep(
 
 
 def forecast(
-    model: nn.Module, block: Block, calls: list[Call], widths: Sequence[int], *, seed: int
+    model: nn.Module,
+    block: Block,
+    calls: list[Call],
+    widths: Sequence[int],
+    *,
+    aims: bool = False,
+    kernel: bool = True,
+    seed: int,
 ) -> Forecast:
-    """Return the expected errors of one block at several widths; the model runs over the calls once."""
-    if block.kind == "attention":
+    """Return the expected errors of one block at several widths; the model runs over the calls once.
+
+    With `aims` function errors are those behind the residual stream and its norm, as fits for the
+    function are judged; without `kernel` there are no kernel errors.
+    """
+    if block.recorded:
         return forecast_heads(model, block, calls, widths, seed=seed)
-    inputs = gather_inputs(model, block.incoming[0], calls, seed=seed)
-    return predict_errors(on_cpu(read_block(model, block)), inputs, list(widths), seed=seed)
+    layer = on_cpu(read_block(model, block))
+    if not aims or block.residual is None or block.kind == "conv":
+        inputs = gather_inputs(model, block.incoming[0], calls, seed=seed)
+        return predict_errors(layer, inputs, list(widths), kernel=kernel, seed=seed)
+    place = (block.incoming[0], block.outgoing, block.residual)
+    rows = gather_rows(model, model, place, calls, moved=False, seed=seed)
+    behind: dict[str, Any] = {"stream": rows.stream, "readout": rows.readout}
+    return predict_errors(layer, rows.inputs, list(widths), **behind, kernel=kernel, seed=seed)
 
 
 @dataclass(frozen=True)

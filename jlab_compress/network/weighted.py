@@ -169,12 +169,28 @@ class WeightedConv1D(WeightedLayer):
         return F.linear(x, weight.T, self.weighted_bias())
 
 
-class WeightedConv2d(nn.Conv2d, WeightedLayer):
-    """The same for channels: a `Conv2d` of a slim model's copy becomes one, keeping its attributes."""
+class _WeightedConv(nn.modules.conv._ConvNd, WeightedLayer):
+    """The same for channels: a convolution of a slim model's copy becomes one, keeping its attributes.
+
+    A depthwise one makes its channels and reads them one by one, so it has output multiplicities only.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the layer's outputs, (batch, out_channels, height, width)."""
-        return cast(Tensor, self._conv_forward(input, self.weighted_weight(), self.weighted_bias()))
+        """Return the layer's outputs, (batch, out_channels, *positions)."""
+        convolve: Any = self._conv_forward
+        return cast(Tensor, convolve(input, self.weighted_weight(), self.weighted_bias()))
+
+
+class WeightedConv1d(_WeightedConv, nn.Conv1d):
+    """See `_WeightedConv`."""
+
+
+class WeightedConv2d(_WeightedConv, nn.Conv2d):
+    """See `_WeightedConv`."""
+
+
+class WeightedConv3d(_WeightedConv, nn.Conv3d):
+    """See `_WeightedConv`."""
 
 
 class _WeightedBatchNorm(nn.modules.batchnorm._BatchNorm, WeightedLayer):
@@ -210,3 +226,7 @@ class WeightedBatchNorm1d(_WeightedBatchNorm, nn.BatchNorm1d):
 
 class WeightedBatchNorm2d(_WeightedBatchNorm, nn.BatchNorm2d):
     """See `_WeightedBatchNorm`; a `BatchNorm2d` of a slim model's copy becomes one."""
+
+
+class WeightedBatchNorm3d(_WeightedBatchNorm, nn.BatchNorm3d):
+    """See `_WeightedBatchNorm`; a `BatchNorm3d` of a slim model's copy becomes one."""

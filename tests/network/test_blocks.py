@@ -275,9 +275,9 @@ class FixedShape(nn.Module):
     [
         (FixedShape, (4, 6), "`view` spreads its units over several axes"),
         (
-            lambda: nn.Sequential(nn.Conv1d(1, 24, 3), nn.ReLU(), nn.Conv1d(24, 2, 3)),
-            (4, 1, 9),
-            "0 is a Conv1d; of convolutions only nn.Conv2d",
+            lambda: nn.Sequential(nn.Conv1d(2, 24, 3, groups=2), nn.ReLU(), nn.Conv1d(24, 2, 3)),
+            (4, 2, 9),
+            "0 is a Conv1d in groups",
         ),
         (
             lambda: nn.Sequential(weight_norm(nn.Linear(6, 24)), nn.ReLU(), nn.Linear(24, 3)),

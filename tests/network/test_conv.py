@@ -54,8 +54,9 @@ def test_inner_channels_of_a_residual_block_are_free_and_the_stream_is_locked():
 @pytest.mark.parametrize(
     ("middle", "reason"),
     [
-        ((nn.Conv2d(8, 8, 3, groups=8), nn.ReLU()), "in groups"),
-        ((nn.ReLU(), nn.BatchNorm2d(8)), "batch norm comes after its activation"),
+        ((nn.Conv2d(8, 8, 3, groups=2), nn.ReLU()), "in groups"),
+        ((nn.Conv2d(8, 8, 3, groups=8, padding_mode="circular", padding=1), nn.ReLU()), "other than numbers"),
+        ((nn.ReLU(), nn.BatchNorm2d(8, affine=False)), "no scale and shift"),
         ((nn.BatchNorm2d(8, affine=False), nn.ReLU()), "no scale and shift"),
         ((nn.GroupNorm(2, 8), nn.ReLU()), "one parameter for each hidden unit"),
         ((nn.Softmax(dim=1),), "mixes its hidden units"),
@@ -64,7 +65,8 @@ def test_inner_channels_of_a_residual_block_are_free_and_the_stream_is_locked():
 )
 def test_channels_that_are_coupled_are_locked_with_the_reason(middle, reason):
     model = seeded(lambda: net(*middle, channels=8)).eval()
-    x = rows(4, 2, 10, 10) if not isinstance(middle[0], nn.Conv2d) else rows(4, 2, 12, 12)
+    cut = isinstance(middle[0], nn.Conv2d) and not middle[0].padding[0]
+    x = rows(4, 2, 12, 12) if cut else rows(4, 2, 10, 10)
     locked = [b.locked for b in find_blocks(model, x) if b.locked]
     assert any(reason in words for words in locked), locked
 
@@ -116,6 +118,88 @@ def test_the_full_fits_take_channels_too(monkeypatch):
     assert any("single positions" in note for note in result.report.notes)
     with torch.no_grad():
         assert (result.model(X) - model(X)).norm() < 0.9 * model(X).norm()
+
+
+class Inverted(nn.Module):
+    """MobileNet's block: expand, filter each channel, project, add."""
+
+    def __init__(self, channels=6, inner=9, times=1):
+        super().__init__()
+        self.expand, self.bn1 = nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner)
+        self.deep = nn.Conv2d(inner, inner * times, 3, padding=1, groups=inner)
+        self.bn2 = nn.BatchNorm2d(inner * times)
+        self.project, self.bn3 = nn.Conv2d(inner * times, channels, 1, bias=False), nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        y = F.relu6(self.bn2(self.deep(F.relu6(self.bn1(self.expand(x))))))
+        return x + self.bn3(self.project(y))
+
+
+def mobile():
+    ends = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+    return nn.Sequential(nn.Conv2d(2, 6, 3), Inverted(), Inverted(times=2), *ends).double()
+
+
+@pytest.mark.parametrize("how", ["function", "dynamics", "random", "magnitude", "greedy", "nnls"])
+def test_channels_between_depthwise_convolutions_are_kept_whole(how, tmp_path):
+    model = warm(seeded(mobile))
+    blocks = {b.name: b for b in find_blocks(model, X).unlocked}
+    assert [(n, b.width, b.chain) for n, b in blocks.items()] == [
+        (f"{i}.expand", 9, (f"{i}.bn1", f"{i}.deep", f"{i}.bn2")) for i in (1, 2)
+    ]
+    before = copy.deepcopy(model.state_dict())
+    if how in ("function", "dynamics"):
+        result = compress(model, 6, calibration=X, preserve=how, progress=False)
+    else:
+        result = compress_baseline(model, 6, calibration=X, method=how)
+    slim = result.model
+    assert slim[1].deep.groups == slim[1].deep.out_channels == slim[1].expand.out_channels
+    assert slim[2].deep.out_channels == slim[2].bn2.num_features == 2 * slim[2].deep.groups
+    with torch.no_grad():
+        expected = slim(X)
+        folded = fold(slim)
+        assert {type(m) for m in folded.modules()} == {type(m) for m in model.modules()}
+        assert torch.allclose(folded(X), expected)
+        save(slim, tmp_path / "slim")
+        assert torch.equal(load(tmp_path / "slim", warm(seeded(mobile, seed=4)))(X), expected)
+        assert (expected - model(X)).norm() < 0.5 * model(X).norm()
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in before.items())
+
+
+def test_ways_that_compute_single_channels_are_refused_there():
+    with pytest.raises(ValueError, match=r"block 1.expand is known by its recorded values only.*'k-means'"):
+        compress_baseline(warm(seeded(mobile)), 6, calibration=X, method="k-means")
+
+
+@pytest.mark.parametrize(
+    ("conv", "shape"),
+    [
+        (nn.Conv1d(2, 3, 4, stride=3, padding=2, dilation=2), (3, 2, 20)),
+        (nn.Conv2d(2, 3, (2, 3), stride=(1, 2), padding=(0, 1), dilation=(2, 1)), (3, 2, 6, 7)),
+        (nn.Conv3d(2, 3, 2, stride=2, padding=1), (3, 2, 4, 5, 6)),
+    ],
+)
+def test_patches_are_what_the_filter_sees(conv, shape):
+    x, conv = rows(*shape), conv.double()
+    with torch.no_grad():
+        expected = conv(x).flatten(2).transpose(1, 2)
+        assert torch.allclose(patches(conv, x) @ conv.weight.flatten(1).T + conv.bias, expected)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_convolutions_of_other_ranks_are_blocks(n):
+    conv, norm, pool = (getattr(nn, f"{name}{n}d") for name in ("Conv", "BatchNorm", "AdaptiveAvgPool"))
+    ends = pool(1), nn.Flatten(), nn.Linear(4, 2)
+    model = seeded(
+        lambda: nn.Sequential(conv(2, 8, 3), norm(8), nn.GELU(), conv(8, 4, 2), nn.ReLU(), *ends).double()
+    )
+    x = rows(24, 2, *[6] * n)
+    model.train()(x)
+    blocks = find_blocks(model.eval(), x)
+    assert [(b.kind, b.width, b.locked) for b in blocks] == [("conv", 8, None), ("conv", 4, None)]
+    result = compress(model, {"0": 4}, calibration=x, preserve="function", progress=False)
+    assert (result.model(x) - model(x)).norm() < 0.3 * model(x).norm()
+    assert type(fold(result.model)[0]) is conv
 
 
 def test_plain_gauge_is_refused_behind_a_batch_norm():

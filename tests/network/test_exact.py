@@ -1,13 +1,16 @@
 """Neurons that are repeated collapse exactly, and the slim model trains as the original does."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from jlab_compress.network import weighted
+from jlab_compress.network.blocks import find_blocks
 from jlab_compress.network.compression import compress
+from jlab_compress.network.exchange import read_block, write_block
 from jlab_compress.network.slim import fold
 from tests.network.models import Gated, mlp, repeat_channels, repeat_units, rows, seeded
 
@@ -73,12 +76,40 @@ def repeated_conv():
     return net, 2
 
 
+def mobile():
+    def conv(a, b, size, **options):
+        return nn.Conv2d(a, b, size, padding=size // 2, **options)
+
+    net = nn.Sequential(
+        *(conv(2, 3, 1, bias=False), nn.BatchNorm2d(3), nn.ReLU6()),
+        *(conv(3, 6, 3, groups=3), nn.BatchNorm2d(6), nn.ReLU6(), conv(6, 4, 1), nn.ReLU()),
+        *(nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)),
+    ).double()
+    with torch.no_grad():
+        for _ in range(3):
+            net(rows(20, 2, 8, 8))
+    return net
+
+
+def repeated_mobile():
+    """Channels with two depthwise filters each, and channels with a batch norm after their activation."""
+    net = seeded(mobile)
+    x = rows(30, 2, 8, 8)
+    for block, index in zip(find_blocks(net, x), ([0, 2, 1, 1, 0, 2], [3, 0, 1, 2, 2, 1, 0, 3]), strict=True):
+        layer = read_block(net, block)
+        share = block.width / len(index)
+        layer = replace(layer, outgoing=layer.outgoing * share)
+        write_block(net, block, layer.select(torch.tensor(index)))
+    return net, 2
+
+
 NETS = {
     "mlp": repeated_mlp,
     "gated": repeated_gated,
     "encoder layer": repeated_encoder,
     "Conv1D": repeated_conv1d,
     "conv net": repeated_conv,
+    "mobile net": repeated_mobile,
 }
 
 

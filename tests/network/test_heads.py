@@ -21,10 +21,10 @@ from transformers import (
 from jlab_compress.network import multihead, weighted
 from jlab_compress.network.blocks import find_blocks
 from jlab_compress.network.compression import compress, compress_baseline
-from jlab_compress.network.heads import read_heads, write_heads
 from jlab_compress.network.inputs import outputs_of, read_call
 from jlab_compress.network.multihead import SlimMultiheadAttention, open_attention
 from jlab_compress.network.optimizers import clip_grad_norm_, transfer_optimizer
+from jlab_compress.network.recorded import read_recorded, write_recorded
 from jlab_compress.network.slim import fold
 from jlab_compress.network.storage import load, save
 from tests.network.models import rows, seeded
@@ -143,7 +143,7 @@ def repeated(name):
     for block in find_blocks(model, batch(name)):
         if block.kind == "attention":
             index = torch.tensor([0, 1, 1, 0, 1, 0])
-            write_heads(model, block, read_heads(model, block, block.width).select(index), block.width)
+            write_recorded(model, block, read_recorded(model, block, block.width).select(index), block.width)
             close_attention(model.get_submodule(block.name))
     return model
 
