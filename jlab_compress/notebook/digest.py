@@ -45,6 +45,7 @@ class Digest:
     def __init__(self, version: str) -> None:
         self.version = version
         self._found: dict[int, tuple[weakref.ref[Any], int, list[dict[str, Any]]]] = {}
+        self._arrivals: dict[tuple[str, int], int] = {}
 
     def state(self, survey: Survey) -> dict[str, Any]:
         """Return the whole state, with the blocks that are known, up to a number of rows."""
@@ -62,9 +63,7 @@ class Digest:
             "models": models,
             "values": [_value_row(name, value) for name, value in survey.values],
             "results": [
-                _result_row(name, kind, result, survey)
-                for name, kind, result in survey.results
-                if kind != "blocks"
+                _result_row(name, kind, result, survey) for name, kind, result in self._by_age(survey)
             ],
         }
         mark = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
@@ -82,6 +81,15 @@ class Digest:
         self._found = {k: v for k, v in self._found.items() if v[0]() is not None}
         self._found[id(model)] = (weakref.ref(model), structure.key, rows)
         return rows
+
+    def _by_age(self, survey: Survey) -> list[tuple[str, str, Any]]:
+        """Return the results, the newest last: a name that is given again keeps its place in a namespace."""
+        found = {(name, id(it)): (name, kind, it) for name, kind, it in survey.results if kind != "blocks"}
+        latest = max(self._arrivals.values(), default=0)
+        self._arrivals = {
+            key: self._arrivals.get(key, latest + place) for place, key in enumerate(found, start=1)
+        }
+        return [found[key] for key in sorted(found, key=self._arrivals.__getitem__)]
 
     def _known(self, model: Any, structure: Structure) -> list[dict[str, Any]] | None:
         entry = self._found.get(id(model))

@@ -120,7 +120,7 @@ test('a repository in half precision, served here and compared', LIMIT, async ()
   await panel.getByLabel('Precision').selectOption('float32');
   await panel.getByRole('button', { name: 'Serve here and compare' }).click();
   await card(panel, 'net_served').waitFor({ timeout: LONG });
-  await panel.getByText(/answered with the model's outputs/).waitFor();
+  await panel.locator('.jlc-Summary', { hasText: "answered with the model's outputs" }).waitFor();
   assert.equal(await runCell(page, 'net_served.agrees, net_served.repository.version'), '(True, 2)');
   await page.waitForTimeout(600);
   await shot(page, '18-served');
@@ -173,7 +173,7 @@ test('a budget is shared out while it is dragged, and plans stay in the notebook
   panel = await openPanel(page);
   await panel.getByText('Plans').click();
   await panel.getByLabel('Load log').click();
-  await panel.getByText('256 → 65').waitFor();
+  await panel.getByRole('button', { name: 'polylog', pressed: true }).waitFor();
   await over();
 });
 

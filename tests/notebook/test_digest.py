@@ -261,3 +261,19 @@ def test_a_large_model_takes_the_blocks_that_a_cell_has_found():
     assert state["results"] == []
     stranger = Blocks((jlab_compress.Block("gone", "mlp", 32, 7, 224, None, ("gone",), "7.2"),))
     assert state_of({"net": stages, "net_blocks": stranger})["models"][0]["blocks"] is None
+
+
+def test_the_newest_result_is_last_whatever_its_name_had_before():
+    def made(title):
+        return Compression(small(), Plan(()), Report(title))
+
+    def told(namespace):
+        return [result["report"]["title"] for result in state_of(namespace, digest)["results"]]
+
+    digest, first = Digest("0.1.0"), made("first")
+    namespace = {"a": first, "b": made("second")}
+    assert told(namespace) == ["first", "second"]
+    namespace["a"] = made("third")
+    assert list(namespace) == ["a", "b"]
+    assert told(namespace) == ["second", "third"]
+    assert told(namespace) == ["second", "third"]
