@@ -18,7 +18,9 @@ from jlab_compress.fitting.rows import Progress, Split, check_fit, counter, rela
 from jlab_compress.fitting.simulation import compare, make_course
 
 FOLLOWS_BELOW = 0.25
-STEPS = (1000, 700, 300)
+STEPS, LEAST_SHARE = 1000, 0.2
+FEW, MANY = 4000, 100_000
+RATE = 0.025
 MOVED = "moved nodes"
 PLAIN = (kmeans_merge, nnls_outputs, greedy_refit, random_subset)
 
@@ -71,16 +73,20 @@ def fit_dynamics(
         exact = judged(distinct, layer, inputs, "exact duplicates", seed=seed)
         return replace(exact, kernel_error=0.0, follows=True)
     case = Case.make(distinct, inputs, movement, seed)
-    count = counter(progress, 2 * STEPS[0] + STEPS[2])
-    moved = [fit(case, size, count) for fit in moving_fits(case)]
+    starts, steps = starts_for(case, size), steps_for(distinct, size)
+    count = counter(progress, len(starts) * steps)
+    moved = [case.moved(start, steps, count) for start in starts]
     plain = [method(distinct, inputs, size, seed=seed) for method in PLAIN]
     best, follows, note = closest_in_training(case, [*moved, *plain])
     error = kernel_error(best.layer, distinct, inputs[case.split.held], seed=seed)
-    judgement = replace(best, kernel_error=error, follows=follows, notes=(*best.notes, note))
-    if best.method != MOVED:
-        return judgement
-    layer_dtype = layer.outgoing.dtype
-    return replace(judgement, layer=polish(case, best.layer, count).to(layer_dtype))
+    return replace(best, kernel_error=error, follows=follows, notes=(*best.notes, note))
+
+
+def steps_for(layer: Layer, size: int) -> int:
+    """Return how many steps nodes are moved: fewer where few numbers are free, or where a step is dear."""
+    free = size * (sum(w.shape[1] + 1 for w in layer.incoming) + layer.outgoing.shape[1])
+    share = min(1.0, free / FEW, MANY / free) ** 0.5
+    return round(STEPS * max(share, LEAST_SHARE))
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,8 @@ class Case:
         Rows to fit on and rows to judge on.
     movement : float
         How far the outputs are expected to move.
+    answers, scales : list
+        What the wide layer answers on the rows to fit on, and what errors are divided by.
     seed : int
         Seed of private generators.
     """
@@ -105,65 +113,47 @@ class Case:
     inputs: Tensor
     split: Split
     movement: float
+    answers: list[Answers]
+    scales: list[Tensor]
     seed: int
 
     @staticmethod
     def make(layer: Layer, inputs: Tensor, movement: float | None, seed: int) -> Case:
-        """Convert to float32 and estimate the movement unless it is given."""
+        """Convert to float32, estimate the movement unless it is given, and ask the wide layer once."""
         wide, rows, split = layer.to(torch.float32), inputs.float(), split_rows(len(inputs), seed)
-        expected = expected_movement(wide, rows[split.fit]) if movement is None else movement
-        return Case(wide, rows, split, expected, seed)
+        seen = rows[split.fit]
+        expected = expected_movement(wide, seen) if movement is None else movement
+        answers = ask(wide, seen, seed=seed)
+        return Case(wide, rows, split, expected, answers, normalisers(answers, expected), seed)
 
-    def questions(self, rows: Tensor) -> tuple[list[Answers], list[Tensor]]:
-        """Ask the wide layer on these rows; return its answers and what errors are divided by."""
-        answers = ask(self.layer, self.inputs[rows], seed=self.seed)
-        return answers, normalisers(answers, self.movement)
+    @property
+    def untrained(self) -> bool:
+        """Whether the outputs still mean little against how far they will move."""
+        outputs = self.layer(self.inputs[self.split.fit])
+        return self.movement > float(outputs.square().mean().sqrt())
 
-    def judged(self, slim: Layer) -> Fit:
-        """Return moved nodes with their function error on the held-out rows."""
+    def moved(self, start: Layer, steps: int, count: Callable[[], None]) -> Fit:
+        """Move nodes from a start; multiplicities that are all equal stay as they are."""
+        counts = start.multiplicities
+        equal = bool((counts == counts[0]).all())
+        slim = move_nodes(
+            start, self.answers, self.scales, steps=steps, rate=RATE, fixed_counts=equal, progress=count
+        )
         return judged(slim, self.layer, self.inputs, MOVED, seed=self.seed)
 
 
-def moving_fits(case: Case) -> tuple[Callable[[Case, int, Callable[[], None]], Fit], ...]:
-    """Choose two starts: at initialisation neurons are draws, and a draw of them is the fairest start."""
-    outputs = case.layer(case.inputs[case.split.fit])
-    untrained = case.movement > float(outputs.square().mean().sqrt())
-    return (near_clusters, near_draw) if untrained else (near_clusters, far_from_subset)
+def starts_for(case: Case, size: int) -> tuple[Layer, ...]:
+    """Return the starts for moving nodes.
 
-
-def near_clusters(case: Case, size: int, count: Callable[[], None]) -> Fit:
-    """Move merged clusters, match a sign-like step too, stay near the start: for training with Adam."""
-    merged = merge_clusters(case.layer, cluster_neurons(case.layer, size, case.seed))
-    return move_a_little(case, equal_counts(merged) if is_homogeneous(case.layer) else merged, count)
-
-
-def near_draw(case: Case, size: int, count: Callable[[], None]) -> Fit:
-    """Move a random subset in which all neurons count the same, and stay near it."""
-    return move_a_little(case, random_subset(case.layer, case.inputs, size, seed=case.seed).layer, count)
-
-
-def move_a_little(case: Case, start: Layer, count: Callable[[], None]) -> Fit:
-    """Move nodes at a low rate, sign-like steps included; equal counts stay as they are."""
-    answers, scales = case.questions(case.split.fit)
-    equal = bool((start.multiplicities == start.multiplicities[0]).all())
-    return case.judged(
-        move_nodes(start, answers, scales, steps=STEPS[0], rate=0.025, fixed_counts=equal, progress=count)
-    )
-
-
-def far_from_subset(case: Case, size: int, count: Callable[[], None]) -> Fit:
-    """Move a counted subset freely: for gradient descent."""
-    start = nnls_outputs(case.layer, case.inputs, size, seed=case.seed).layer
-    answers, scales = case.questions(case.split.fit)
-    return case.judged(
-        move_nodes(start, answers, scales, steps=STEPS[1], rate=0.05, signed_share=0.0, progress=count)
-    )
-
-
-def polish(case: Case, layer: Layer, count: Callable[[], None]) -> Layer:
-    """Move the nodes a little more, now on all rows, with their multiplicities as they are."""
-    answers, scales = case.questions(torch.arange(len(case.inputs)))
-    return move_nodes(layer, answers, scales, steps=STEPS[2], rate=0.02, fixed_counts=True, progress=count)
+    Of a trained layer: a subset with counts that reproduce the outputs. At initialisation neurons are
+    draws, and a draw of them is fairest. Where the activation does not let counts be made equal, merged
+    clusters are a second start.
+    """
+    subset = random_subset if case.untrained else nnls_outputs
+    start = subset(case.layer, case.inputs, size, seed=case.seed).layer
+    if is_homogeneous(case.layer):
+        return (equal_counts(start),)
+    return merge_clusters(case.layer, cluster_neurons(case.layer, size, case.seed)), start
 
 
 def closest_in_training(case: Case, fits: list[Fit]) -> tuple[Fit, bool, str]:

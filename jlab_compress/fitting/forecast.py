@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +14,11 @@ from jlab_compress.fitting.dynamics import kernel_error
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moved_nodes import ask, expected_movement, move_nodes, normalisers
 from jlab_compress.fitting.rows import Split, check_fit, relative_error, split_rows
-from jlab_compress.fitting.selection import greedy_columns, least_squares
+from jlab_compress.fitting.selection import RIDGE, greedy_columns
+from jlab_compress.fitting.stream import Readout
 
 GAIN_OF_MOVING = 0.7
+GAIN_BEHIND_READOUT = 0.9
 TRIAL_WIDTHS = (8, 24)
 TRIAL_STEPS = 200
 TRIAL_BATCHES = 25
@@ -41,12 +43,23 @@ class Forecast:
     kernel_errors: tuple[float, ...]
 
 
-def predict_errors(layer: Layer, inputs: Tensor, widths: Sequence[int], *, seed: int = 0) -> Forecast:
+def predict_errors(
+    layer: Layer,
+    inputs: Tensor,
+    widths: Sequence[int],
+    *,
+    stream: Tensor | None = None,
+    readout: Callable[[Tensor], Tensor] | None = None,
+    kernel: bool = True,
+    dynamics: bool = False,
+    seed: int = 0,
+) -> Forecast:
     """Forecast function and kernel error against width without fitting any of the widths.
 
     One greedy pass over the activations' Gram matrix gives the refit error on held-out rows at every
     width, times the measured gain of moving the nodes. The kernel error follows a power law through
-    two quick fits of 8 and 24 nodes.
+    two quick fits of 8 and 24 nodes; so does the function error of fits that share their nodes between
+    outputs and kernel.
 
     Parameters
     ----------
@@ -56,14 +69,20 @@ def predict_errors(layer: Layer, inputs: Tensor, widths: Sequence[int], *, seed:
         Calibration rows.
     widths : sequence of int
         Widths to forecast, each between 1 and n.
+    stream, readout
+        As in `fit_function`: function errors are then those behind the readout.
+    kernel : bool
+        Whether kernel errors are wanted; they are NaN otherwise.
+    dynamics : bool
+        Whether function errors are to be those of `fit_dynamics` instead of `fit_function`.
     seed : int
         Seed of private generators.
 
     Returns
     -------
     Forecast
-        Within about a factor of two of what the fits then reach. Cost: one pass O(q n^2), a refit per
-        width, and about a second for the kernel.
+        Within about a factor of two of what the fits then reach. Cost: one pass O(q n^2) for all widths,
+        and about a second for the kernel.
 
     Raises
     ------
@@ -73,27 +92,43 @@ def predict_errors(layer: Layer, inputs: Tensor, widths: Sequence[int], *, seed:
     for width in widths:
         check_fit(layer, inputs, width)
     split = split_rows(len(inputs), seed)
-    function_errors = refit_errors(layer.to(torch.float64), inputs.double(), split, widths)
-    law = kernel_law(layer, inputs, split, seed)
-    kernel_errors = [0.0 if s == layer.width else min(1.0, law(s)) for s in widths]
+    behind = Readout(stream, readout)
+    function_errors = refit_errors(layer.to(torch.float64), inputs.double(), split, widths, behind)
+    if not (kernel or dynamics):
+        return Forecast(tuple(widths), tuple(function_errors), (math.nan,) * len(widths))
+    outputs, kernels = training_laws(layer, inputs, split, seed)
+    kernel_errors = [kernels.at(s, layer.width) for s in widths]
+    if dynamics:
+        laws = [outputs.at(s, layer.width) for s in widths]
+        function_errors = [max(pair) for pair in zip(function_errors, laws, strict=True)]
     return Forecast(tuple(widths), tuple(function_errors), tuple(kernel_errors))
 
 
-def refit_errors(layer: Layer, inputs: Tensor, split: Split, widths: Sequence[int]) -> list[float]:
-    """Return the expected held-out function error at each width, from one greedy choice of columns."""
+def refit_errors(
+    layer: Layer, inputs: Tensor, split: Split, widths: Sequence[int], readout: Readout
+) -> list[float]:
+    """Return the expected held-out function error at each width, from one greedy choice of columns.
+
+    With h = Q L' on the chosen columns, in their order, the first s columns of Q are those of the best s:
+    one triangular factor holds the least-squares refits of all widths.
+    """
     hidden, outputs = layer.hidden(inputs), layer(inputs)
     h, f = hidden[split.fit], outputs[split.fit]
-    largest = max((s for s in widths if s < layer.width), default=1)
-    share = float(layer.biased)
-    order = greedy_columns(h - share * h.mean(dim=0), f - share * f.mean(dim=0), largest)
+    centre, level = h.mean(dim=0), f.mean(dim=0)
+    order = greedy_columns(h - centre, f - level, max((s for s in widths if s < layer.width), default=1))
+    chosen = (hidden - centre)[:, order]
+    gram = chosen[split.fit].T @ chosen[split.fit]
+    gram.diagonal().add_(RIDGE * gram.diagonal().mean().clamp_min(torch.finfo(gram.dtype).tiny))
+    factor = torch.linalg.cholesky(gram)
+    basis = torch.linalg.solve_triangular(factor, chosen.T, upper=False)
+    parts = basis[:, split.fit] @ (f - level)
+    wanted = readout(outputs[split.held], split.held)
+    gain = GAIN_OF_MOVING if readout.transform is None else GAIN_BEHIND_READOUT
     errors = []
     for s in widths:
-        if s == layer.width:
-            errors.append(0.0)
-            continue
-        outgoing, bias = least_squares(h[:, order[:s]], f, intercept=layer.biased)
-        refitted = hidden[split.held][:, order[:s]] @ outgoing + bias
-        errors.append(GAIN_OF_MOVING * relative_error(refitted, outputs[split.held]))
+        refitted = basis[:s, split.held].T @ parts[:s] + level
+        error = relative_error(readout(refitted, split.held), wanted)
+        errors.append(0.0 if s == layer.width else gain * error)
     return errors
 
 
@@ -110,16 +145,21 @@ class PowerLaw:
     def __call__(self, width: int) -> float:
         return float(self.scale * width**-self.exponent)
 
+    def at(self, width: int, whole: int) -> float:
+        """Return the error at a width: at most 1, and none at the whole width."""
+        return 0.0 if width == whole else min(1.0, self(width))
 
-def kernel_law(layer: Layer, inputs: Tensor, split: Split, seed: int) -> PowerLaw:
-    """Fit two small sets of moved nodes and draw the power law of their held-out kernel errors."""
-    wide = layer.to(torch.float32)
+
+def training_laws(layer: Layer, inputs: Tensor, split: Split, seed: int) -> tuple[PowerLaw, PowerLaw]:
+    """Fit two small sets of moved nodes; return the laws of their held-out function and kernel errors."""
+    wide, held = layer.to(torch.float32), inputs[split.held].float()
     answers = ask(wide, inputs[split.fit].float(), seed=seed, minibatches=TRIAL_BATCHES)
     scales = normalisers(answers, expected_movement(wide, inputs[split.fit].float()))
     widths = [min(s, layer.width) for s in TRIAL_WIDTHS]
-    errors = []
+    outputs, kernels = [], []
     for s in widths:
         start = merge_clusters(wide, cluster_neurons(wide, s, seed))
-        slim = move_nodes(start, answers, scales, steps=TRIAL_STEPS, rate=0.05, signed_share=0.0)
-        errors.append(kernel_error(slim, wide, inputs[split.held].float(), seed=seed))
-    return PowerLaw(widths, errors)
+        slim = move_nodes(start, answers, scales, steps=TRIAL_STEPS, rate=0.05, adaptive_share=0.0)
+        outputs.append(relative_error(slim(held), wide(held)))
+        kernels.append(kernel_error(slim, wide, held, seed=seed))
+    return PowerLaw(widths, outputs), PowerLaw(widths, kernels)

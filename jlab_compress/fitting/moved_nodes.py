@@ -15,8 +15,8 @@ from jlab_compress.fitting.layer import Layer
 MINIBATCHES = 100
 ROWS = 150
 PROBES = 2
-SOFTNESS = 0.5
-SIGNED_SHARE = 1.0
+ADAPTIVE_SHARE = 1.0
+DAMPING = 0.03
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,13 @@ class Answers:
         Calibration rows.
     residuals : Tensor (P, B, n_out)
         White probes R.
-    softness : list of Tensor (P, 1, 1)
-        Where the sign of a gradient becomes soft, for each tensor of the layer.
     parts : list of Tensor
         f without bias (B, n_out); then (P, B, n_out) each: K_v R and K_w R, the first step of gradient
-        descent, and the same two parts of the first step of a sign-like method such as Adam.
+        descent, and the same two parts of a step of an adaptive method such as Adam.
     """
 
     inputs: Tensor
     residuals: Tensor
-    softness: list[Tensor]
     parts: list[Tensor]
 
 
@@ -66,47 +63,42 @@ def ask(layer: Layer, inputs: Tensor, *, seed: int = 0, minibatches: int = MINIB
     for _ in range(minibatches):
         x = inputs[torch.randperm(len(inputs), generator=generator)[:ROWS]]
         residuals = torch.randn(PROBES, len(x), layer.outgoing.shape[1], generator=generator).to(x)
-        response = respond(layer, x)
-        gradients = pull(layer, x, residuals, response)
-        softness = [SOFTNESS * rms(g) for g in flat(gradients)]
-        parts = answer(layer, x, gradients, response, softness)
-        answers.append(Answers(x, residuals, softness, parts))
+        answers.append(Answers(x, residuals, answer(layer, x, residuals, adaptive=True)))
     return answers
 
 
-def answer(
-    layer: Layer, inputs: Tensor, gradients: Directions, response: Response, softness: list[Tensor]
-) -> list[Tensor]:
-    """Return the parts of `Answers` of a layer with known gradients; no signed ones without softness."""
+def answer(layer: Layer, inputs: Tensor, residuals: Tensor, *, adaptive: bool) -> list[Tensor]:
+    """Return the parts of `Answers`; without `adaptive` only the first three."""
+    response = respond(layer, inputs)
     hidden, _ = response
-    outputs = (hidden * layer.multiplicities) @ layer.outgoing
-    parts = [outputs, *push(layer, inputs, gradients, response)]
-    return [*parts, *push(layer, inputs, soft_signs(gradients, softness), response)] if softness else parts
+    gradients = pull(layer, inputs, residuals, response)
+    parts = [(hidden * layer.multiplicities) @ layer.outgoing, *push(layer, inputs, gradients, response)]
+    if adaptive:
+        parts += push(layer, inputs, adapt(gradients, layer, inputs, response), response)
+    return parts
 
 
-def soft_signs(gradients: Directions, softness: list[Tensor]) -> Directions:
-    """Return g / sqrt(g^2 + e^2) for every gradient: near its sign where it is large."""
-    scales = iter(softness)
+def adapt(gradients: Directions, layer: Layer, inputs: Tensor, response: Response) -> Directions:
+    """Divide every entry of the gradients by its usual size, as Adam does.
 
-    def soften(gradient: Tensor) -> Tensor:
-        e = next(scales)
-        e = e if gradient.ndim == 3 else e[:, 0]
-        return gradient * (gradient.square() + e.square()).rsqrt()
-
-    outgoing, incoming = gradients
-    return soften(outgoing), tuple((soften(w), None if b is None else soften(b)) for w, b in incoming)
-
-
-def flat(gradients: Directions) -> list[Tensor]:
-    """Return the gradients' tensors in the order in which `soft_signs` takes them."""
-    outgoing, incoming = gradients
-    return [outgoing, *(g for pair in incoming for g in pair if g is not None)]
+    The usual size is the root mean square over white residuals: that of h_j for the outgoing row of
+    neuron j, and of |v_j| act'_j x_i for its incoming weight i; a little of the tensor's mean is added.
+    """
+    (hidden, slopes), (outgoing, incoming) = response, gradients
+    reach = layer.outgoing.square().sum(dim=1)
+    parts = []
+    for slope, (rows, biases) in zip(slopes, incoming, strict=True):
+        squares = slope.square()
+        sizes = squares.T @ inputs.square() / len(inputs) * reach[:, None]
+        over = None if biases is None else divided(biases, squares.mean(dim=0) * reach)
+        parts.append((divided(rows, sizes), over))
+    return divided(outgoing, hidden.square().mean(dim=0)[:, None]), tuple(parts)
 
 
-def rms(gradient: Tensor) -> Tensor:
-    """Return the root mean square over a probe's gradient, (P, 1, 1), never zero."""
-    mean = gradient.square().flatten(1).mean(dim=1)
-    return mean.clamp_min(torch.finfo(mean.dtype).tiny).sqrt()[:, None, None]
+def divided(gradient: Tensor, squares: Tensor) -> Tensor:
+    """Return the gradient over the root of its expected squares, damped by a share of their mean."""
+    tiny = torch.finfo(squares.dtype).tiny
+    return gradient * (squares + DAMPING * squares.mean().detach()).clamp_min(tiny).rsqrt()
 
 
 def expected_movement(layer: Layer, inputs: Tensor) -> float:
@@ -139,7 +131,7 @@ def move_nodes(
     *,
     steps: int,
     rate: float,
-    signed_share: float = SIGNED_SHARE,
+    adaptive_share: float = ADAPTIVE_SHARE,
     fixed_counts: bool = False,
     progress: Callable[[], None] | None = None,
 ) -> Layer:
@@ -158,8 +150,8 @@ def move_nodes(
         Adam steps; 500 give most of what 1500 give.
     rate : float
         First rate; .05 goes far, .025 stays closer to the start.
-    signed_share : float
-        Weight of the sign-like steps against those of gradient descent.
+    adaptive_share : float
+        Weight of the steps of adaptive methods against those of gradient descent.
     fixed_counts : bool
         Leave the multiplicities as they are.
     progress : callable, optional
@@ -172,15 +164,12 @@ def move_nodes(
     """
     nodes = Nodes(start)
     free = nodes.parameters[:-1] if fixed_counts else nodes.parameters
-    optimizer = torch.optim.Adam(free, rate, betas=(0.9, 0.99))
-    shares = [1.0, 1.0, 1.0, signed_share, signed_share]
+    optimizer = torch.optim.Adam(free, rate, betas=(0.9, 0.99), fused=True)
+    shares = [1.0, 1.0, 1.0, adaptive_share, adaptive_share]
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         theirs = answers[step % len(answers)]
-        layer = nodes.layer()
-        response = respond(layer, theirs.inputs)
-        gradients = pull(layer, theirs.inputs, theirs.residuals, response)
-        parts = answer(layer, theirs.inputs, gradients, response, theirs.softness if signed_share else [])
+        parts = answer(nodes.layer(), theirs.inputs, theirs.residuals, adaptive=adaptive_share > 0)
         errors = [
             share * (mine - part).square().mean() / scale
             for mine, part, scale, share in zip(parts, theirs.parts, scales, shares, strict=False)

@@ -13,7 +13,7 @@ X = draw(120, 5, seed=9)
 
 @pytest.fixture(autouse=True)
 def _short_fits(monkeypatch):
-    monkeypatch.setattr(dynamics, "STEPS", (40, 30, 10))
+    monkeypatch.setattr(dynamics, "STEPS", 60)
 
 
 def test_exact_copies_collapse_and_follow():
