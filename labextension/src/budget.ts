@@ -18,7 +18,9 @@ export function widthsByRule(model: IModel, chosen: IBlock[], rule: Rule, curves
     case 'hand':
       return null;
     case 'polylog':
-      return Object.fromEntries(chosen.map(block => [block.name, 'polylog' as const]));
+      return Object.fromEntries(
+        chosen.filter(block => block.polylog !== null).map(block => [block.name, 'polylog' as const])
+      );
     case 'smaller':
       return smaller(model, chosen, rule.factor, curves);
     case 'error':

@@ -3,56 +3,12 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, beforeEach, test } from 'node:test';
-import {
-  launch,
-  models,
-  openLab,
-  openPanel,
-  ready,
-  resize,
-  runAll,
-  runCell,
-  setTheme,
-  shot,
-  violations
-} from './browser.mjs';
-import { DEEP, HIDDEN_PACKAGE, HOSTILE, SMALL, TWO, digits } from './notebooks.mjs';
-import { startServer, writeNotebook } from './server.mjs';
+import { test } from 'node:test';
+import { models, openPanel, ready, resize, runAll, runCell, setTheme, shot, violations } from './browser.mjs';
+import { SMALL, TWO, digits } from './notebooks.mjs';
+import { LIMIT, LONG, PANEL, card, useLab } from './session.mjs';
 
-const PANEL = '#jlab-compress-panel';
-const LONG = 120_000;
-const LIMIT = { timeout: 240_000 };
-let server;
-let browser;
-let page;
-
-before(async () => {
-  browser = await launch();
-  server = await startServer('lab');
-  writeNotebook(server, 'digits.ipynb', digits());
-  writeNotebook(server, 'small.ipynb', SMALL);
-  writeNotebook(server, 'other.ipynb', ['import torch\nother = torch.nn.Linear(3, 5)']);
-  writeNotebook(server, 'two.ipynb', TWO);
-  writeNotebook(server, 'deep.ipynb', DEEP);
-  writeNotebook(server, 'hostile.ipynb', HOSTILE);
-});
-
-after(async () => {
-  await browser?.close();
-  server?.stop();
-});
-
-beforeEach(async () => {
-  await page?.context().close();
-  page = undefined;
-});
-
-/** End the kernel of the page's notebook, so that two cores are enough for the next test. */
-async function over() {
-  assert.deepEqual(page.errors, []);
-  await page.evaluate(() => window.jupyterapp.shell.currentWidget?.sessionContext.shutdown());
-}
+const lab = useLab({ 'digits.ipynb': digits(), 'small.ipynb': SMALL, 'two.ipynb': TWO });
 
 /** Figures of the table whose text does not fit into its cell. */
 const clipped = panel =>
@@ -62,10 +18,8 @@ const clipped = panel =>
       cells.filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.textContent)
     );
 
-const card = (panel, name) => panel.locator('.jlc-Card code', { hasText: name });
-
 test('from the digits notebook to an ONNX file', LIMIT, async () => {
-  page = await openLab(browser, server, 'digits.ipynb');
+  const page = await lab.open('digits.ipynb');
   await runAll(page);
   const panel = await openPanel(page);
   await panel.getByLabel('Choose 0').check();
@@ -92,18 +46,18 @@ test('from the digits notebook to an ONNX file', LIMIT, async () => {
   await card(panel, 'net_export').waitFor({ timeout: LONG });
   await page.waitForTimeout(600);
   await shot(page, '04-exported');
-  assert.ok(existsSync(join(server.files, 'net_slim.onnx')));
+  assert.ok(existsSync(join(lab.server.files, 'net_slim.onnx')));
   assert.equal(await panel.locator('.jlc-Copyable code').first().textContent(), 'net_slim.onnx');
   assert.deepEqual(await violations(page, PANEL), []);
   await setTheme(page, 'JupyterLab Dark');
   assert.deepEqual(await violations(page, PANEL), []);
   await shot(page, '05-dark');
   await setTheme(page, 'JupyterLab Light');
-  await over();
+  await lab.over();
 });
 
 test('a repository in half precision, served here and compared', LIMIT, async () => {
-  page = await openLab(browser, server, 'small.ipynb');
+  const page = await lab.open('small.ipynb');
   await runAll(page);
   const panel = await openPanel(page);
   await panel.getByLabel('Choose 0').check();
@@ -114,7 +68,7 @@ test('a repository in half precision, served here and compared', LIMIT, async ()
   await panel.getByLabel('Precision').selectOption('float16');
   await panel.getByRole('button', { name: 'Export', exact: true }).click();
   await card(panel, 'net_export').waitFor({ timeout: LONG });
-  const [version] = ['1', '2'].map(number => join(server.files, 'model_repository', 'net', number));
+  const [version] = ['1', '2'].map(number => join(lab.server.files, 'model_repository', 'net', number));
   assert.ok(existsSync(join(version, 'model.onnx')));
   assert.ok(existsSync(join(version, '..', 'inferenceservice.yaml')));
   await panel.getByLabel('Precision').selectOption('float32');
@@ -125,11 +79,11 @@ test('a repository in half precision, served here and compared', LIMIT, async ()
   await page.waitForTimeout(600);
   await shot(page, '18-served');
   assert.deepEqual(await violations(page, PANEL), []);
-  await over();
+  await lab.over();
 });
 
 test('a budget is shared out while it is dragged, and plans stay in the notebook', LIMIT, async () => {
-  page = await openLab(browser, server, 'two.ipynb');
+  const page = await lab.open('two.ipynb');
   await runAll(page);
   let panel = await openPanel(page);
   await panel.getByLabel('Choose 0', { exact: true }).check();
@@ -167,18 +121,18 @@ test('a budget is shared out while it is dragged, and plans stay in the notebook
   assert.deepEqual(await violations(page, PANEL), []);
   await shot(page, '19-plans');
   await page.evaluate(() => window.jupyterapp.commands.execute('docmanager:save'));
-  await page.goto(`${server.url}/lab/tree/two.ipynb`);
+  await page.goto(`${lab.server.url}/lab/tree/two.ipynb`);
   await page.waitForFunction(() => window.jupyterapp !== undefined);
   await ready(page);
   panel = await openPanel(page);
   await panel.getByText('Plans').click();
   await panel.getByLabel('Load log').click();
   await panel.getByRole('button', { name: 'polylog', pressed: true }).waitFor();
-  await over();
+  await lab.over();
 });
 
 test('the keyboard alone is enough, in 360 pixels too', LIMIT, async () => {
-  page = await openLab(browser, server, 'small.ipynb');
+  const page = await lab.open('small.ipynb');
   await runAll(page);
   const panel = await openPanel(page, 360);
   const grid = panel.getByRole('treegrid');
@@ -221,57 +175,14 @@ test('the keyboard alone is enough, in 360 pixels too', LIMIT, async () => {
   });
   assert.deepEqual(cut, [], 'parts of the panel are cut off at 270 pixels');
   assert.deepEqual(await clipped(panel), []);
-  await over();
-});
-
-test('the list follows cells, a restart, notebooks and a hidden panel', LIMIT, async () => {
-  page = await openLab(browser, server, 'small.ipynb');
-  const panel = await openPanel(page);
-  await panel.getByText('torch is not imported').waitFor();
-  await shot(panel, '08-no-torch');
-  await runAll(page);
-  assert.deepEqual(await models(panel), ['net']);
-  await runCell(page, 'second = nn.Linear(2, 3)');
-  await panel.locator('option', { hasText: 'second' }).waitFor({ state: 'attached' });
-  await runCell(page, 'del second');
-  await panel.locator('option', { hasText: 'second' }).waitFor({ state: 'detached' });
-
-  await page.evaluate(() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart());
-  await panel.getByText('torch is not imported').waitFor();
-  await runAll(page);
-  await panel.getByLabel('Model', { exact: true }).waitFor();
-
-  await page.evaluate(() => window.jupyterapp.commands.execute('docmanager:open', { path: 'other.ipynb' }));
-  await page.waitForFunction(() => window.jupyterapp.shell.currentWidget?.context?.path === 'other.ipynb');
-  await ready(page);
-  await runAll(page);
-  await panel.locator('option', { hasText: 'other' }).waitFor({ state: 'attached' });
-  assert.deepEqual(await models(panel), ['other']);
-  await page.evaluate(async () => {
-    const { shell } = window.jupyterapp;
-    const [small] = [...shell.widgets('main')].filter(widget => widget.context?.path === 'small.ipynb');
-    shell.activateById(small.id);
-    const [other] = [...shell.widgets('main')].filter(widget => widget.context?.path === 'other.ipynb');
-    await other.sessionContext.shutdown();
-    const { id } = small.sessionContext.session.kernel;
-    await other.sessionContext.changeKernel({ id });
-  });
-  await panel.getByText('shared with other.ipynb').waitFor();
-  assert.deepEqual(await models(panel), ['net']);
-
-  const listeners = `from jlab_compress.notebook import comm
-len(next(iter(comm._channels.values())).comms)`;
-  assert.equal(await runCell(page, listeners), '1');
-  await page.evaluate(() => window.jupyterapp.commands.execute('application:toggle-right-area'));
-  assert.equal(await runCell(page, listeners), '0');
-  await over();
+  await lab.over();
 });
 
 test(
   'a page that is loaded again in the middle of a validation hears its progress and can stop it',
   LIMIT,
   async () => {
-    page = await openLab(browser, server, 'small.ipynb');
+    const page = await lab.open('small.ipynb');
     await runAll(page);
     let panel = await openPanel(page);
     await runCell(
@@ -286,7 +197,7 @@ net_slim = net_compression.model`
     await panel.getByText(/ left$/).waitFor({ timeout: LONG });
     await page.evaluate(() => window.jupyterapp.commands.execute('docmanager:save'));
     page.on('dialog', dialog => void dialog.accept());
-    await page.goto(`${server.url}/lab/tree/small.ipynb`);
+    await page.goto(`${lab.server.url}/lab/tree/small.ipynb`);
     await page.waitForFunction(() => window.jupyterapp !== undefined);
     panel = page.locator(PANEL);
     await page.evaluate(async () => {
@@ -298,12 +209,12 @@ net_slim = net_compression.model`
     await panel.getByRole('button', { name: 'Stop' }).click();
     await panel.getByLabel('Model', { exact: true }).waitFor({ timeout: LONG });
     assert.deepEqual(await models(panel), ['net', 'net_slim (slim)']);
-    await over();
+    await lab.over();
   }
 );
 
 test('a stopped compression leaves the model as it was', LIMIT, async () => {
-  page = await openLab(browser, server, 'digits.ipynb');
+  const page = await lab.open('digits.ipynb');
   await runAll(page);
   const panel = await openPanel(page);
   await runCell(page, 'before = [p.clone() for p in net.parameters()]');
@@ -316,72 +227,11 @@ test('a stopped compression leaves the model as it was', LIMIT, async () => {
   await panel.getByText('The cell ended with an error').waitFor({ timeout: LONG });
   const same = 'all(torch.equal(a, b) for a, b in zip(before, net.parameters())), "net_slim" in globals()';
   assert.equal(await runCell(page, same), '(True, False)');
-  await over();
-});
-
-test('names from a kernel are text', LIMIT, async () => {
-  page = await openLab(browser, server, 'hostile.ipynb');
-  await runAll(page);
-  const panel = await openPanel(page, 560);
-  await panel.getByRole('treegrid').getByText('onerror').first().waitFor();
-  await shot(page, '11-hostile');
-  await panel
-    .getByRole('checkbox', { name: /onerror/ })
-    .first()
-    .check();
-  await panel.getByRole('button', { name: 'Compress', exact: true }).click();
-  await card(panel, 'net_compression').waitFor({ timeout: LONG });
-  assert.equal(await page.evaluate(() => window.hit), undefined);
-  assert.deepEqual(await violations(page, PANEL), []);
-  await over();
-});
-
-test('two thousand layers stay fluid', LIMIT, async () => {
-  page = await openLab(browser, server, 'deep.ipynb');
-  await runAll(page);
-  const panel = await openPanel(page, 520);
-  const grid = panel.getByRole('treegrid');
-  await grid.getByText('0.wide').first().waitFor({ timeout: LONG });
-  const times = await page.evaluate(async () => {
-    const table = document.querySelector('#jlab-compress-panel [role="treegrid"]');
-    const field = document.querySelector('#jlab-compress-panel input[type="search"]');
-    const type = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set;
-    const press = key => table.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
-    const actions = {
-      'arrow down': () => press('ArrowDown'),
-      end: () => press('End'),
-      home: () => press('Home'),
-      choose: () => press(' '),
-      scroll: () => (table.scrollTop += 3000),
-      sort: () => table.querySelector('[role="columnheader"] button').click(),
-      filter: () => {
-        type.call(field, field.value === '99' ? '' : '99');
-        field.dispatchEvent(new Event('input', { bubbles: true }));
-      }
-    };
-    const found = {};
-    for (const [name, action] of Object.entries(actions)) {
-      const taken = [];
-      for (let round = 0; round < 6; round++) {
-        const start = performance.now();
-        action();
-        await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-        taken.push(performance.now() - start);
-      }
-      found[name] = taken.sort((a, b) => a - b)[2];
-    }
-    return found;
-  });
-  console.log('milliseconds until the next frame, 1,000 blocks:', times);
-  await shot(page, '12-deep');
-  for (const [name, taken] of Object.entries(times)) {
-    assert.ok(taken < 100, `${name} took ${taken} ms`);
-  }
-  await over();
+  await lab.over();
 });
 
 test('the panel in a cell does the same', LIMIT, async () => {
-  page = await openLab(browser, server, 'small.ipynb');
+  const page = await lab.open('small.ipynb');
   await runAll(page);
   await runCell(page, 'import jlab_compress\npanel = jlab_compress.panel(net, calibration=x_train)\npanel');
   const widget = page.locator('.jlc-Widget');
@@ -394,27 +244,5 @@ test('the panel in a cell does the same', LIMIT, async () => {
   assert.equal(await runCell(page, 'panel.slim[0].out_features'), '24');
   assert.deepEqual(await violations(page, '.jlc-Widget'), []);
   await shot(page, '14-widget-compressed');
-  await over();
-});
-
-test('each situation says what to do next', LIMIT, async () => {
-  page = await openLab(browser, server);
-  const panel = await openPanel(page);
-  await panel.getByText('No notebook is open').waitFor();
-  assert.deepEqual(await violations(page, PANEL), []);
-  await shot(page, '15-no-notebook');
-  await page.evaluate(() => window.jupyterapp.commands.execute('docmanager:open', { path: 'other.ipynb' }));
-  await page.waitForFunction(() => window.jupyterapp.shell.currentWidget?.context?.path === 'other.ipynb');
-  await ready(page);
-  await panel.getByText('torch is not imported').waitFor();
-  await page.evaluate(() => window.jupyterapp.commands.execute('application:toggle-right-area'));
-  await runCell(page, HIDDEN_PACKAGE);
-  await openPanel(page);
-  await panel.getByText('is missing in this kernel').waitFor();
-  await panel.getByRole('button', { name: 'Copy' }).click();
-  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), '%pip install jlab-compress');
-  await shot(panel, '16-missing');
-  await page.evaluate(() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown());
-  await panel.getByText('has no kernel').waitFor();
-  await over();
+  await lab.over();
 });

@@ -34,6 +34,14 @@ pair = nn.Sequential(nn.Linear(16, 256), nn.ReLU(), nn.Linear(256, 8), nn.Tanh()
 x_train = torch.randn(400, 16)`
 ];
 
+export const ATTENTION = [
+  `import torch
+from torch import nn
+torch.manual_seed(0)
+encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 1)
+x_train = torch.randn(200, 5, 32)`
+];
+
 export const DEEP = [
   `import torch
 from torch import nn

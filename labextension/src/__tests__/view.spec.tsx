@@ -49,6 +49,36 @@ it('totals follow the slider', () => {
   expect(after()).not.toBe(before);
 });
 
+it('counts heads where a block is an attention', () => {
+  const attention = { ...BLOCK, name: 'attn', kind: 'attention', width: 8, polylog: null };
+  render(<App host={new FakeHost({ state: withBlocks([attention, BLOCK]) })} />);
+  fireEvent.click(screen.getByLabelText('Choose 0'));
+  fireEvent.click(screen.getByLabelText('Choose attn'));
+  expect(within(grid()).getByText('heads')).toBeTruthy();
+  fireEvent.change(screen.getByRole('slider'), { target: { value: '2' } });
+  expect(screen.getByRole('slider').getAttribute('aria-valuetext')).toBe('3 of 8 heads');
+  expect(screen.getByLabelText<HTMLInputElement>('Heads').value).toBe('3');
+  fireEvent.change(screen.getByLabelText('All chosen'), { target: { value: 'polylog' } });
+  fireEvent.click(screen.getByRole('button', { name: 'Compress' }));
+  expect(screen.getByText(/Attention heads have no polylog width/)).toBeTruthy();
+  expect(within(grid()).getByText(/→ 3/)).toBeTruthy();
+});
+
+it('serves what is exported, and nothing without a kernel', () => {
+  const host = new FakeHost();
+  render(<App host={host} />);
+  fireEvent.click(screen.getByRole('tab', { name: /Export/ }));
+  fireEvent.change(screen.getByLabelText('Write'), { target: { value: 'mlflow' } });
+  fireEvent.change(screen.getByLabelText('Precision'), { target: { value: 'float16' } });
+  fireEvent.click(screen.getByRole('button', { name: 'Serve here and compare' }));
+  expect(host.ran[0].code).toContain('jlab_compress.serve_and_compare');
+  expect(host.ran[0].code).toContain('layout="mlflow"');
+  expect(host.ran[0].fields).toMatchObject({ target: 'mlflow', precision: 'float16', path: 'mlflow_models' });
+  act(() => host.become({ situation: { kind: 'dead' } }));
+  expect(screen.getByText('The kernel is not there.')).toBeTruthy();
+  expect(screen.getByRole('button', { name: 'Export' }).hasAttribute('disabled')).toBe(true);
+});
+
 it('refuses half a number and says so', () => {
   render(<App host={new FakeHost()} />);
   fireEvent.click(screen.getByLabelText('Choose 0'));
@@ -173,7 +203,8 @@ it('keeps, compares, loads and deletes plans', () => {
   expect(host.getState().plans.map(plan => plan.widths)).toEqual([{ '0': 64 }, { '0': 9 }]);
   fireEvent.click(screen.getByLabelText('Compare Plan 1'));
   fireEvent.click(screen.getByLabelText('Compare small'));
-  expect(screen.getByRole('group', { name: 'Plans side by side' }).textContent).toContain('649');
+  expect(screen.getByRole('group', { name: 'Plans side by side' }).textContent).toContain('0649');
+  expect(screen.getByRole('row', { name: /^Parameters 4,8\d\d \d{3}$/ })).toBeTruthy();
   fireEvent.click(screen.getByLabelText('Load Plan 1'));
   expect(within(grid()).getByText(/→ 64/)).toBeTruthy();
   fireEvent.click(screen.getByLabelText('Copy small as code'));

@@ -6,6 +6,7 @@ import { IBlock, IModel } from '../messages';
 import { usePanel } from './context';
 import { curvesOf } from './curves';
 import { NumberField } from './NumberField';
+import { fitting } from './store';
 
 /** Budgets that a slider reaches: 1 to 64 times, 0.1 to 100 percent, in equal ratios. */
 const STEPS = 60;
@@ -19,7 +20,8 @@ export function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }
     const widths = widthsByRule(model, chosen, next, curves);
     change({ type: 'set', fields: { rule: next } });
     if (widths !== null) {
-      change({ type: 'widths', model: model.name, widths });
+      const all = { ...fitting(model, choices.widths[model.name]), ...widths };
+      change({ type: 'widths', model: model.name, widths: all });
       announce(trans._n('The width of %1 block is set.', 'The widths of %1 blocks are set.', chosen.length));
     }
   };
@@ -56,6 +58,11 @@ export function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }
           value={rule.percent}
           onValue={percent => apply({ kind: 'error', percent })}
         />
+      )}
+      {rule.kind === 'polylog' && chosen.some(block => block.polylog === null) && (
+        <p className="jlc-Hint">
+          {trans.__('Attention heads have no polylog width and keep the chosen one.')}
+        </p>
       )}
       {rule.kind === 'error' && !known && (
         <p className="jlc-Hint">{trans.__('Predict the errors first (below).')}</p>

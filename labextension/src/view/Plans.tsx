@@ -3,11 +3,12 @@
 import * as React from 'react';
 import { widthsLiteral } from '../code';
 import { IModel } from '../messages';
-import { IPlan, compare } from '../plan';
+import { IPlan, compare, totals } from '../plan';
 import { usePanel } from './context';
+import { curvesOf } from './curves';
 import { CopyButton } from './fields';
 import { fitting } from './store';
-import { shown } from './words';
+import { count, percent, shown } from './words';
 
 export function Plans({ model }: { model: IModel }): JSX.Element {
   const { host, hostState, choices, change, announce, trans } = usePanel();
@@ -84,13 +85,15 @@ export function Plans({ model }: { model: IModel }): JSX.Element {
           </li>
         ))}
       </ul>
-      {side.length > 1 && <Comparison plans={side} />}
+      {side.length > 1 && <Comparison plans={side} model={model} />}
     </details>
   );
 }
 
-function Comparison({ plans }: { plans: IPlan[] }): JSX.Element {
-  const { trans } = usePanel();
+function Comparison({ plans, model }: { plans: IPlan[]; model: IModel }): JSX.Element {
+  const { hostState, trans } = usePanel();
+  const curves = React.useMemo(() => curvesOf(hostState.state, model), [hostState.state, model]);
+  const sums = plans.map(plan => totals(model, fitting(model, plan.widths), curves));
   return (
     <div className="jlc-Scroll" tabIndex={0} role="group" aria-label={trans.__('Plans side by side')}>
       <table className="jlc-Table">
@@ -98,7 +101,7 @@ function Comparison({ plans }: { plans: IPlan[] }): JSX.Element {
           <tr>
             <th scope="col">{trans.__('Block')}</th>
             {plans.map(plan => (
-              <th key={plan.name} scope="col">
+              <th key={plan.name} scope="col" className="jlc-mod-number">
                 {shown(plan.name)}
               </th>
             ))}
@@ -106,15 +109,28 @@ function Comparison({ plans }: { plans: IPlan[] }): JSX.Element {
         </thead>
         <tbody>
           {compare(plans).map(({ block, widths }) => (
-            <tr key={block}>
-              <th scope="row">{shown(block)}</th>
-              {widths.map((width, index) => (
-                <td key={index}>{width ?? '–'}</td>
-              ))}
-            </tr>
+            <Line key={block} label={shown(block)} values={widths.map(width => width ?? '–')} />
           ))}
+          <Line label={trans.__('Parameters')} values={sums.map(sum => count(sum.parametersAfter))} />
+          <Line
+            label={trans.__('Predicted error')}
+            values={sums.map(({ error }) => (error === null ? '–' : percent(error)))}
+          />
         </tbody>
       </table>
     </div>
+  );
+}
+
+function Line({ label, values }: { label: string; values: (string | number)[] }): JSX.Element {
+  return (
+    <tr>
+      <th scope="row">{label}</th>
+      {values.map((value, index) => (
+        <td key={index} className="jlc-mod-number">
+          {value}
+        </td>
+      ))}
+    </tr>
   );
 }

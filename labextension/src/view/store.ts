@@ -113,8 +113,11 @@ function firstDescending(column: Column): boolean {
 }
 
 function firstWidth(block: IBlock, rule: Width): Width {
-  const share = rule !== 'polylog' && rule < 1;
-  return rule === 'polylog' ? rule : neurons(block, share ? Math.ceil(block.width * rule) : rule);
+  if (rule === 'polylog' && block.polylog !== null) {
+    return rule;
+  }
+  const width = rule === 'polylog' ? 1 / 4 : rule;
+  return neurons(block, width < 1 ? Math.ceil(block.width * width) : width);
 }
 
 /** The chosen widths that still fit the model: a plan outlives the cell that changes the model. */
