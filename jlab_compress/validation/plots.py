@@ -78,7 +78,7 @@ def plot_losses(curves: Curves) -> Figure:
             )
         axes.set(xlabel="step", ylabel=kind, title="Loss: do the curves lie in the band?")
         _log_if_wide(axes)
-        axes.legend()
+        _legend(canvas, axes)
         svg = _svg(canvas)
     alt = f"{kind.capitalize()} against the step for {', '.join(curves[0])}."
     return Figure("Loss curves", svg, alt)
@@ -87,14 +87,14 @@ def plot_losses(curves: Curves) -> Figure:
 def plot_gaps(curves: Curves, tolerance: float | None = None) -> Figure:
     """Draw the training gap of each model against the step: means over seeds, with the range for two.
 
-    A thin line marks the tolerance below which a gap counts as none.
+    A thin line marks the tolerance below which a gap counts as none, a shade the steps that are judged.
     """
     names = [name for name in curves[0] if name != ORIGINAL]
     steps = np.array(curves[0][SLIM].recorded[1:])
     with _canvas(1) as (canvas, (axes,)):
         for name in names:
             values = np.array([run[name].training_gaps[1:] for run in curves])
-            label = "noise floor (another batch order)" if name == REORDERED else name
+            label = "noise floor" if name == REORDERED else name
             _line(axes, steps, values.mean(0), name, label=label)
             if name in (SLIM, REORDERED):
                 colour = STYLES[name][0]
@@ -103,7 +103,8 @@ def plot_gaps(curves: Curves, tolerance: float | None = None) -> Figure:
             axes.axhline(tolerance, color=INK, lw=0.8, label="tolerance")
         axes.set(xlabel="step", ylabel="training gap", title="Training gap: is slim below the noise floor?")
         axes.set_yscale("log")
-        axes.legend()
+        axes.axvspan(steps[-1] / 2, steps[-1], color=INK, alpha=0.12, lw=0, label="judged")
+        _legend(canvas, axes)
         svg = _svg(canvas)
     last = ", ".join(f"{name} {fmean(run[name].training_gaps[-1] for run in curves):.3g}" for name in names)
     return Figure("Training gap", svg, f"Training gap against the step; at the end: {last}.")
@@ -120,7 +121,7 @@ def plot_clouds(name: str, before: tuple[Cloud, Cloud], after: tuple[Cloud, Clou
             dots, circles = _leading_coordinates(wide, narrow)
             dots = dots[:: max(1, -(-len(dots) // MOST_DOTS))]
             axes.scatter(
-                dots[:, 0], dots[:, 1], s=5, color=STYLES[ORIGINAL][0], alpha=0.6, lw=0, label=ORIGINAL
+                dots[:, 0], dots[:, 1], s=7, color=STYLES[ORIGINAL][0], alpha=0.9, lw=0, label=ORIGINAL
             )
             counts = narrow.multiplicities.double().cpu().numpy()
             areas = 5 + 60 * counts / counts.mean()
@@ -136,7 +137,7 @@ def plot_clouds(name: str, before: tuple[Cloud, Cloud], after: tuple[Cloud, Clou
             axes.set(title=f"{when} training", xlabel="first coordinate")
         canvas.suptitle(f"Neurons of block {name}")
         panels[0].set_ylabel("second coordinate")
-        canvas.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        _legend(canvas, panels[0])
         svg = _svg(canvas)
     sizes = f"{len(before[0].points)} neurons and {len(before[1].points)} weighted ones"
     return Figure(f"Neurons of block {name}", svg, f"Block {name}: {sizes}, before and after training.")
@@ -174,6 +175,11 @@ def _line(
     axes.plot(steps, values, color=colour, ls=dashes, lw=width, label=label or name)
 
 
+def _legend(canvas: Canvas, axes: Axes) -> None:
+    """Put the legend below the axes, where it hides no line."""
+    canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+
+
 def _log_if_wide(axes: Axes) -> None:
     low, high = axes.dataLim.intervaly
     if low > 0 and high / low > 20:
@@ -183,7 +189,7 @@ def _log_if_wide(axes: Axes) -> None:
 @contextmanager
 def _canvas(panels: int) -> Iterator[tuple[Canvas, list[Axes]]]:
     with matplotlib.style.context(["default", _LOOK]):
-        canvas = Canvas(figsize=(6.4 if panels == 1 else 8.4, 3.8), layout="constrained")
+        canvas = Canvas(figsize=(6.4 if panels == 1 else 8.4, 4.2), layout="constrained")
         canvas.patch.set_alpha(0)
         axes = [canvas.add_subplot(1, panels, number + 1, facecolor="none") for number in range(panels)]
         yield canvas, axes

@@ -100,8 +100,9 @@ def _decide(
             f"another batch order alone gives a gap of {max(floors):.2g}, as much as not training at all; "
             "lower the rate or average longer"
         )
+    stand_in = f", raised to the tolerance of {tolerance:.2g}" if fmean(floors) < tolerance else ""
     words = (
-        f"the training gap is {fmean(gaps):.2g} against a noise floor of {max(fmean(floors), tolerance):.2g} "
+        f"the training gap is {fmean(gaps):.2g} against a noise floor of {fmean(floors):.2g}{stand_in} "
         f"({_ratio(low, high)} over {len(gaps)} seeds)"
     )
     if high <= 1:
@@ -110,7 +111,7 @@ def _decide(
 
 
 def _ratio(low: float, high: float) -> str:
-    return f"ratio {low:.2g} to {high:.2g}" if math.isfinite(low) else "ratio infinite"
+    return f"ratio {low:.3g} to {high:.3g}" if math.isfinite(low) else "ratio infinite"
 
 
 def _interval(ratios: list[float]) -> tuple[float, float, float]:

@@ -34,7 +34,9 @@ def test_verdict(gaps, floors, label):
 def test_the_reason_states_the_numbers():
     verdict = judge([0.60, 0.70, 0.65], FLOORS)
     assert "0.65 against a noise floor of 0.3" in verdict.reason
-    assert f"ratio {verdict.low:.2g} to {verdict.high:.2g}" in verdict.reason
+    assert f"ratio {verdict.low:.3g} to {verdict.high:.3g}" in verdict.reason
+    assert "tolerance" not in verdict.reason
+    assert "noise floor of 0.01, raised to the tolerance of 0.05" in judge([0.2, 0.2], [0.01, 0.01]).reason
     assert str(verdict) == "differs"
 
 
