@@ -207,9 +207,10 @@ def _block_table(plan: Plan) -> Table:
 
 def _warnings(export: ExportReport) -> tuple[str, ...]:
     found = []
-    if export.gap > LARGE_ERROR:
+    worst = max((p for p in export.parity if p.gap is not None), key=lambda p: p.gap or 0.0)
+    if export.max_gap > LARGE_ERROR:
         found.append(
-            f"{export.precision} moves the outputs by {export.gap:.1%} of their norm; "
+            f"{export.precision} moves the outputs by {export.max_gap:.1%} of their norm at {worst.case}; "
             "check the accuracy, or export as float32."
         )
     if export.precision == "float32" and export.max_rel_diff > TOLERANCE:

@@ -91,8 +91,19 @@ def check_target(path: Path, overwrite: bool = False, *, suffix: str = ".onnx") 
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """Give a hidden folder on the target's own disk, and remove it with all that is in it."""
-    room = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    """Give a hidden folder on the target's own disk, and remove it with all that is in it.
+
+    Raises
+    ------
+    PermissionError
+        If the target's folder cannot be written to.
+    """
+    try:
+        room = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise PermissionError(
+            f"path: folder {str(target.parent)!r} cannot be written to ({error.strerror}); choose another one"
+        ) from error
     try:
         yield room
     finally:

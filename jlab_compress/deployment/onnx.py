@@ -28,6 +28,7 @@ from jlab_compress.deployment.verification import (
     Arrays,
     Parity,
     check_form,
+    check_loads,
     check_parity,
     measure_parity,
 )
@@ -118,6 +119,7 @@ def export_onnx(
         if precision != "float32":
             draft = _converted(draft, precision, _feeds(slim, calibration, signature))
             stamp(draft, slim, plan_of_any(slim), {**(facts or {}), "precision": precision})
+            check_loads(draft)
             parity = verified(draft, reference, signature, opset, None)
         report = ExportReport(
             path=target,

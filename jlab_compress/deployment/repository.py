@@ -109,16 +109,17 @@ def export_repository(
         If name, layout or version do not fit, or the model's inputs and outputs differ from those that the
         versions before it are served with.
     FileExistsError
-        If the version is there.
+        If the version is there, or `directory` is a file.
+    PermissionError
+        If `directory` cannot be written to.
     ExportMismatchError
         As for `export_onnx`; nothing is left behind.
     """
     _check_choices(name, layout)
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _made(Path(directory))
     number = _version(folder / name, version)
     signature = read_signature(slim, example_inputs, options.get("axes"))
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=folder.resolve().parent) as room:
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=_workshop(folder)) as room:
         tree = Path(room, name)
         target = tree / str(number)
         target.mkdir(parents=True)
@@ -142,6 +143,26 @@ def _check_choices(name: str, layout: str) -> None:
         )
     if layout not in LAYOUTS:
         raise ValueError(f"layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
+
+
+def _made(folder: Path) -> Path:
+    """Return the folder, made if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"directory: {str(folder)!r} cannot be made ({error.strerror}); choose another one"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"directory: {str(folder)!r} cannot be written to; choose another one")
+    return folder
+
+
+def _workshop(folder: Path) -> Path:
+    """Return where to build a version: beside the folder, unseen by servers, if it can be moved from there."""
+    parent = folder.resolve().parent
+    near = parent.stat().st_dev == folder.stat().st_dev and os.access(parent, os.W_OK)
+    return parent if near else folder
 
 
 def _version(folder: Path, version: int | str) -> int:

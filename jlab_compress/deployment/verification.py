@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from jlab_compress.network.tracing import copy_model
 BATCHES = (1, 2, 7, 64)
 TOLERANCE = 1e-5
 ROUNDINGS = 4  # two runtimes that sum in other orders differ by about the sum of their own errors
+_LOAD = "import sys, onnxruntime as o; o.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
 Arrays = dict[str, NDArray[Any]]
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -110,6 +113,22 @@ def open_session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSessio
     options.log_severity_level = 4
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def check_loads(path: Path) -> None:
+    """Load a file in a process of its own, since a file on which onnxruntime crashes would end this one.
+
+    Raises
+    ------
+    ExportMismatchError
+        If it does not load.
+    """
+    done = subprocess.run([sys.executable, "-c", _LOAD, str(path)], capture_output=True, text=True)
+    if done.returncode:
+        words = done.stderr.strip().splitlines()[-1:] or [f"it crashes with status {done.returncode}"]
+        raise ExportMismatchError(
+            f"{path.name}: onnxruntime cannot load it ({words[0][:300]}); export it as float32"
+        )
 
 
 def cases(signature: Signature) -> Iterator[tuple[str, Signature]]:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -115,6 +117,30 @@ def test_bad_choices(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         export_repository(mlp(), tmp_path, "net", X, **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_cannot_be_written_are_named(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="directory: '/proc/models' cannot be made"):
+        export_repository(mlp(), "/proc/models", "net", X)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"directory: .*file' cannot be made \(File exists\)"):
+        export_repository(mlp(), tmp_path / "file", "net", X)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    with pytest.raises(PermissionError, match="directory: .*repo' cannot be written to"):
+        export_repository(mlp(), tmp_path / "repo", "net", X)
+    assert list((tmp_path / "repo").iterdir()) == []
+
+
+def test_a_folder_whose_parent_is_closed_is_enough(tmp_path, monkeypatch):
+    repository = tmp_path / "repo"
+    repository.mkdir()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and allowed(path, mode))
+    tmp_path.chmod(0o555)
+    made = export_repository(mlp(), repository, "net", X)
+    tmp_path.chmod(0o755)
+    assert made.path == repository / "net" / "1"
+    assert [path.name for path in repository.iterdir()] == ["net"]
 
 
 def test_kserve_and_openvino_add_one_file_to_the_same_tree(tmp_path):
