@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jlab_compress.deployment.repository import export_repository
     from jlab_compress.deployment.trial import ServedComparison, serve_and_compare
     from jlab_compress.errors import ExportMismatchError, RecombinationError, UnsupportedBlockError
+    from jlab_compress.network.allocation import allocate_widths
     from jlab_compress.network.blocks import Block, find_blocks
     from jlab_compress.network.compression import Compression, compress, sweep
     from jlab_compress.network.optimizers import clip_grad_norm_, transfer_optimizer
@@ -42,6 +43,7 @@ _HOME = {
     "Validation": "validation.training",
     "WeightedDataset": "data.dataset",
     "adam_rate_factors": "network.rates",
+    "allocate_widths": "network.allocation",
     "clip_grad_norm_": "network.optimizers",
     "compress": "network.compression",
     "compress_cloud": "core.cells",
@@ -77,6 +79,7 @@ __all__ = [
     "Validation",
     "WeightedDataset",
     "adam_rate_factors",
+    "allocate_widths",
     "clip_grad_norm_",
     "compress",
     "compress_cloud",

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from jlab_compress.fitting.together import Course, move_together
 from jlab_compress.network.blocks import Block
-from jlab_compress.network.extraction import rows_of
+from jlab_compress.network.extraction import means_of, rows_of
 from jlab_compress.network.inputs import Call, outputs_of
 from jlab_compress.network.tracing import undisturbed
+from jlab_compress.network.views import exchanged
 
 ROWS = 32
 
@@ -40,7 +41,7 @@ def polish(
     blocks : sequence of Block
         Those that may move.
     calls, held : sequence of Call
-        Calibration to learn from, and rows that no fit has seen, which judge.
+        Calibration to learn from, its exchanged views with it, and rows that no fit has seen, which judge.
     seed : int
         Of the order.
     progress : callable, optional
@@ -50,9 +51,9 @@ def polish(
     -------
     Course
         The mean squared relative error on held-out rows before and after; never higher after. Cost: at
-        most 160 passes of 32 rows through both models, one of them with gradients.
+        most 200 passes of 32 rows through both models, one of them with gradients.
     """
-    parts = [chunk for call in calls for chunk in _chunks(call)]
+    parts = [chunk for call in (*calls, *exchanged(calls, seed=seed)) for chunk in _chunks(call)]
     judges = [chunk for call in held for chunk in _chunks(call)]
     watched = list(dict.fromkeys(b.residual.norm for b in blocks if b.residual is not None))
     free = _free_parameters(slim, blocks)
@@ -80,7 +81,11 @@ def polish(
 
 
 def states(model: nn.Module, call: Call, watched: Sequence[str], *, gradients: bool = False) -> list[Tensor]:
-    """Return what leaves the watched modules, as rows without padding; the model's outputs if none is."""
+    """Return what leaves the watched modules, as rows without padding; the model's outputs if none is.
+
+    Where the last of them gives one row per position, the means over the positions follow: what is read
+    from a sequence is more often its mean than any one position.
+    """
     found: dict[str, Tensor] = {}
     hooks = [model.get_submodule(name).register_forward_hook(_keeper(found, name)) for name in watched]
     try:
@@ -89,7 +94,10 @@ def states(model: nn.Module, call: Call, watched: Sequence[str], *, gradients: b
     finally:
         for hook in hooks:
             hook.remove()
-    return [rows_of(found[name], call) for name in watched] if watched else outputs
+    if not watched:
+        return outputs
+    rows, last = [rows_of(found[name], call) for name in watched], found[watched[-1]]
+    return [*rows, means_of(last, call)] if last.dim() == 3 else rows
 
 
 def _keeper(found: dict[str, Tensor], name: str) -> Callable[..., None]:
