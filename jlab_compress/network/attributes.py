@@ -13,6 +13,22 @@ from jlab_compress.network.plan import BlockPlan
 _WIDTH_NAMES = ("intermediate_size", "d_ff", "ffn_dim", "n_inner", "dim_feedforward", "hidden_dim")
 
 
+# Fields for the width of the residual stream, which other layers of the same width share.
+_STREAM_NAMES = ("hidden_size", "d_model", "n_embd", "dim")
+
+
+def fixing_field(model: nn.Module, width: int) -> str | None:
+    """Return the field of a model's configuration that rules a block as wide as the residual stream, or None.
+
+    Such a block (a pooler, say) cannot have a width of its own in a configuration, so a model that is
+    saved with it cannot be built again by `from_pretrained`.
+    """
+    config: Any = getattr(model, "config", None)
+    if config is None or any(getattr(config, name, None) == width for name in _WIDTH_NAMES):
+        return None
+    return next((name for name in _STREAM_NAMES if getattr(config, name, None) == width), None)
+
+
 def parent_of(model: nn.Module, name: str) -> nn.Module:
     """Return the module that holds the one at a dotted path."""
     return model.get_submodule(name.rpartition(".")[0])

@@ -12,29 +12,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jlab_compress.fitting.layer import Activation
 from jlab_compress.network.attention import Heads, heads_of
+from jlab_compress.network.attributes import fixing_field
 from jlab_compress.network.confirmation import confirmed
 from jlab_compress.network.costs import operation_macs
-from jlab_compress.network.examples import example_call, neighbours
-from jlab_compress.network.inputs import Call, first_rows, in_words, read_batches
-from jlab_compress.network.locks import chain_of, is_quantised, lock_of, norm_of, owner_of
+from jlab_compress.network.examples import call_that_runs, example_call, fault_of
+from jlab_compress.network.inputs import Call, first_rows, read_batches
+from jlab_compress.network.locks import chain_of, lock_of, norm_of, owner_of
 from jlab_compress.network.recorded import read_recorded
 from jlab_compress.network.slim import unwrapped
-from jlab_compress.network.structure import (
-    Candidate,
-    candidates,
-    pointwise,
-)
-from jlab_compress.network.surgery import is_conv1d
+from jlab_compress.network.structure import Candidate, candidates, pointwise
 from jlab_compress.network.surroundings import Residual, residual_of
-from jlab_compress.network.tracing import Trace, copy_model, record, undisturbed
+from jlab_compress.network.tracing import AFFINE, Trace, copy_model, record, undisturbed
+from jlab_compress.network.unseen import Unseen, unconfirmed_layers, unseen_layers
 from jlab_compress.network.uses import Uses
 from jlab_compress.report import Report, Table
 
 HEADS_APART = "attention heads are compressed only where widths name them"
+FIXED_APART = "its width is the configuration's {}, so it is compressed only where widths name it"
 
 
 @dataclass(frozen=True)
@@ -120,6 +118,15 @@ class Blocks(tuple[Block, ...]):
         """The blocks that one width for all stands for: those not locked and not `apart`."""
         return tuple(block for block in self.unlocked if block.apart is None)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """One sentence for each reason why one width for all leaves open blocks out."""
+        found: dict[str, list[str]] = {}
+        for block in self.unlocked:
+            if block.apart is not None:
+                found.setdefault(block.apart, []).append(block.name)
+        return tuple(f"{', '.join(names)}: {reason}." for reason, names in found.items())
+
     def named(self, name: str) -> Block:
         """Return the block of that name.
 
@@ -144,9 +151,8 @@ class Blocks(tuple[Block, ...]):
         if not rows:
             return Report("Blocks", "No layer of this model hands hidden neurons on to another one.")
         summary = f"{len(self.unlocked)} of {len(self)} blocks can be compressed."
-        return Report(
-            "Blocks", summary, tables=(Table("Blocks in the order in which they run", columns, rows),)
-        )
+        table = Table("Blocks in the order in which they run", columns, rows)
+        return Report("Blocks", summary, tables=(table,), notes=self.left_out)
 
     def __repr__(self) -> str:
         return str(self.report)
@@ -197,9 +203,11 @@ def find_blocks(model: nn.Module, example_inputs: Any = None) -> Blocks:
     copied = copy_model(model)
     if example_inputs is None:
         call = example_call(copied)
-        return Blocks(_unconfirmed(copied)) if call is None else _blocks_by(copied, call)
+        if call is None:
+            return Blocks(_plain(u) for u in [*unconfirmed_layers(copied), *unseen_layers(copied)])
+        return _blocks_by(copied, call)
     calls, _ = read_batches(copied, example_inputs, "example_inputs")
-    return _blocks_by(copied, _that_runs(copied, calls[0], "example_inputs"))
+    return _blocks_by(copied, call_that_runs(copied, calls[0], "example_inputs"))
 
 
 def blocks_on(model: nn.Module, calls: list[Call]) -> Blocks:
@@ -211,10 +219,10 @@ def blocks_on(model: nn.Module, calls: list[Call]) -> Blocks:
         If the model fails on the first call, or it holds one row without a leading dimension.
     """
     copied = copy_model(model)
-    call = _that_runs(copied, calls[0], "calibration")
+    call = call_that_runs(copied, calls[0], "calibration")
     if all(t.dim() == 1 and t.is_floating_point() for t in call.tensors) and call.rows > 1:
         half = first_rows(call, call.rows // 2)
-        if _fault(copied, half) is not None:
+        if fault_of(copied, half) is not None:
             raise ValueError(
                 f"calibration: its first batch is one row of {call.rows} features, expected rows in the "
                 "leading dimension; pass torch.stack(rows)"
@@ -253,28 +261,6 @@ def check_model(model: nn.Module) -> None:
         raise ValueError("model: it has lazy layers without sizes; run it once on real inputs first")
 
 
-def _that_runs(model: nn.Module, call: Call, argument: str) -> Call:
-    """Return the first rows of a call if the model takes them alone, else the whole call."""
-    small = first_rows(call)
-    if _fault(model, small) is None:
-        return small
-    fault = _fault(model, call)
-    if fault is None:
-        return call
-    raise ValueError(
-        f"{argument}: the model fails on them ({in_words(fault)}); pass what its forward takes"
-    ) from fault
-
-
-def _fault(model: nn.Module, call: Call) -> Exception | None:
-    try:
-        with undisturbed(model):
-            call(model)
-    except Exception as error:
-        return error
-    return None
-
-
 def _listed(model: nn.Module, trace: Trace) -> list[Block]:
     readers: dict[int, list[Candidate]] = {}
     for candidate in candidates(trace):
@@ -292,18 +278,14 @@ def _listed(model: nn.Module, trace: Trace) -> list[Block]:
         if name not in names:
             names.add(name)
             found[source] = _block(uses, group)
-    return [found[index] for index in sorted(found)] + _quantised(model)
+    unseen = [_plain(u) for u in unseen_layers(model) if u.name not in names]
+    return [found[index] for index in sorted(found)] + unseen
 
 
-def _quantised(model: nn.Module) -> list[Block]:
-    """Return quantised layers, whose torch calls say nothing about their neurons, each as a locked block."""
-    found = []
-    for name, module in model.named_modules():
-        width = getattr(module, "out_features", getattr(module, "out_channels", None))
-        if is_quantised(module) and isinstance(width, int):
-            locked = f"{name} is quantised; compress first, quantise afterwards"
-            found.append(Block(name, "mlp", width, 0, 0, locked, (name,), name))
-    return found
+def _plain(unseen: Unseen) -> Block:
+    parameters = unseen.width * unseen.dimension
+    place = ((unseen.name,), unseen.outgoing or unseen.name)
+    return Block(unseen.name, unseen.kind, unseen.width, unseen.dimension, parameters, unseen.locked, *place)
 
 
 def _attention(model: nn.Module, trace: Trace, heads: Heads) -> Block:
@@ -339,9 +321,12 @@ def _block(uses: Uses, group: list[Candidate]) -> Block:
     chain = chain_of(trace, candidate)
     owned = sum(_owned(model.get_submodule(name)) for name in (*incoming, *([norm] if norm else []), *chain))
     read: Any = model.get_submodule(outgoing)
-    owned += _owned(read) - (0 if getattr(read, "bias", None) is None else read.bias.numel())
+    bias = getattr(read, "bias", None)
+    owned += _owned(read) - (bias.numel() if isinstance(bias, Tensor) else 0)
     conv = sources[0].name.startswith("conv")
-    macs = sum(operation_macs(trace, o) for o in (*sources, trace.operations[candidate.sink]))
+    reader = trace.operations[candidate.sink]
+    macs = sum(operation_macs(trace, o) for o in (*sources, reader) if o.name in AFFINE)
+    field = fixing_field(model, width)
     return Block(
         name=incoming[0],
         kind="conv" if conv else "mlp" if len(incoming) == 1 else "gated-mlp",
@@ -353,27 +338,13 @@ def _block(uses: Uses, group: list[Candidate]) -> Block:
         outgoing=outgoing,
         macs=macs // max(1, trace.rows),
         activation=pointwise(trace, candidate),
-        residual=None
-        if conv or chain
-        else residual_of(model, trace, trace.operations[candidate.sink].outputs[0]),
+        residual=None if conv or chain else residual_of(model, trace, reader.outputs[0]),
         norm=norm,
         repeat=candidate.path.repeat,
         chain=chain,
+        apart=None if field is None else FIXED_APART.format(field),
     )
 
 
 def _owned(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters(recurse=False))
-
-
-def _unconfirmed(model: nn.Module) -> list[Block]:
-    found = []
-    for first, second in neighbours(model):
-        maker, reader = model.get_submodule(first), model.get_submodule(second)
-        wide: Any = maker.weight
-        read: Any = reader.weight
-        width = wide.shape[1] if is_conv1d(maker) else wide.shape[0]
-        dimension = (wide.numel() + read.numel()) // width + (getattr(maker, "bias", None) is not None)
-        locked = "the model did not run on made-up inputs; pass example_inputs to confirm the block"
-        found.append(Block(first, "mlp", width, dimension, width * dimension, locked, (first,), second))
-    return found

@@ -75,7 +75,8 @@ def compress(
         The original; it stays bit for bit as it is, with its flags, hooks and random states.
     widths : int, float, "polylog" or mapping of str to these
         A number of neurons, a fraction of the present width, or 2 (ln n)^2; for every block that is not
-        locked, or per block name. None where a tolerance is given.
+        locked, or per block name. None where a tolerance is given. Attention heads, and blocks whose width a
+        transformers configuration fixes (a pooler), are compressed only where a mapping names them.
     tolerance : float
         Takes for each block the smallest width whose expected held-out error is within it, as `sweep`
         forecasts: of the outputs, and for "dynamics" of the tangent kernel too.

@@ -1,4 +1,4 @@
-"""Inputs made up for a model that comes without any."""
+"""Inputs that a model runs on: made up where it comes without any, and as few rows as it takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.network.inputs import Call, device_of
+from jlab_compress.network.inputs import Call, device_of, first_rows, in_words
 from jlab_compress.network.surgery import is_linear, matrix_of
 from jlab_compress.network.tracing import undisturbed
 
@@ -30,6 +30,35 @@ def example_call(model: nn.Module) -> Call | None:
             return placed
         except Exception:
             continue
+    return None
+
+
+def call_that_runs(model: nn.Module, call: Call, argument: str) -> Call:
+    """Return the first rows of a call if the model takes them alone, else the whole call.
+
+    Raises
+    ------
+    ValueError
+        If the model fails on both.
+    """
+    small = first_rows(call)
+    if fault_of(model, small) is None:
+        return small
+    fault = fault_of(model, call)
+    if fault is None:
+        return call
+    raise ValueError(
+        f"{argument}: the model fails on them ({in_words(fault)}); pass what its forward takes"
+    ) from fault
+
+
+def fault_of(model: nn.Module, call: Call) -> Exception | None:
+    """Return what a model raises on a call, or None."""
+    try:
+        with undisturbed(model):
+            call(model)
+    except Exception as error:
+        return error
     return None
 
 

@@ -10,13 +10,15 @@ from torch import nn
 from jlab_compress.network.confirmation import difference, tolerance
 from jlab_compress.network.structure import Candidate, input_value, mixing_problem, pointwise, weight_value
 from jlab_compress.network.surgery import CONVOLUTIONS, is_conv, is_linear, read_layer
-from jlab_compress.network.tracing import Trace
+from jlab_compress.network.tracing import AFFINE, Trace
 from jlab_compress.network.uses import Uses
 
 
 def owner_of(trace: Trace, index: int) -> str:
     """Return the dotted path of the layer behind an operation."""
     operation = trace.operations[index]
+    if operation.name not in AFFINE:
+        return operation.module
     name = trace.parameters.get(weight_value(operation))
     return operation.module if name is None else name.rpartition(".")[0]
 
@@ -77,7 +79,7 @@ def _chain_problem(uses: Uses, name: str) -> str | None:
     if isinstance(module, nn.modules.batchnorm._NormBase):
         return _norm_problem(uses, name)
     if type(module) not in CONVOLUTIONS or _computed(module) or module.padding_mode != "zeros":
-        return _foreign(name, module)
+        return foreign(name, module)
     used = uses.readers(module.weight)
     return None if len(used) == 1 else f"the depthwise convolution {name} is used more than once"
 
@@ -95,7 +97,7 @@ def layer_problem(uses: Uses, name: str) -> str | None:
     """Return why a layer's neurons cannot be replaced, or None."""
     module = uses.model.get_submodule(name)
     if not (is_linear(module) or is_conv(module)) or _computed(module):
-        return _foreign(name, module)
+        return foreign(name, module)
     if getattr(module, "input_multiplicities", None) is not None or hasattr(module, "output_multiplicities"):
         return f"{name} is already slim; compress the original model instead"
     weight: Any = module.weight
@@ -122,12 +124,17 @@ def is_quantised(module: nn.Module) -> bool:
     return "quantized" in kind.__module__ and ("Linear" in kind.__name__ or "Conv" in kind.__name__)
 
 
-def _foreign(name: str, module: nn.Module) -> str:
+def foreign(name: str, module: nn.Module) -> str:
+    """Return why the neurons of a layer of another kind cannot be replaced."""
     kind = type(module).__name__
     if _computed(module):
         return f"the weight of {name} is computed by a parametrization (such as weight_norm); remove it first"
     if "quant" in type(module).__module__ or "bit" in kind.lower():
         return f"{name} is quantised; compress first, quantise afterwards"
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return f"{name} is recurrent: its units read one another at the next step, so they cannot be replaced"
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        return f"{name} is a transposed convolution, whose channels cannot be replaced yet"
     if isinstance(module, nn.modules.conv._ConvNd):
         return f"{name} is a {kind} in groups or with a padding other than numbers of zeros"
     return f"{name} is a {kind}, not a plain nn.Linear, so its neurons cannot be told apart safely"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,6 +111,8 @@ def shrink(
     rename_config(slim, plan.blocks)
     gap = function_gap(original, slim, held or train)
     notes = _notes(original, chosen, fits, cut=cut, held=bool(held))
+    if not isinstance(widths, Mapping):
+        notes = (*notes, *blocks.left_out)
     if polished:
         notes = (POLISHED, *notes)
     if widths == "polylog" or isinstance(widths, Within):

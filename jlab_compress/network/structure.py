@@ -24,6 +24,9 @@ _POOLS |= {"dropout2d", "dropout3d", "feature_dropout"}
 _RANKS = {"conv1d": 3, "conv2d": 4, "conv3d": 5}
 _GATHERS = _SHAPES | {"mean"}
 _PARTS = {"chunk", "split", "tensor_split", "unbind", "glu", "cat", "concat", "concatenate"}
+# Layers of other kinds, which end a block.
+_FOREIGN = {f"conv_transpose{n}d" for n in (1, 2, 3)} | {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+_FOREIGN |= {f"{kind}_cell" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu")} | {"bilinear"}
 ADDITIONS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 RESIDUAL = "its outputs are added to a residual stream, which other layers share"
 # Calls after which a neuron's values are what they were.
@@ -172,6 +175,10 @@ def candidates(trace: Trace) -> list[Candidate]:
             axis, rank = (1, len(shape)) if batched else (-1, 0)
             paths[output] = Path((index,), shape[axis], axis, rank=rank)
         else:
+            read = operation.inputs[0] if operation.name in _FOREIGN and operation.inputs else -1
+            if read in paths:
+                problem = f"its units are read by `{operation.name}`, which cannot be compressed"
+                found.append(Candidate(replace(paths[read], problem=problem), index))
             _follow(trace, index, operation, paths)
     return found
 
