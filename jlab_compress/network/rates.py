@@ -128,6 +128,18 @@ def gauge_factors(slim: nn.Module) -> dict[str, float]:
     return factors
 
 
+def gauge_notes(slim: nn.Module) -> tuple[str, ...]:
+    """Return, per block in the plain gauge, what its optimizer needs."""
+    return tuple(
+        f"Plain gauge, block {block.name}: SGD needs nothing. For Adam and its kin call once "
+        "scale_rates(optimizer, slim, adam_rate_factors(original, slim)): rates times sqrt(n / s) = "
+        f"{math.sqrt(block.width_before / block.width_after):.4g}, decoupled weight decay divided by it; "
+        "exact where all multiplicities are n / s."
+        for block in plan_of(slim).blocks
+        if block.gauge == "plain" and block.multiplicities is not None
+    )
+
+
 def _gradient_sums(model: nn.Module, batches: list[tuple[Any, Any]], loss_fn: Loss) -> dict[str, float]:
     """Return sum |g|, every copy counted, by parameter name, added up over the batches."""
     twin = copy_model(unwrapped(model))

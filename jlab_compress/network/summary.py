@@ -10,9 +10,10 @@ from jlab_compress.fitting.layer import Fit
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.costs import count_bytes, count_macs, count_parameters
 from jlab_compress.network.inputs import Call
+from jlab_compress.network.rates import gauge_notes
+from jlab_compress.network.sweeping import LARGE_ERROR
 from jlab_compress.report import Report, Scalar, Table
 
-LARGE_ERROR = 0.3
 COLUMNS = (
     "block",
     "kind",
@@ -71,6 +72,7 @@ def summarise(
         f"{len(blocks)} {'block' if len(blocks) == 1 else 'blocks'} made slimmer: "
         f"{after / max(1, before):.0%} of the parameters, function gap {gap:.2g}."
     )
+    notes = (*notes, *gauge_notes(slim))
     warnings = tuple(w for block in blocks for w in _warnings(block, fits[block.name]))
     return Report("Compression", summary, facts, (Table("Blocks", COLUMNS, rows),), (), warnings, notes)
 
