@@ -128,7 +128,7 @@ def main() -> None:
     rows = tuple(
         (*race_row(runs, model), fmean(one[model].held_out_losses[0] for one in runs)) for model in runs[0]
     )
-    columns = ("model", "test loss", "curve distance", "training gap", "loss before")
+    columns = ("model", "test loss", "highest", "curve distance", "training gap", "loss before")
     title = f"{setting.heads} -> {setting.kept} heads, {setting.steps} steps, {given.seeds} seeds, {device}"
     print(Report(title, tables=(Table("Test loss of the query", columns, rows),)))
     print(f"{time.monotonic() - began:.0f} s")

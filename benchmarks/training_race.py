@@ -160,8 +160,9 @@ def curve_distance(runs: Sequence[Mapping[str, Curve]], name: str) -> float:
     return math.sqrt(fmean(fmean(each) ** 2 for each in zip(*logs, strict=True)))
 
 
-def race_row(runs: Sequence[Mapping[str, Curve]], name: str) -> tuple[str, float, float, float]:
-    """Return a model's name, final test loss, curve distance and final training gap, over seeds."""
+def race_row(runs: Sequence[Mapping[str, Curve]], name: str) -> tuple[str, float, float, float, float]:
+    """Return a model's name, its test loss at the end and at its highest, curve distance and training gap."""
     loss = fmean(run[name].held_out_losses[-1] for run in runs)
+    highest = fmean(max(run[name].held_out_losses) for run in runs)
     gap = fmean(run[name].training_gaps[-1] for run in runs)
-    return name, loss, curve_distance(runs, name), gap
+    return name, loss, highest, curve_distance(runs, name), gap

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from jlab_compress.network.allocation import allocate_widths
     from jlab_compress.network.blocks import Block, find_blocks
     from jlab_compress.network.compression import Compression, compress, sweep
-    from jlab_compress.network.optimizers import clip_grad_norm_, transfer_optimizer
+    from jlab_compress.network.gradients import add_gradient_noise_, clip_grad_norm_, squared_norm
+    from jlab_compress.network.optimizers import transfer_optimizer
     from jlab_compress.network.rates import adam_rate_factors, scale_rates
     from jlab_compress.network.slim import fold, plan_of
     from jlab_compress.network.storage import load, save
@@ -43,8 +44,9 @@ _HOME = {
     "Validation": "validation.training",
     "WeightedDataset": "data.dataset",
     "adam_rate_factors": "network.rates",
+    "add_gradient_noise_": "network.gradients",
     "allocate_widths": "network.allocation",
-    "clip_grad_norm_": "network.optimizers",
+    "clip_grad_norm_": "network.gradients",
     "compress": "network.compression",
     "compress_cloud": "core.cells",
     "compress_dataset": "data.dataset",
@@ -61,6 +63,7 @@ _HOME = {
     "save": "network.storage",
     "scale_rates": "network.rates",
     "serve_and_compare": "deployment.trial",
+    "squared_norm": "network.gradients",
     "sweep": "network.compression",
     "transfer_optimizer": "network.optimizers",
     "validate": "validation.training",
@@ -79,6 +82,7 @@ __all__ = [
     "Validation",
     "WeightedDataset",
     "adam_rate_factors",
+    "add_gradient_noise_",
     "allocate_widths",
     "clip_grad_norm_",
     "compress",
@@ -97,6 +101,7 @@ __all__ = [
     "save",
     "scale_rates",
     "serve_and_compare",
+    "squared_norm",
     "sweep",
     "transfer_optimizer",
     "validate",

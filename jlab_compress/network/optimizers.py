@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from jlab_compress.network.gradients import clip_grad_norm_
 from jlab_compress.network.matching import Axis, Match, axes_by_parameter, match_neurons
 from jlab_compress.network.slim import unwrapped
 
@@ -125,6 +124,3 @@ def _carried(value: Any, key: str, parameter: Tensor, matches: list[tuple[Match,
                 )
             carried = axis.scale(carried, match.root ** _POWERS[key])
     return carried
-
-
-__all__ = ["clip_grad_norm_", "transfer_optimizer"]

@@ -21,9 +21,10 @@ from transformers import (
 from jlab_compress.network import multihead, weighted
 from jlab_compress.network.blocks import find_blocks
 from jlab_compress.network.compression import compress, compress_baseline
+from jlab_compress.network.gradients import clip_grad_norm_
 from jlab_compress.network.inputs import outputs_of, read_call
 from jlab_compress.network.multihead import SlimMultiheadAttention, open_attention
-from jlab_compress.network.optimizers import clip_grad_norm_, transfer_optimizer
+from jlab_compress.network.optimizers import transfer_optimizer
 from jlab_compress.network.recorded import read_recorded, write_recorded
 from jlab_compress.network.slim import fold
 from jlab_compress.network.storage import load, save
