@@ -12,6 +12,7 @@ from jlab_compress.deployment.servertrees import DATATYPES, as_served
 from jlab_compress.deployment.verification import Arrays, Feeds
 
 SUMS = "SHA256SUMS"
+UNITS = {"attention": "heads", "conv": "channels"}
 START = {
     "triton": "tritonserver --model-repository=FOLDER",
     "kserve": "kubectl apply -f {name}/inferenceservice.yaml",
@@ -108,7 +109,10 @@ def model_card(name: str, export: ExportReport, layout: str) -> str:
     """Return the text that tells a stranger what the model is, how it was checked and how to start it."""
     start = START[layout].format(name=name, version=export.path.parent.name)
     blocks = export.plan.blocks if export.plan else ()
-    made = [f"- `{b.name}`: {b.width_before} neurons became {b.width_after} ({b.method})." for b in blocks]
+    made = [
+        f"- `{b.name}`: {b.width_before} {UNITS.get(b.kind, 'neurons')} became {b.width_after} ({b.method})."
+        for b in blocks
+    ]
     return "\n".join(
         [
             f"# {name}",

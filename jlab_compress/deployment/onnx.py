@@ -110,7 +110,7 @@ def export_onnx(
     _check_choices(slim, opset, precision, calibration)
     target = check_target(Path(path), overwrite)
     signature = read_signature(slim, example_inputs, axes)
-    reference, folded = frozen(slim), frozen(folded_of(slim))
+    reference, folded = reference_and_folded(slim)
     with beside(target) as room:
         draft = room / target.name
         write_graph(trace(folded, signature, opset), draft)
@@ -155,6 +155,12 @@ def folded_of(model: nn.Module) -> nn.Module:
         model = copy_model(unwrapped(model))
         attach_plan(model, Plan(()))
     return fold(model)
+
+
+def reference_and_folded(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Return a frozen copy of a model and one with its slim layers folded: one object where it has none."""
+    reference, folded = frozen(model), folded_of(model)
+    return reference, reference if folded is model else frozen(folded)
 
 
 def frozen(model: nn.Module) -> nn.Module:

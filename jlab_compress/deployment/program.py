@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from jlab_compress.deployment.fileformat import beside, check_target
-from jlab_compress.deployment.onnx import folded_of, frozen
+from jlab_compress.deployment.onnx import reference_and_folded
 from jlab_compress.deployment.signature import Axes, Signature, as_numpy, named_outputs, read_signature
 from jlab_compress.deployment.tracing import exact_attention, exported, quiet_exporter
 from jlab_compress.deployment.verification import Arrays, Parity, cases, check_parity, compare
@@ -102,7 +102,7 @@ def export_program(
     """
     target = check_target(Path(path), overwrite, suffix=".pt2")
     signature = read_signature(slim, example_inputs, axes)
-    reference, folded = frozen(slim), frozen(folded_of(slim))
+    reference, folded = reference_and_folded(slim)
     with beside(target) as room:
         draft = room / target.name
         with quiet_exporter():

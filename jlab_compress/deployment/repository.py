@@ -159,7 +159,7 @@ def _made(folder: Path) -> Path:
 
 
 def _workshop(folder: Path) -> Path:
-    """Return where to build a version: beside the folder, unseen by servers, if it can be moved from there."""
+    """Return where to build a version: beside the folder, unseen by servers, where a rename works."""
     parent = folder.resolve().parent
     near = parent.stat().st_dev == folder.stat().st_dev and os.access(parent, os.W_OK)
     return parent if near else folder

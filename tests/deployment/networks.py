@@ -52,12 +52,27 @@ class ConvNet(nn.Module):
         return self.head(self.features(image).mean((2, 3)))
 
 
-class Encoder(nn.Module):
+class DepthwiseNet(nn.Module):
+    """One channel of the middle layer to one channel of the first."""
+
     def __init__(self):
+        super().__init__()
+        torch.manual_seed(6)
+        first = (nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.ReLU())
+        middle = (nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.BatchNorm2d(8), nn.ReLU())
+        self.features = nn.Sequential(*first, *middle, nn.Conv2d(8, 4, 1))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, image):
+        return self.head(self.features(image).mean((2, 3)))
+
+
+class Encoder(nn.Module):
+    def __init__(self, heads=2):
         super().__init__()
         torch.manual_seed(2)
         self.embedding = nn.Embedding(50, 16)
-        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        layer = nn.TransformerEncoderLayer(16, heads, 32, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.head = nn.Linear(16, 3)
 

@@ -17,7 +17,9 @@ from jlab_compress.deployment import fileformat, tracing
 from jlab_compress.deployment import onnx as exporting
 from jlab_compress.deployment.onnx import export_onnx
 from jlab_compress.errors import ExportMismatchError
-from tests.deployment.networks import IDS, MODELS, Encoder, bert, mlp, normal, slim_mlp
+from jlab_compress.network.blocks import find_blocks
+from jlab_compress.network.compression import compress_baseline
+from tests.deployment.networks import IDS, MODELS, DepthwiseNet, Encoder, bert, mlp, normal, slim_mlp
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -75,6 +77,24 @@ def test_slim_layers_inside_a_wrapper_are_folded_too(tmp_path):
     export_onnx(nn.Sequential(slim, nn.Tanh()), tmp_path / "m.onnx", normal(5, 8))
     operators = [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node]
     assert operators == ["Gemm", "Relu", "Gemm", "Tanh"]
+
+
+@pytest.mark.parametrize(
+    ("build", "example", "axes", "block"),
+    [
+        (lambda: Encoder(heads=4), MODELS["encoder"][1], None, "encoder.layers.0.self_attn"),
+        (DepthwiseNet, MODELS["conv"][1], MODELS["conv"][2], "features.0"),
+    ],
+    ids=["heads", "depthwise"],
+)
+def test_fewer_heads_and_channels_agree_too(build, example, axes, block, tmp_path):
+    model = build().eval()
+    width = next(b.width for b in find_blocks(model, example) if b.name == block)
+    slim = compress_baseline(model, {block: width // 2}, calibration=example, method="magnitude").model
+    export = export_onnx(slim, tmp_path / "m.onnx", example, axes=axes, original=model)
+    assert export.max_rel_diff <= 1e-5
+    assert export.costs.macs[1] < export.costs.macs[0]
+    assert json.loads(export.form.metadata["jlab_compress.blocks"])[block][:2] == [width, width // 2]
 
 
 def test_report_has_the_promised_keys(tmp_path):

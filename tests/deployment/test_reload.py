@@ -34,7 +34,7 @@ def test_program_takes_other_lengths(tmp_path):
 
 def test_a_wrong_program_is_not_left(tmp_path, monkeypatch):
     other = nn.Linear(8, 4)
-    monkeypatch.setattr("jlab_compress.deployment.program.folded_of", lambda slim: other)
+    monkeypatch.setattr("jlab_compress.deployment.onnx.folded_of", lambda slim: other)
     with pytest.raises(ExportMismatchError, match=r"of the outputs' norm and .* off, expected at most 1e-05"):
         export_program(slim_mlp()[0], tmp_path / "m.pt2", normal(3, 8))
     assert list(tmp_path.iterdir()) == []

@@ -126,7 +126,7 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match=r"directory: .*file' cannot be made \(File exists\)"):
         export_repository(mlp(), tmp_path / "file", "net", X)
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
-    with pytest.raises(PermissionError, match="directory: .*repo' cannot be written to"):
+    with pytest.raises(PermissionError, match=r"directory: .*repo' cannot be written to"):
         export_repository(mlp(), tmp_path / "repo", "net", X)
     assert list((tmp_path / "repo").iterdir()) == []
 
