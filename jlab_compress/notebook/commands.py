@@ -1,4 +1,4 @@
-"""What the in-cell panel may ask of Python: five named operations on named values, nothing evaluated.
+"""What the in-cell panel may ask of Python: six named operations on named values, nothing evaluated.
 
 A request comes from a page and is not trusted: names are looked up in the panel's own values, numbers are
 checked by the public functions, a file name has no folder in it.
@@ -40,6 +40,18 @@ def forecast(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -
     name, model = named_model(fields, "model", values)
     calibration = data_of(fields["calibration"], values)
     return {f"{name}_sweep": jlab_compress.sweep(model, list(fields["widths"]), calibration=calibration)}
+
+
+def share(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
+    """Return widths for the named blocks under a share of the model's parameters."""
+    name, model = named_model(fields, "model", values)
+    made = jlab_compress.allocate_widths(
+        model,
+        calibration=data_of(fields["calibration"], values),
+        parameters=float(fields["parameters"]),
+        blocks=list(fields["blocks"]),
+    )
+    return {f"{name}_widths": made}
 
 
 def validate(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
@@ -87,6 +99,7 @@ WRITTEN = frozenset({"model", "slim", "example", "target", "precision", "path", 
 COMMANDS: dict[str, tuple[frozenset[str], Callable[..., dict[str, Any]]]] = {
     "compress": (frozenset({"model", "widths", "calibration", "preserve"}), compress),
     "forecast": (frozenset({"model", "widths", "calibration", "preserve"}), forecast),
+    "share": (frozenset({"model", "calibration", "parameters", "blocks"}), share),
     "validate": (
         frozenset({"model", "slim", "batches", "loss", "optimizer", "rate", "steps", "held_out"}),
         validate,

@@ -12,7 +12,7 @@ import weakref
 from hashlib import blake2b
 from typing import Any
 
-from jlab_compress.notebook.survey import Structure, Survey, Value, class_name
+from jlab_compress.notebook.survey import WIDTHS, Structure, Survey, Value, class_name
 
 PROTOCOL = 1
 TEXT_CAP = 1000
@@ -52,11 +52,13 @@ class Digest:
         rows = ROW_CAP
         models = []
         given = {name: blocks for name, kind, blocks in survey.results if kind == "blocks"}
+        widths = dict(survey.widths)
         for name, model, structure in survey.models:
             found = given.get(f"{name}_blocks")
             known = self._known(model, structure) if found is None else _given_rows(model, found)
             rows -= len(known or ())
-            models.append(_model_row(name, model, structure, known if rows >= 0 else None))
+            row = _model_row(name, model, structure, known if rows >= 0 else None)
+            models.append({**row, "widths": _given_widths(row["blocks"], widths.get(f"{name}{WIDTHS}"))})
         content = {
             "torch": survey.torch,
             "complete": survey.complete,
@@ -127,6 +129,13 @@ def _given_rows(model: Any, blocks: Any) -> list[dict[str, Any]] | None:
     """Return the rows of blocks that a cell has found, or None if they are not this model's."""
     paths = {name for name, _ in model.named_modules()}
     return _rows_of(blocks) if all(block.name in paths for block in blocks) else None
+
+
+def _given_widths(blocks: list[dict[str, Any]] | None, widths: dict[str, int] | None) -> Any:
+    """Return the widths that a cell has found, or None if they are not of this model's blocks."""
+    known = {row["name"]: row["width"] for row in blocks or () if row["locked"] is None}
+    fitting = bool(widths) and all(1 <= width <= known.get(name, 0) for name, width in (widths or {}).items())
+    return widths if fitting else None
 
 
 def _rows_of(blocks: Any) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ PRESERVE = ("dynamics", "function", "moments")
 PRECISIONS = ("float32", "float16", "int8")
 LAYOUTS = ("triton", "kserve", "openvino", "mlflow")
 TARGETS = ("onnx", "pt2", *LAYOUTS)
+BUDGETS = ("parameters", "macs", "latency")
 SERVERS = ("triton", "mlserver", "mlflow")
 SLIM = "the slim model, or what `%%compress run` gave back"
 
@@ -29,6 +30,7 @@ an action gives back what the Python function of the same name gives::
     %compress sweep net 16 32 64 --calibration x_train
     result = %compress run net 64 --calibration x_train
     %compress run net 0=64 2=0.5 --calibration x_train --preserve function
+    %compress run net --parameters 0.25 --calibration x_train
     %compress validate net result --batches batches --loss loss --optimizer torch.optim.SGD --rate 0.1
     %compress export result slim.onnx --inputs x_train[:8] --original net
     %compress export result models --inputs x_train[:8] --layout triton --name digits
@@ -113,6 +115,8 @@ def _run() -> Parser:
     parser.add_argument("model", help=_MODEL)
     parser.add_argument("widths", nargs="*", help="one for all blocks or BLOCK=WIDTH: 64, 0.25 or polylog")
     parser.add_argument("--tolerance", metavar="T", help="the predicted error that the widths must meet")
+    for budget in BUDGETS:
+        parser.add_argument(f"--{budget}", type=float, metavar="S", help=f"share of the {budget} to keep")
     parser.add_argument("--plain", action="store_true", help="stock layers with multiplicity 1 (ReLU only)")
     return _calibrated(parser)
 

@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, line_magic, magics_class, needs_local_sco
 from traitlets import Bool, Enum, Float, Int, Unicode, Union
 
 import jlab_compress
-from jlab_compress.notebook.grammar import OVERVIEW, PARSERS, PRESERVE, TARGETS, split_line
+from jlab_compress.notebook.grammar import BUDGETS, OVERVIEW, PARSERS, PRESERVE, TARGETS, split_line
 from jlab_compress.notebook.words import did_you_mean, model_of, text_of, value_of
 
 Names = Mapping[str, Any]
@@ -76,7 +76,7 @@ class Compress(Magics):
 
     def _run(self, given: Namespace, names: Names) -> Any:
         model, tolerance = model_of(given.model, names), _optional(given.tolerance, names)
-        widths = _widths(given.widths, names) if given.widths else None
+        widths = _widths(given.widths, names) if given.widths else self._shared(given, model, names)
         if widths is None and tolerance is None:
             widths, tolerance = (self.width, None) if self.tolerance is None else (None, self.tolerance)
         return jlab_compress.compress(
@@ -87,6 +87,15 @@ class Compress(Magics):
             preserve=self._preserve(given),
             seed=given.seed,
             plain=given.plain,
+        )
+
+    def _shared(self, given: Namespace, model: Any, names: Names) -> Any:
+        """Return widths under the budget that is given for the whole model, or None."""
+        budgets = {name: getattr(given, name) for name in BUDGETS if getattr(given, name) is not None}
+        if not budgets:
+            return None
+        return jlab_compress.allocate_widths(
+            model, calibration=value_of(given.calibration, names), seed=given.seed, **budgets
         )
 
     def _preserve(self, given: Namespace) -> Any:

@@ -27,6 +27,7 @@ RESULTS = (
     ("export", "jlab_compress.deployment.program", "Program"),
     ("served", "jlab_compress.deployment.trial", "ServedComparison"),
 )
+WIDTHS = "_widths"
 PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type, type(sys)})
 _known: dict[int, tuple[weakref.ref[Any], Structure]] = {}
 _NONE: dict[str, Any] = {}
@@ -69,6 +70,7 @@ class Survey:
     models: tuple[tuple[str, Any, Structure], ...] = ()
     values: tuple[tuple[str, Value], ...] = ()
     results: tuple[tuple[str, str, Any], ...] = ()
+    widths: tuple[tuple[str, dict[str, int]], ...] = ()
     complete: bool = True
 
     @property
@@ -76,7 +78,8 @@ class Survey:
         """Equal for two surveys of the same objects in the same shapes, within one process."""
         models = tuple((name, id(model), structure.key) for name, model, structure in self.models)
         results = tuple((name, id(value)) for name, _, value in self.results)
-        return hash((self.torch, models, self.values, results, self.complete))
+        widths = tuple((name, *plan.items()) for name, plan in self.widths)
+        return hash((self.torch, models, self.values, results, widths, self.complete))
 
 
 def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5000) -> Survey:
@@ -116,6 +119,7 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
     models: list[tuple[str, Any, Structure]] = []
     values: list[tuple[str, Value]] = []
     results: list[tuple[str, str, Any]] = []
+    widths: list[tuple[str, dict[str, int]]] = []
     complete = True
     for name, thing in _items(namespace):
         cls = type(thing)
@@ -132,7 +136,9 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
             results.append((name, result, thing))
         elif (value := value_of(thing, torch)) is not None:
             values.append((name, value))
-    return Survey(True, tuple(models), tuple(values), tuple(results), complete)
+        elif name.endswith(WIDTHS) and is_widths(thing):
+            widths.append((name, dict(thing)))
+    return Survey(True, tuple(models), tuple(values), tuple(results), tuple(widths), complete)
 
 
 def _items(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -149,6 +155,11 @@ def _items(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             continue
         if type(name) is str and not name.startswith("_") and name not in HIDDEN and name.isidentifier():
             yield name, thing
+
+
+def is_widths(thing: Any) -> bool:
+    """Whether a value is a plain dict of widths by block name, as `allocate_widths` returns it."""
+    return type(thing) is dict and all(type(k) is str and type(v) is int for k, v in list(thing.items()))
 
 
 def structure_of(model: Any) -> Structure:

@@ -20,7 +20,7 @@ export interface ICompressForm {
   preserve: Preserve;
 }
 
-const MADE = ['compression', 'slim', 'sweep', 'validation', 'export', 'served'] as const;
+const MADE = ['compression', 'slim', 'sweep', 'widths', 'validation', 'export', 'served'] as const;
 
 /** Names of what the steps make of a model `net`: `net_slim` and so on. */
 export function names(model: string): { [made in (typeof MADE)[number]]: string } {
@@ -58,6 +58,23 @@ export function sweepCode(form: { model: string; blocks: string[]; calibration: 
     `calibration=${identifier(form.calibration)}`
   ];
   return cell(made.sweep, 'sweep', args);
+}
+
+export interface IShareForm {
+  model: string;
+  calibration: string;
+  /** Share of the model's parameters that may remain. */
+  parameters: number;
+  blocks: string[];
+}
+
+export function shareCode(form: IShareForm): string {
+  return cell(names(identifier(form.model)).widths, 'allocate_widths', [
+    form.model,
+    `calibration=${identifier(form.calibration)}`,
+    `parameters=${numeral(form.parameters)}`,
+    `blocks=[${form.blocks.map(literal).join(', ')}]`
+  ]);
 }
 
 const BATCH = 64;

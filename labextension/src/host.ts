@@ -30,7 +30,7 @@ export type Situation =
   | { kind: 'starting' }
   | { kind: 'scan-off' };
 
-export type Step = 'find' | 'compress' | 'forecast' | 'validate' | 'export' | 'serve';
+export type Step = 'find' | 'compress' | 'forecast' | 'share' | 'validate' | 'export' | 'serve';
 
 /** A cell (or widget command) of this panel that is queued or running. */
 export interface IRun {

@@ -42,6 +42,8 @@ export interface IModel {
   slim: ISlimBlock[] | null;
   /** `null` while the kernel has not looked for them yet. */
   blocks: IBlock[] | null;
+  /** Widths that a cell has found for it, under the name `<model>_widths`. */
+  widths?: { [block: string]: number } | null;
 }
 
 export interface IValue {
@@ -131,6 +133,7 @@ const shape =
   value =>
     isRecord(value) && Object.keys(fields).every(key => fields[key](value[key]));
 const scalar: Check = value => value === null || text(value) || number(value) || flag(value);
+const counts: Check = value => isRecord(value) && Object.values(value).every(number);
 const facts: Check = value => isRecord(value) && Object.values(value).every(scalar);
 
 const block = shape({
@@ -175,7 +178,8 @@ const SHAPES: { [type: string]: Check } = {
         lazy: flag,
         heavy: flag,
         slim: maybe(list(slimBlock)),
-        blocks: maybe(list(block))
+        blocks: maybe(list(block)),
+        widths: maybe(counts)
       })
     ),
     values: list(shape({ name: text, kind: text, shape: list(number), dtype: text })),

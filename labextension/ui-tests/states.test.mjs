@@ -146,7 +146,7 @@ test('attention counts heads', LIMIT, async () => {
   const panel = await openPanel(page);
   await panel.getByLabel('Choose self_attn').check();
   await panel.getByText('4 → 1 heads').waitFor();
-  await panel.getByLabel('Heads').fill('2');
+  await panel.getByRole('spinbutton', { name: 'Heads' }).fill('2');
   await panel.getByRole('button', { name: 'Compress', exact: true }).click();
   await card(panel, 'encoder_compression').waitFor({ timeout: LONG });
   await page.waitForTimeout(600);

@@ -61,6 +61,7 @@ def test_state_has_the_fields_that_the_front_end_reads():
         "net": net,
         "net_slim": compression.model,
         "net_compression": compression,
+        "net_widths": {"0": 8},
         "x_train": torch.ones(6, 4),
         "batches": [(torch.ones(2, 4), torch.ones(2))],
     }
@@ -261,6 +262,21 @@ def test_a_large_model_takes_the_blocks_that_a_cell_has_found():
     assert state["results"] == []
     stranger = Blocks((jlab_compress.Block("gone", "mlp", 32, 7, 224, None, ("gone",), "7.2"),))
     assert state_of({"net": stages, "net_blocks": stranger})["models"][0]["blocks"] is None
+
+
+@pytest.mark.parametrize("widths", [{"0": 33}, {"0": 0}, {"gone": 4}, {"0": True}, {"0": "8"}, {}, [8]])
+def test_widths_that_are_not_of_this_model_are_not_told(widths):
+    digest, net = Digest("0.1.0"), small()
+    digest.blocks(net, survey({"net": net}).models[0][2])
+    assert state_of({"net": net, "net_widths": {"0": 32}}, digest)["models"][0]["widths"] == {"0": 32}
+    assert state_of({"net": net, "net_widths": widths}, digest)["models"][0]["widths"] is None
+    assert state_of({"net": net, "other_widths": {"0": 32}}, digest)["models"][0]["widths"] is None
+
+
+def test_other_widths_are_news():
+    net = small()
+    keys = {survey({"net": net, "net_widths": {"0": width}}).key for width in (4, 5, 5)}
+    assert len(keys) == 2
 
 
 def test_the_newest_result_is_last_whatever_its_name_had_before():

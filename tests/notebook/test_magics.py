@@ -8,7 +8,7 @@ import jlab_compress
 from jlab_compress.notebook.grammar import PARSERS
 from jlab_compress.report import Report
 
-WRITERS = ("export_program", "export_repository", "serve_and_compare")
+WRITERS = ("allocate_widths", "export_program", "export_repository", "serve_and_compare")
 
 
 class Result:
@@ -91,6 +91,13 @@ def test_run_passes_its_options(session):
     given = run(session, "run net 4 --calibration x[:2] --preserve function --seed 3 --plain").kwargs
     assert given["calibration"].shape == (2, 3)
     assert (given["preserve"], given["seed"], given["plain"]) == ("function", 3, True)
+
+
+def test_a_budget_takes_the_place_of_widths(session):
+    shared = run(session, "run net --parameters 0.25 --calibration x --seed 3").args[1]
+    assert (shared.called, shared.args[0]) == ("allocate_widths", session.user_ns["net"])
+    assert shared.kwargs == {"calibration": session.user_ns["x"], "parameters": 0.25, "seed": 3}
+    assert run(session, "run net 4 --calibration x").args[1] == 4
 
 
 def test_tolerance_takes_the_place_of_widths(session):

@@ -90,6 +90,15 @@ class TestPanel:
         assert (options[3]["directory"], options[3]["name"], options[3]["layout"]) == ("a", "model", "triton")
         assert set(made.results) == {"model_export", "model_served"}
 
+    def test_shares_a_budget_out(self):
+        made = opened()
+        fields = {"model": "model", "calibration": "calibration", "blocks": ["0"]}
+        ask(made, {"op": "share", "parameters": 0.25, **fields})
+        assert made.failure == ""
+        assert 1 <= made.state["models"][0]["widths"]["0"] <= 16
+        ask(made, {"op": "share", "parameters": 4, **fields})
+        assert "between 0 and 1" in made.failure
+
     def test_a_fault_is_shown_and_nothing_is_kept(self):
         made = opened()
         compress(made, widths={"0": 6500})

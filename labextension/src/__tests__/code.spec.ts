@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { TARGETS, compressCode, exportCode, serveCode, sweepCode, validateCode } from '../code';
+import { TARGETS, compressCode, exportCode, serveCode, shareCode, sweepCode, validateCode } from '../code';
 import { data, identifier, isIdentifier, literal } from '../python';
 
 const HOSTILE = [
@@ -78,10 +78,15 @@ describe('cells', () => {
       compressCode({ model: 'net', calibration: 'x', preserve: 'dynamics', widths: { [name]: 4 } })
     );
     const sweep = HOSTILE.map(name => sweepCode({ model: 'net', calibration: 'x', blocks: [name] }));
-    const read = python([...compress, ...sweep]);
-    expect(read.map(({ constants }) => constants)).toEqual([...HOSTILE, ...HOSTILE].map(name => [name]));
+    const share = HOSTILE.map(name =>
+      shareCode({ model: 'net', calibration: 'x', parameters: 0.25, blocks: [name] })
+    );
+    const read = python([...compress, ...sweep, ...share]);
+    expect(read.map(({ constants }) => constants)).toEqual(
+      [...HOSTILE, ...HOSTILE, ...HOSTILE].map(name => [name])
+    );
     expect(new Set(read.flatMap(({ calls }) => calls))).toEqual(
-      new Set(['jlab_compress.compress', 'jlab_compress.sweep'])
+      new Set(['jlab_compress.compress', 'jlab_compress.sweep', 'jlab_compress.allocate_widths'])
     );
   });
 

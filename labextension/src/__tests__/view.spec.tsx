@@ -64,6 +64,26 @@ it('counts heads where a block is an attention', () => {
   expect(within(grid()).getByText(/→ 3/)).toBeTruthy();
 });
 
+it('takes up the widths that a cell has shared out while the panel was open', () => {
+  const blocks = ['a', 'b'].map(name => ({ ...BLOCK, name }));
+  const state = withBlocks(blocks);
+  const host = new FakeHost({
+    state: { ...state, models: [{ ...state.models[0], widths: { a: 7, b: 8 } }] }
+  });
+  render(<App host={host} />);
+  fireEvent.click(screen.getByLabelText('Choose a'));
+  fireEvent.click(screen.getByLabelText('Choose b'));
+  expect(within(grid()).queryByText(/→ 7/)).toBeNull();
+  fireEvent.change(screen.getByLabelText('All chosen'), { target: { value: 'smaller' } });
+  fireEvent.click(screen.getByRole('button', { name: 'Share out by effect' }));
+  expect(host.ran[0].code).toContain('parameters=0.25,\n    blocks=["a", "b"],');
+  const found = { ...state.models[0], widths: { a: 30, b: 200 } };
+  act(() => host.become({ state: { ...state, models: [found] } }));
+  expect(within(grid()).getByText(/→ 30/)).toBeTruthy();
+  expect(within(grid()).getByText(/→ 200/)).toBeTruthy();
+  expect(screen.getByText('The widths of 2 blocks are set.')).toBeTruthy();
+});
+
 it('serves what is exported, and nothing without a kernel', () => {
   const host = new FakeHost();
   render(<App host={host} />);

@@ -3,9 +3,12 @@
 import * as React from 'react';
 import { Rule, widthsByRule } from '../budget';
 import { IBlock, IModel } from '../messages';
+import { shareCode } from '../code';
 import { usePanel } from './context';
 import { curvesOf } from './curves';
+import { DATA, INPUT_HINTS, pick } from './fields';
 import { NumberField } from './NumberField';
+import { RunBar } from './RunBar';
 import { fitting } from './store';
 
 /** Budgets that a slider reaches: 1 to 64 times, 0.1 to 100 percent, in equal ratios. */
@@ -68,12 +71,56 @@ export function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }
         <p className="jlc-Hint">{trans.__('Predict the errors first (below).')}</p>
       )}
       {rule.kind === 'smaller' && chosen.length > 1 && (
-        <p className="jlc-Hint">
-          {known
-            ? trans.__('Shared out so that the predicted errors add up to the least.')
-            : trans.__('Shared out evenly; predict the errors (below) to share it out by them.')}
-        </p>
+        <Share model={model} chosen={chosen} factor={rule.factor} known={known} />
       )}
+    </div>
+  );
+}
+
+interface IShare {
+  model: IModel;
+  chosen: IBlock[];
+  factor: number;
+  /** Whether the errors of all chosen blocks are predicted. */
+  known: boolean;
+}
+
+/** While a budget is dragged it is shared out by what is known; a cell can measure what each block matters. */
+function Share({ model, chosen, factor, known }: IShare): JSX.Element {
+  const { hostState, choices, trans } = usePanel();
+  const calibration = pick(hostState.state?.values ?? [], DATA, choices.calibration, INPUT_HINTS);
+  const form = {
+    model: model.name,
+    calibration,
+    parameters: Number((1 / factor).toPrecision(3)),
+    blocks: chosen.filter(block => block.polylog !== null).map(block => block.name)
+  };
+  return (
+    <div className="jlc-Share">
+      <p className="jlc-Hint">
+        {known
+          ? trans.__('Shared out by the predicted errors of each block alone.')
+          : trans.__('Shared out evenly.')}
+      </p>
+      <RunBar
+        model={model.name}
+        hindrance={
+          factor <= 1
+            ? trans.__('Choose a budget above 1.')
+            : calibration === ''
+              ? trans.__('Give inputs for calibration a name in the notebook.')
+              : null
+        }
+        commands={[
+          {
+            step: 'share',
+            label: trans.__('Share out by effect'),
+            code: () => shareCode(form),
+            fields: form,
+            secondary: true
+          }
+        ]}
+      />
     </div>
   );
 }

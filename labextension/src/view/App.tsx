@@ -1,7 +1,7 @@
 /** The whole panel, the same in the side bar and in a cell. */
 
 import * as React from 'react';
-import { IHost } from '../host';
+import { IHost, ITrans } from '../host';
 import { IModel } from '../messages';
 import { BlockTable } from './BlockTable';
 import { PanelContext } from './context';
@@ -42,6 +42,8 @@ export function App({ host }: { host: IHost }): JSX.Element {
     }
   }, [host, missing, run]);
 
+  useFoundWidths(model, dispatch, announce, host.trans);
+
   const context = React.useMemo(
     () => ({ host, hostState, choices, change: dispatch, announce }),
     [host, hostState, choices]
@@ -76,6 +78,29 @@ export function App({ host }: { host: IHost }): JSX.Element {
       </section>
     </PanelContext>
   );
+}
+
+/** Widths that a cell finds while the panel is open become the plan. */
+function useFoundWidths(
+  model: IModel | undefined,
+  dispatch: (by: Change) => void,
+  announce: (sentence: string) => void,
+  trans: ITrans
+): void {
+  const found = model?.widths ? JSON.stringify([model.name, model.widths]) : '';
+  const last = React.useRef<{ [model: string]: string }>({});
+  React.useEffect(() => {
+    if (model === undefined) {
+      return;
+    }
+    const before = last.current[model.name];
+    last.current[model.name] = found;
+    if (before !== undefined && before !== found && model.widths) {
+      dispatch({ type: 'widths', model: model.name, widths: model.widths });
+      const count = Object.keys(model.widths).length;
+      announce(trans._n('The width of %1 block is set.', 'The widths of %1 blocks are set.', count));
+    }
+  }, [model, found, dispatch, announce, trans]);
 }
 
 /** A slim model is what became of another one: look at the other one first. */

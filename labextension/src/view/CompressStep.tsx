@@ -4,12 +4,10 @@ import * as React from 'react';
 import { Preserve, compressCode, names, sweepCode } from '../code';
 import { IModel } from '../messages';
 import { usePanel } from './context';
-import { Choice, INPUT_HINTS, pick, valueOptions } from './fields';
+import { Choice, DATA, INPUT_HINTS, pick, valueOptions } from './fields';
 import { Results } from './Results';
 import { RunBar } from './RunBar';
 import { fitting } from './store';
-
-const DATA = ['tensor', 'batches', 'tuple', 'mapping'];
 
 export function CompressStep({ model }: { model: IModel }): JSX.Element {
   const { hostState, choices, change, trans } = usePanel();

@@ -106,6 +106,7 @@ function stepWords(step: Step, trans: ITrans): string {
     find: trans.__('Finding blocks'),
     compress: trans.__('Compressing'),
     forecast: trans.__('Predicting errors'),
+    share: trans.__('Sharing out the budget'),
     validate: trans.__('Validating'),
     export: trans.__('Exporting'),
     serve: trans.__('Serving and comparing')

@@ -50,6 +50,8 @@ const ROLES: [RegExp, string][] = [
   [/images?/, 'labels']
 ];
 
+/** Kinds of values that can calibrate. */
+export const DATA = ['tensor', 'batches', 'tuple', 'mapping'];
 export const INPUT_HINTS = ['calib', 'x_train', 'train', 'inputs'];
 
 /** Inputs and targets by their names, `x_test` with `y_test`, where both have as many rows. */
