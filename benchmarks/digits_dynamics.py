@@ -9,19 +9,27 @@ Run: python benchmarks/digits_dynamics.py [--quick] [--json FILE]
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 from digits_problem import Digits, digits, fresh_layer, train, trained_layer
 from torch import Tensor
 
-from jlab_compress.fitting.baselines import greedy_refit, kmeans_merge, nnls_outputs, random_subset
+from jlab_compress.fitting.baselines import (
+    greedy_refit,
+    interpolative,
+    kmeans_merge,
+    magnitude,
+    nnls_outputs,
+    random_subset,
+)
 from jlab_compress.fitting.dynamics import fit_dynamics
 from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Fit, Layer
@@ -32,6 +40,7 @@ OPTIMIZERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
     "AdamW": lambda p: torch.optim.AdamW(p, 1e-3),
 }
 STEPS = 300
+WIDTHS = {"tune": (64, 32, 16), "init": (128, 32)}
 
 
 def spread_counts(layer: Layer, inputs: Tensor, size: int, *, seed: int) -> Fit:
@@ -51,9 +60,11 @@ def fresh(layer: Layer, inputs: Tensor, size: int, *, seed: int) -> Fit:
 
 METHODS: dict[str, Callable[..., Fit]] = {
     "random subset": random_subset,
+    "magnitude": magnitude,
     "k-means merge": kmeans_merge,
     "greedy + refit, c = 1": greedy_refit,
     "greedy + refit, c = n/s": spread_counts,
+    "interpolative": interpolative,
     "outputs-only NNLS": nnls_outputs,
     "fresh small net": fresh,
     "function only": fit_function,
@@ -67,54 +78,56 @@ def trained(start: Layer, name: str, task: Digits, labels: Tensor, seed: int) ->
     return done(task.test_inputs)
 
 
+def measure(case: str, seed: int, widths: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Return one row per width and method: gaps to the full net under both optimizers."""
+    task = digits(seed)
+    shuffled = torch.randperm(10, generator=torch.Generator().manual_seed(seed))[task.labels]
+    tune = case == "tune"
+    layer, labels = (trained_layer(seed, task), shuffled) if tune else (fresh_layer(seed + 50), task.labels)
+    finals = {name: trained(layer, name, task, labels, seed) for name in OPTIMIZERS}
+    x, rows = task.test_inputs, list[dict[str, Any]]()
+    for width, (method, fit) in itertools.product(widths, METHODS.items()):
+        start = time.process_time()
+        made = fit(layer, task.inputs, width, seed=seed)
+        seconds = time.process_time() - start
+        rows.append({"case": case, "seed": seed, "width": width, "method": method, "seconds": seconds})
+        rows[-1]["follows"] = made.follows
+        for name, final in finals.items():
+            own = trained(made.layer, name, task, labels, seed)
+            moved = own - made.layer(x)
+            rows[-1] |= {f"{name} output": relative_error(own, final)}
+            rows[-1] |= {f"{name} training": relative_error(moved, final - layer(x))}
+    return rows
+
+
+def table(rows: list[dict[str, Any]], case: str, width: int) -> None:
+    """Print the means over seeds as a Markdown table."""
+    print(f"\n{case}, {width} neurons\n")
+    print("| method | SGD output gap | SGD training gap | AdamW output gap | AdamW training gap | s CPU |")
+    print("|---|---|---|---|---|---|")
+    for method in METHODS:
+        own = [r for r in rows if (r["case"], r["width"], r["method"]) == (case, width, method)]
+        gaps = [fmean(r[f"{n} {kind}"] for r in own) for n in OPTIMIZERS for kind in ("output", "training")]
+        seconds = max(r["seconds"] for r in own)
+        print(f"| {method} | " + " | ".join(f"{g:.3f}" for g in gaps) + f" | {seconds:.1f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one seed, one width")
+    parser.add_argument("--quick", action="store_true", help="one seed, 64 neurons, trained net only")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    widths = (64,) if options.quick else (128, 64, 32, 16)
-    rows: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for seed in range(1 if options.quick else 3):
-        task = digits(seed)
-        shuffled = torch.randperm(10, generator=torch.Generator().manual_seed(seed))[task.labels]
-        cases = {"tune": (trained_layer(seed, task), shuffled), "init": (fresh_layer(seed + 50), task.labels)}
-        x = task.test_inputs
-        for case, (layer, labels) in cases.items():
-            finals = {name: trained(layer, name, task, labels, seed) for name in OPTIMIZERS}
-            for width in widths:
-                for method, fit in METHODS.items():
-                    start = time.process_time()
-                    made = fit(layer, task.inputs, width, seed=seed)
-                    figures = {"width": width, "seconds": time.process_time() - start}
-                    for name, final in finals.items():
-                        own = trained(made.layer, name, task, labels, seed)
-                        figures[f"{case} {name} output gap"] = relative_error(own, final)
-                        figures[f"{case} {name} training gap"] = relative_error(
-                            own - made.layer(x), final - layer(x)
-                        )
-                    if made.follows is not None:
-                        figures[f"{case} follows"] = float(made.follows)
-                    rows[method].append(figures)
-            print(f"seed {seed}, {case}: done", flush=True)
-    columns = [f"{case} {name}" for case in ("tune", "init") for name in OPTIMIZERS]
-    for width in widths:
-        print(f"\n{width} neurons: output gap / training gap")
-        print(f"{'':26}" + "".join(f"{c:>18}" for c in columns) + "  slowest, s CPU")
-        for method, figures in rows.items():
-            own = [f for f in figures if f["width"] == width]
-            cells = []
-            for column in columns:
-                known = [f for f in own if f"{column} output gap" in f]
-                gaps = [fmean(f[f"{column} {kind} gap"] for f in known) for kind in ("output", "training")]
-                cells.append(f"{gaps[0]:>10.3f} / {gaps[1]:.3f}")
-            print(
-                f"{method:26}"
-                + "".join(f"{c:>18}" for c in cells)
-                + f"  {max(f['seconds'] for f in own):.1f}"
-            )
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+    plans = {"tune": (64,)} if options.quick else WIDTHS
+    rows: list[dict[str, Any]] = []
+    for seed, case in itertools.product(range(1 if options.quick else 3), plans):
+        rows += measure(case, seed, plans[case])
+        print(f"seed {seed}, {case}: done", flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=1))
+    for case, widths in plans.items():
+        for width in widths:
+            table(rows, case, width)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from jlab_compress.fitting.simulation import compare, make_course
 
 FOLLOWS_BELOW = 0.25
 STEPS, LEAST_SHARE = 1000, 0.2
-FEW, MANY = 4000, 100_000
+FEW, MANY = 800, 100_000
 RATE = 0.025
 MOVED = "moved nodes"
 PLAIN = (kmeans_merge, nnls_outputs, greedy_refit, random_subset)
