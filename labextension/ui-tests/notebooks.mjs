@@ -31,7 +31,7 @@ export const TWO = [
 from torch import nn
 torch.manual_seed(0)
 pair = nn.Sequential(nn.Linear(16, 256), nn.ReLU(), nn.Linear(256, 8), nn.Tanh(), nn.Linear(8, 128), nn.ReLU(), nn.Linear(128, 4))
-x_train = torch.randn(400, 16)`
+x_train = torch.randn(600, 2) @ torch.randn(2, 16)`
 ];
 
 export const ATTENTION = [
