@@ -26,6 +26,7 @@ from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
 from jlab_compress.network.sweeping import Within, expectations, wanted_widths
 from jlab_compress.network.together import polish
 from jlab_compress.network.tracing import copy_model, random_states_kept, undisturbed
+from jlab_compress.network.views import exchanged
 from jlab_compress.network.widths import check_round_to
 from jlab_compress.report import Report
 
@@ -116,7 +117,7 @@ def shrink(
     if polished:
         notes = (POLISHED, *notes)
     if widths == "polylog" or isinstance(widths, Within):
-        notes = (*expectations(original, chosen, train, wanted, seed=seed), *notes)
+        notes = (*expectations(original, chosen, train, wanted, aims=method.aims, seed=seed), *notes)
     return slim, plan, summarise(original, slim, chosen, fits, gap, first_rows(calls[0]), notes)
 
 
@@ -216,6 +217,8 @@ def _fit_block(
     if method.aims and block.kind != "conv":
         place = (block.incoming[0], block.outgoing, block.residual)
         rows = gather_rows(original, slim, place, calls, moved=moved, seed=seed)
+        if views := exchanged(calls, seed=seed):
+            rows = rows.joined(gather_rows(original, slim, place, views, moved=moved, seed=seed))
     else:
         rows = Rows(gather_inputs(slim, block.incoming[0], calls, seed=seed))
     try:

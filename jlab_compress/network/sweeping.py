@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from jlab_compress.report import Report, Scalar, Table
 
 FRACTIONS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 GRID = 12
+LARGE_ERROR = 0.3
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,10 @@ def sweep(
     blocks = blocks_on(model, calls)
     wanted = _wanted(widths, blocks, round_to)
     copied = copy_model(model)
+    aims = preserve == "function" or compounding(blocks.named(name) for name in wanted)
     forecasts = {
-        name: forecast(copied, blocks.named(name), calls, sizes, seed=seed) for name, sizes in wanted.items()
+        name: forecast(copied, blocks.named(name), calls, sizes, aims=aims, seed=seed)
+        for name, sizes in wanted.items()
     }
     return Sweep(forecasts, _report(blocks, forecasts, preserve))
 
@@ -119,25 +122,30 @@ def forecast(
     calls: list[Call],
     widths: Sequence[int],
     *,
-    aims: bool = False,
+    aims: bool,
     kernel: bool = True,
     seed: int,
 ) -> Forecast:
     """Return the expected errors of one block at several widths; the model runs over the calls once.
 
-    With `aims` function errors are those behind the residual stream and its norm, as fits for the
-    function are judged; without `kernel` there are no kernel errors.
+    With `aims` function errors are those of fits for the function, behind the residual stream and its norm;
+    otherwise of fits for the dynamics. Without `kernel` there need be no kernel errors.
     """
     if block.recorded:
         return forecast_heads(model, block, calls, widths, seed=seed)
     layer = on_cpu(read_block(model, block))
     if not aims or block.residual is None or block.kind == "conv":
         inputs = gather_inputs(model, block.incoming[0], calls, seed=seed)
-        return predict_errors(layer, inputs, list(widths), kernel=kernel, seed=seed)
+        return predict_errors(layer, inputs, list(widths), kernel=kernel, dynamics=not aims, seed=seed)
     place = (block.incoming[0], block.outgoing, block.residual)
     rows = gather_rows(model, model, place, calls, moved=False, seed=seed)
     behind: dict[str, Any] = {"stream": rows.stream, "readout": rows.readout}
     return predict_errors(layer, rows.inputs, list(widths), **behind, kernel=kernel, seed=seed)
+
+
+def compounding(blocks: Iterable[Block]) -> bool:
+    """Tell whether several blocks write into a residual stream: they are fitted for the function then."""
+    return sum(block.residual is not None for block in blocks) > 1
 
 
 @dataclass(frozen=True)
@@ -164,10 +172,10 @@ class Within:
             raise ValueError(f"tolerance: expected a positive relative error such as 0.05, got {tolerance}")
         return cls(float(tolerance), kernel)
 
-    def width(self, model: nn.Module, block: Block, calls: list[Call], *, seed: int) -> int:
+    def width(self, model: nn.Module, block: Block, calls: list[Call], *, aims: bool, seed: int) -> int:
         """Return the smallest width that is expected to do; the present one if no smaller one is."""
         grid = sorted({max(1, round(block.width ** (i / GRID))) for i in range(1, GRID + 1)})
-        found = forecast(model, block, calls, grid, seed=seed)
+        found = forecast(model, block, calls, grid, aims=aims, kernel=self.kernel, seed=seed)
         pairs = zip(found.function_errors, found.kernel_errors, strict=True)
         errors = [max(f, k) if self.kernel else f for f, k in pairs]
         return interpolated_width(found.widths, errors, self.tolerance)
@@ -179,19 +187,26 @@ def wanted_widths(
     """Return the width of each block to compress, for what `compress` takes or a `Within`."""
     if not isinstance(widths, Within):
         return read_widths(widths, blocks, round_to=round_to)
+    aims = not widths.kernel or compounding(open_blocks(blocks))
     return {
-        block.name: rounded_up(widths.width(model, block, calls, seed=seed), block, round_to)
+        block.name: rounded_up(widths.width(model, block, calls, aims=aims, seed=seed), block, round_to)
         for block in open_blocks(blocks)
     }
 
 
 def expectations(
-    model: nn.Module, blocks: list[Block], calls: list[Call], widths: Mapping[str, int], *, seed: int
+    model: nn.Module,
+    blocks: list[Block],
+    calls: list[Call],
+    widths: Mapping[str, int],
+    *,
+    aims: bool,
+    seed: int,
 ) -> tuple[str, ...]:
     """Return one sentence per block: what error its width is expected to have."""
     words = []
     for block in blocks:
-        found = forecast(model, block, calls, [widths[block.name]], seed=seed)
+        found = forecast(model, block, calls, [widths[block.name]], aims=aims, seed=seed)
         words.append(
             f"block {block.name}: at {found.widths[0]} of {block.width} neurons the forecast was a "
             f"function error of {found.function_errors[0]:.2g} and a tangent kernel error of "
@@ -253,5 +268,19 @@ def _report(blocks: Blocks, forecasts: Mapping[str, Forecast], preserve: str) ->
         "Sweep",
         f"Expected held-out errors of {len(forecasts)} of {len(blocks)} blocks; judge by the {looked}.",
         tables=(Table("Expected error against width", columns, tuple(rows)),),
+        warnings=tuple(w for name, found in forecasts.items() for w in _warnings(blocks.named(name), found)),
         notes=("Forecast without a fit, each block alone; a fit lands within about a factor of two.",),
     )
+
+
+def _warnings(block: Block, found: Forecast) -> list[str]:
+    """Say from which width on a block is not compressible."""
+    pairs = zip(found.widths, found.function_errors, strict=True)
+    too_narrow = [(width, error) for width, error in pairs if error > LARGE_ERROR]
+    if not too_narrow:
+        return []
+    width, error = max(too_narrow)
+    return [
+        f"block {block.name}: at {width} of {block.width} neurons a function error of {error:.2g} is "
+        "expected, so it is not compressible to that width; keep more neurons or leave it out"
+    ]

@@ -40,6 +40,31 @@ def test_the_forecast_is_near_what_the_fit_reaches():
     assert error / 3 < found.function_errors[0] < error * 3
 
 
+def test_a_width_that_cannot_work_is_warned_about_and_a_wide_one_is_not():
+    narrow, wide = (sweep(NET, {"0": [s]}, calibration=X, preserve="function") for s in (1, 39))
+    words = "block 0: at 1 of 40 neurons a function error of"
+    assert any(w.startswith(words) and "not compressible" in w for w in narrow.report.warnings)
+    assert wide.report.warnings == ()
+
+
+def test_fits_for_the_dynamics_are_expected_to_give_up_some_of_the_outputs():
+    function, dynamics = (
+        sweep(NET, {"0": [20]}, calibration=X, preserve=p).forecasts["0"] for p in ("function", "dynamics")
+    )
+    assert dynamics.function_errors[0] > 2 * function.function_errors[0]
+    assert dynamics.kernel_errors == function.kernel_errors
+
+
+def test_errors_in_a_residual_stream_are_those_behind_its_norm():
+    layer = seeded(nn.TransformerEncoderLayer, 8, 2, 32, batch_first=True).double()
+    with torch.no_grad():
+        layer.linear2.weight.mul_(0.01)
+    x = rows(40, 5, 8)
+    (found,) = sweep(layer, [8], calibration=x, preserve="function").forecasts.values()
+    (alone,) = sweep(layer, [8], calibration=x, preserve="dynamics").forecasts.values()
+    assert found.function_errors[0] < 0.1 * alone.function_errors[0]
+
+
 def test_widths_default_to_halvings_and_polylog_for_all_or_named_blocks():
     assert sweep(NET, calibration=X).forecasts["2"].widths == (1, 2, 5, 10, 18)
     assert set(sweep(NET, ["2"], calibration=X).forecasts) == {"2"}
