@@ -172,20 +172,34 @@ def render_html(report: Report) -> str:
     if report.summary:
         parts.append(f'<p style="margin:0 0 8px 0">{html.escape(report.summary)}</p>')
     parts += [_html_notice("Warning: ", text) for text in report.warnings]
-    if report.facts:
-        rows = "".join(
-            f'<tr><th scope="row" style="text-align:left;font-weight:normal;opacity:.75">'
-            f"{html.escape(_words(key))}</th>"
-            f'<td style="text-align:right;overflow-wrap:anywhere">'
-            f"{html.escape(format_scalar(value))}</td></tr>"
-            for key, value in report.facts.items()
-        )
-        parts.append(f'<table style="margin:0 0 8px 0">{rows}</table>')
+    parts += _html_facts(report.facts)
     parts += [_html_table(table) for table in report.tables[:1]]
     parts += [_html_figure(figure) for figure in report.figures]
     parts += [_html_table(table) for table in report.tables[1:]]
     parts += [_html_notice("", text) for text in report.notes]
     return f'<div class="jlab-compress-report" style="max-width:960px">{"".join(parts)}</div>'
+
+
+def _html_facts(facts: Mapping[str, Scalar]) -> list[str]:
+    """Return the facts as tables: `x_before` and `x_after` side by side, then the others."""
+    names = [key.removesuffix("_before") for key in facts if key.endswith("_before")]
+    pairs = {name: (f"{name}_before", f"{name}_after") for name in names if f"{name}_after" in facts}
+    told = {key for pair in pairs.values() for key in pair}
+    head = '<tr><td></td><th scope="col">before</th><th scope="col">after</th></tr>' if pairs else ""
+    tables = [
+        head + "".join(_html_fact(name, *(facts[key] for key in pair)) for name, pair in pairs.items()),
+        "".join(_html_fact(key, value) for key, value in facts.items() if key not in told),
+    ]
+    return [f'<table style="margin:0 0 8px 0">{rows}</table>' for rows in tables if rows]
+
+
+def _html_fact(key: str, *values: Scalar) -> str:
+    cells = (
+        f'<td style="text-align:right;overflow-wrap:anywhere">{html.escape(format_scalar(value))}</td>'
+        for value in values
+    )
+    style = "text-align:left;font-weight:normal;opacity:.75"
+    return f'<tr><th scope="row" style="{style}">{html.escape(_words(key))}</th>{"".join(cells)}</tr>'
 
 
 def _html_table(table: Table) -> str:

@@ -1,6 +1,7 @@
 """The report reads the same as text, HTML and JSON, and shows text as text."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -58,3 +59,12 @@ def test_ragged_row_is_refused():
 )
 def test_scalars_read_well(value, text):
     assert format_scalar(value) == text
+
+
+def test_what_is_known_before_and_after_stands_side_by_side_in_html():
+    page = Report(
+        "R", facts={"bytes_before": 20, "gap": 0.5, "bytes_after": 10, "left_before": 1}
+    )._repr_html_()
+    rows = re.findall(r"<tr>(.*?)</tr>", page)
+    told = [re.sub(r"<[^>]*>", "|", row).replace("||", "|").strip("|") for row in rows]
+    assert told == ["before|after", "bytes|20|10", "gap|0.5", "left before|1"]

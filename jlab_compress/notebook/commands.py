@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -59,12 +60,11 @@ def validate(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -
     name, model = named_model(fields, "model", values)
     _, slim = named_model(fields, "slim", values)
     optimizer, rate = OPTIMIZERS[fields["optimizer"]], float(fields["rate"])
-    loss = fields["loss"]
     made = jlab_compress.validate(
         model,
         slim,
         data_of(fields["batches"], values, batch=BATCH),
-        getattr(nn.functional, loss) if loss in LOSSES else values[loss],
+        loss_of(fields["loss"], values),
         optimizer=lambda parameters: optimizer(parameters, lr=rate),
         steps=int(fields["steps"]),
         held_out=data_of(fields["held_out"], values) if fields["held_out"] else None,
@@ -122,6 +122,22 @@ def named_model(fields: Mapping[str, Any], field: str, values: Mapping[str, Any]
     if not isinstance(model, nn.Module):
         raise ValueError(f"{field}: the panel knows no model named {str(name)[:100]!r}")
     return str(name), model
+
+
+def loss_of(name: Any, values: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a stock loss, or a loss module or plain function of the notebook; nothing else is called.
+
+    Raises
+    ------
+    ValueError
+        If the name stands for anything else.
+    """
+    if isinstance(name, str) and name in LOSSES:
+        return getattr(nn.functional, name)  # type: ignore[no-any-return]
+    loss = values.get(name) if isinstance(name, str) else None
+    if isinstance(loss, nn.Module | FunctionType):
+        return loss
+    raise ValueError(f"loss: the panel knows no loss named {str(name)[:100]!r}")
 
 
 def written(

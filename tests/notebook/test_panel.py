@@ -6,7 +6,7 @@ from torch import nn
 
 import jlab_compress
 from jlab_compress.notebook import panel as room
-from jlab_compress.notebook.commands import data_of
+from jlab_compress.notebook.commands import data_of, loss_of
 from jlab_compress.notebook.panel import Panel, panel
 from jlab_compress.notebook.picture import bars, width_bars
 
@@ -183,6 +183,19 @@ def test_says_when_the_front_end_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr(room, "STATIC", tmp_path)
     with pytest.raises(FileNotFoundError, match="front end is not built"):
         panel(net())
+
+
+def test_a_loss_is_a_stock_one_or_one_of_the_notebook():
+    def own(outputs, targets):
+        return 0
+
+    values = {"own": own, "criterion": nn.MSELoss(), "exit": exit, "shell": print, "x": torch.ones(1)}
+    assert loss_of("mse_loss", values) is nn.functional.mse_loss
+    assert loss_of("own", values) is own
+    assert loss_of("criterion", values) is values["criterion"]
+    for name in ("exit", "shell", "x", "softmax", "__builtins__", "own()", None, ["own"]):
+        with pytest.raises(ValueError, match="knows no loss named"):
+            loss_of(name, values)
 
 
 def test_data_by_one_name_or_by_two():
