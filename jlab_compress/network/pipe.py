@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.layer import Fit, Layer
-from jlab_compress.network.attributes import rename_config, rename_widths
+from jlab_compress.network.attributes import drops_weights, rename_config, rename_widths
 from jlab_compress.network.blocks import Block, blocks_on, check_model
 from jlab_compress.network.exchange import read_block, write_block
 from jlab_compress.network.headfits import fit_heads
@@ -50,6 +50,8 @@ class Method:
         From (layer, rows, size, step) to a Fit.
     aims : bool
         Whether the fit uses the targets, the stream and the readout of its rows.
+    trains : bool
+        Whether the slim model is meant to be trained, so that gradients count as well.
     several : Method, optional
         What takes its place where more than one block writes into a residual stream.
     """
@@ -57,6 +59,7 @@ class Method:
     name: str
     fit: Callable[[Layer, Rows, int, Step], Fit]
     aims: bool = False
+    trains: bool = False
     several: Method | None = None
 
 
@@ -93,15 +96,15 @@ def shrink(
         method = method.several
     fits: dict[str, Fit] = {}
     counts: dict[str, tuple[float, ...]] = {}
-    for block in chosen:
-        with follow(progress, block.name, f"block {block.name}") as step:
+    for number, block in enumerate(chosen, 1):
+        with follow(progress, block.name, f"block {block.name}: {number} of {len(chosen)}") as step:
             size, moved = wanted[block.name], bool(fits)
             made = _fit_block(original, slim, block, train, size, method, moved=moved, seed=seed, step=step)
         counts[block.name] = tuple(made.layer.multiplicities.tolist())
         fits[block.name] = replace(made, layer=plain_gauge(made.layer)) if plain else made
         _put(slim, block, fits[block.name], train, seed=seed)
     polished = method.aims and polish_fits(
-        original, slim, chosen, fits, (train, held), seed=seed, progress=progress
+        original, slim, chosen, fits, (train, held), trains=method.trains, seed=seed, progress=progress
     )
     plan = Plan(
         tuple(_planned(block, fits[block.name], counts[block.name], plain) for block in chosen),
@@ -128,6 +131,7 @@ def polish_fits(
     fits: dict[str, Fit],
     calls: tuple[list[Call], list[Call]],
     *,
+    trains: bool,
     seed: int,
     progress: Progress,
 ) -> bool:
@@ -140,7 +144,7 @@ def polish_fits(
     if len(inexact) < 2 or not calls[1]:
         return False
     with follow(progress, "all blocks together") as step:
-        course = polish(original, slim, inexact, *calls, seed=seed, progress=step)
+        course = polish(original, slim, inexact, *calls, trains=trains, seed=seed, progress=step)
     if course.helped:
         fits |= {b.name: replace(fits[b.name], indices=None, method="moved together") for b in inexact}
     return course.helped
@@ -304,6 +308,13 @@ def _notes(
         )
     if not held:
         notes.append("Too few calibration rows to keep some apart: the function gap is not on unseen rows.")
+    heads = [block.name for block in blocks if block.kind == "attention"]
+    loose = [name for name in heads if drops_weights(original, name)]
+    if loose:
+        notes.append(
+            f"Dropout acts on attention weights of {', '.join(loose)}: in training mode the slim model "
+            "follows the original in the mean only."
+        )
     dropped = [block.name for block in blocks if "dropout" in steps_of(block)]
     if dropped:
         notes.append(
