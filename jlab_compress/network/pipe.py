@@ -50,8 +50,6 @@ class Method:
         From (layer, rows, size, step) to a Fit.
     aims : bool
         Whether the fit uses the targets, the stream and the readout of its rows.
-    trains : bool
-        Whether the slim model is meant to be trained, so that gradients count as well.
     several : Method, optional
         What takes its place where more than one block writes into a residual stream.
     """
@@ -59,7 +57,6 @@ class Method:
     name: str
     fit: Callable[[Layer, Rows, int, Step], Fit]
     aims: bool = False
-    trains: bool = False
     several: Method | None = None
 
 
@@ -104,7 +101,7 @@ def shrink(
         fits[block.name] = replace(made, layer=plain_gauge(made.layer)) if plain else made
         _put(slim, block, fits[block.name], train, seed=seed)
     polished = method.aims and polish_fits(
-        original, slim, chosen, fits, (train, held), trains=method.trains, seed=seed, progress=progress
+        original, slim, chosen, fits, (train, held), seed=seed, progress=progress
     )
     plan = Plan(
         tuple(_planned(block, fits[block.name], counts[block.name], plain) for block in chosen),
@@ -131,7 +128,6 @@ def polish_fits(
     fits: dict[str, Fit],
     calls: tuple[list[Call], list[Call]],
     *,
-    trains: bool,
     seed: int,
     progress: Progress,
 ) -> bool:
@@ -144,7 +140,7 @@ def polish_fits(
     if len(inexact) < 2 or not calls[1]:
         return False
     with follow(progress, "all blocks together") as step:
-        course = polish(original, slim, inexact, *calls, trains=trains, seed=seed, progress=step)
+        course = polish(original, slim, inexact, *calls, seed=seed, progress=step)
     if course.helped:
         fits |= {b.name: replace(fits[b.name], indices=None, method="moved together") for b in inexact}
     return course.helped
