@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -120,11 +122,30 @@ def quiet_exporter() -> Iterator[None]:
             warnings.catch_warnings(),
             torch.random.fork_rng(devices=[]),
             contextlib.redirect_stderr(io.StringIO()),
+            _folders_are_no_modules(),
         ):
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def _folders_are_no_modules() -> Iterator[None]:
+    """Keep torch from taking a repository folder called "triton" beside the notebook for the compiler."""
+    found = sys.modules.get("triton") or importlib.util.find_spec("triton")
+    place = getattr(found, "__file__", None) or getattr(found, "origin", None)
+    if found is None or place is not None:
+        yield
+        return
+    before = sys.modules.pop("triton", None)
+    sys.modules["triton"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["triton"]
+        if before is not None:
+            sys.modules["triton"] = before
 
 
 def _dynamic_shapes(signature: Signature) -> dict[str, Any]:

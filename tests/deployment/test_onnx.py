@@ -141,6 +141,13 @@ def test_two_processes_write_the_same_bytes_and_no_source_path(tmp_path):
     assert b".py" not in here.path.read_bytes()
 
 
+def test_a_folder_called_triton_is_not_taken_for_the_compiler(tmp_path):
+    (tmp_path / "triton").mkdir()
+    command = [sys.executable, "-c", REBUILD, str(tmp_path / "m.onnx"), os.path.dirname(__file__)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, len(done.stdout.strip())) == (0, 64), done.stderr
+
+
 def test_wrong_numbers_leave_nothing_under_the_name(tmp_path, monkeypatch):
     def spoiled(model, signature, opset):
         graph = tracing.trace(model, signature, opset)
