@@ -159,29 +159,41 @@ def fit_heads_function(layer: Layer, rows: HeadRows, size: int, *, seed: int = 0
     -------
     Fit
         Queries, keys and values untouched, every head counted once; the bias stays away where there was
-        none. Judged on held-out rows behind the readout, before a last refit on all rows.
+        none. With a readout the better of two choices on held-out rows: weighted as it counts outputs, and
+        plain; judged behind it, before a last refit on all rows.
     """
     split, each = split_rows(len(rows.values), seed), rows.size(layer)
     wanted = rows.of(layer) if rows.targets is None else rows.targets
-    importance = rows.readout.importance(wanted[split.fit], split.fit)
+    importance = rows.readout.importance(wanted, torch.arange(len(wanted)))
+
+    def refitted(indices: Tensor, weights: Tensor, at: Tensor) -> Layer:
+        values = rows.select(indices, each).values
+        found = least_squares(values[at], wanted[at], intercept=layer.biased, weights=weights[at])
+        return with_matrix(layer.select(indices), found[0], each, found[1])
+
+    tried = []
+    for counted in (importance, torch.ones_like(importance)):
+        weights = counted.mean(dim=1)
+        indices = _chosen(layer, rows.values[split.fit], wanted[split.fit], counted[split.fit], size)
+        slim = refitted(indices, weights, split.fit)
+        error = _held_out(rows.select(indices, each), slim, wanted, split.held)
+        tried.append((error, indices, weights))
+        if rows.readout.transform is None:
+            break
+    error, indices, weights = min(tried, key=lambda one: one[0])
+    final = refitted(indices, weights, torch.arange(len(wanted)))
+    return Fit(final, indices, "greedy + refit", error)
+
+
+def _chosen(layer: Layer, values: Tensor, wanted: Tensor, importance: Tensor, size: int) -> Tensor:
+    """Choose heads greedily where each row and each output counts as it is important."""
     weights = importance.mean(dim=1)
     metric = (importance / weights[:, None]).mean(dim=0).sqrt()
     root = (weights / weights.mean()).sqrt()[:, None]
     share = float(layer.biased)
-    centred = [
-        (t - share * (root**2 * t).mean(dim=0)) * root for t in (rows.values[split.fit], wanted[split.fit])
-    ]
-    indices = greedy_groups(centred[0], centred[1] * metric, size, each).sort().values
-    kept, small = layer.select(indices), rows.select(indices, each)
-
-    def refitted(at: Tensor, importance: Tensor) -> Layer:
-        found = least_squares(small.values[at], wanted[at], intercept=layer.biased, weights=importance)
-        return with_matrix(kept, found[0], each, found[1])
-
-    error = _held_out(small, refitted(split.fit, weights), wanted, split.held)
-    every = torch.arange(len(wanted))
-    final = refitted(every, rows.readout.importance(wanted, every).mean(dim=1))
-    return Fit(final, indices, "greedy + refit", error)
+    centred = [(t - share * (root**2 * t).mean(dim=0)) * root for t in (values, wanted)]
+    each = values.shape[1] // layer.width
+    return greedy_groups(centred[0], centred[1] * metric, size, each).sort().values
 
 
 def _held_out(rows: HeadRows, slim: Layer, wanted: Tensor, held: Tensor) -> float:

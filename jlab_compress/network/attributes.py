@@ -34,6 +34,14 @@ def parent_of(model: nn.Module, name: str) -> nn.Module:
     return model.get_submodule(name.rpartition(".")[0])
 
 
+def drops_weights(model: nn.Module, name: str) -> bool:
+    """Return whether an attention module drops attention weights in training."""
+    module = model.get_submodule(name)
+    own = (value for key, value in vars(module).items() if "dropout" in key)
+    inner = (m.p for m in module.modules() if isinstance(m, nn.Dropout))
+    return any(isinstance(p, float) and p > 0 for p in (*own, *inner))
+
+
 def leave_fast_path(model: nn.Module, name: str) -> None:
     """Keep `nn.TransformerEncoderLayer` from passing by the slim layers in it.
 

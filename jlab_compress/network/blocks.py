@@ -68,7 +68,7 @@ class Block:
     repeat : int
         Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel, a head).
     sections : tuple of int
-        Of heads: for each incoming layer, into how many stretches its rows fall, each with all heads in turn.
+        Of heads: stretches of each incoming layer's rows, each with all heads in turn.
     chain : tuple of str
         Dotted paths of further layers that treat each channel on its own (depthwise convolutions, norms).
     apart : str or None
@@ -96,6 +96,11 @@ class Block:
     def recorded(self) -> bool:
         """Whether only a run of the model tells what one neuron gives: heads, and channels with a chain."""
         return self.kind == "attention" or bool(self.chain)
+
+    @property
+    def units(self) -> str:
+        """What the block's objects are called in a sentence."""
+        return "heads" if self.kind == "attention" else "neurons"
 
     @property
     def activation_name(self) -> str:
@@ -188,10 +193,9 @@ def find_blocks(model: nn.Module, example_inputs: Any = None) -> Blocks:
 
     Notes
     -----
-    Costs a trial run, a recorded one and, as a rule, three more for all blocks together; where they fail in
-    company, halves of them run again down to the block to blame. Confirmed means: equal outputs on the
-    example to rounding. A unit that does not touch the outputs there (a zero outgoing weight) is confirmed
-    by the recorded calls only.
+    Costs a trial run, a recorded one and, as a rule, three more for all blocks together; where they fail,
+    halves of them run again. Confirmed means: equal outputs on the example to rounding. A unit that does not
+    touch the outputs there (a zero outgoing weight) is confirmed by the recorded calls only.
 
     Examples
     --------
@@ -220,13 +224,12 @@ def blocks_on(model: nn.Module, calls: list[Call]) -> Blocks:
     """
     copied = copy_model(model)
     call = call_that_runs(copied, calls[0], "calibration")
-    if all(t.dim() == 1 and t.is_floating_point() for t in call.tensors) and call.rows > 1:
-        half = first_rows(call, call.rows // 2)
-        if fault_of(copied, half) is not None:
-            raise ValueError(
-                f"calibration: its first batch is one row of {call.rows} features, expected rows in the "
-                "leading dimension; pass torch.stack(rows)"
-            )
+    flat = all(t.dim() == 1 and t.is_floating_point() for t in call.tensors) and call.rows > 1
+    if flat and fault_of(copied, first_rows(call, call.rows // 2)) is not None:
+        raise ValueError(
+            f"calibration: its first batch is one row of {call.rows} features, expected rows in the "
+            "leading dimension; pass torch.stack(rows)"
+        )
     return _blocks_by(copied, call)
 
 
@@ -237,13 +240,7 @@ def _blocks_by(model: nn.Module, call: Call) -> Blocks:
 
 
 def check_model(model: nn.Module) -> None:
-    """Refuse what is no plain torch module.
-
-    Raises
-    ------
-    TypeError
-        With what to pass instead.
-    """
+    """Refuse what is no plain torch module, with a TypeError or ValueError."""
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model: expected a torch.nn.Module, got {type(model).__name__}; pass the network itself"
@@ -283,9 +280,8 @@ def _listed(model: nn.Module, trace: Trace) -> list[Block]:
 
 
 def _plain(unseen: Unseen) -> Block:
-    parameters = unseen.width * unseen.dimension
-    place = ((unseen.name,), unseen.outgoing or unseen.name)
-    return Block(unseen.name, unseen.kind, unseen.width, unseen.dimension, parameters, unseen.locked, *place)
+    place, size = ((unseen.name,), unseen.outgoing or unseen.name), unseen.width * unseen.dimension
+    return Block(unseen.name, unseen.kind, unseen.width, unseen.dimension, size, unseen.locked, *place)
 
 
 def _attention(model: nn.Module, trace: Trace, heads: Heads) -> Block:
@@ -319,7 +315,8 @@ def _block(uses: Uses, group: list[Candidate]) -> Block:
     width = candidate.path.size // candidate.path.repeat
     norm = norm_of(trace, candidate)
     chain = chain_of(trace, candidate)
-    owned = sum(_owned(model.get_submodule(name)) for name in (*incoming, *([norm] if norm else []), *chain))
+    own = (*incoming, *([norm] if norm else []), *chain)
+    owned = sum(_owned(model.get_submodule(name)) for name in own)
     read: Any = model.get_submodule(outgoing)
     bias = getattr(read, "bias", None)
     owned += _owned(read) - (bias.numel() if isinstance(bias, Tensor) else 0)

@@ -86,13 +86,13 @@ def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:
 
 
 def _warnings(block: Block, fit: Fit) -> list[str]:
-    width = f"block {block.name}: at {fit.layer.width} of {block.width} neurons"
+    width = f"block {block.name}: at {fit.layer.width} of {block.width} {block.units}"
     found = []
     if not fit.function_error <= LARGE_ERROR:
         found.append(
             f"{width} its held-out function error is {fit.function_error:.2g}, so it is not compressible to "
-            "that width; keep more neurons or leave it out"
+            f"that width; keep more {block.units} or leave it out"
         )
     if fit.follows is False:
-        found.append(f"{width} it will not follow the original in further training; keep more neurons")
+        found.append(f"{width} it will not follow the original in further training; keep more {block.units}")
     return found

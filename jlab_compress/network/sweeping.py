@@ -208,7 +208,7 @@ def expectations(
     for block in blocks:
         found = forecast(model, block, calls, [widths[block.name]], aims=aims, seed=seed)
         words.append(
-            f"block {block.name}: at {found.widths[0]} of {block.width} neurons the forecast was a "
+            f"block {block.name}: at {found.widths[0]} of {block.width} {block.units} the forecast was a "
             f"function error of {found.function_errors[0]:.2g} and a tangent kernel error of "
             f"{found.kernel_errors[0]:.2g}."
         )

@@ -80,7 +80,9 @@ def read_width(value: Any, block: Block, *, round_to: int = 1) -> int:
         return rounded_up(math.ceil(POLYLOG_FACTOR * math.log(n) ** POLYLOG_POWER), block, round_to)
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= n:
-            raise ValueError(f"widths: block {block.name} has {n} neurons, so expected 1 to {n}, got {value}")
+            raise ValueError(
+                f"widths: block {block.name} has {n} {block.units}, so expected 1 to {n}, got {value}"
+            )
         if rounded_up(value, block, round_to) != value:
             raise ValueError(
                 f"widths: block {block.name}: {value} neurons are no multiple of round_to={round_to}; "

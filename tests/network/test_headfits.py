@@ -100,6 +100,14 @@ def test_multiplicities_say_what_is_matched_and_whether_the_slim_model_will_foll
     assert any("will not follow" in warning for warning in result.report.warnings)
 
 
+def test_dropout_on_attention_weights_is_said():
+    for rate in (0.0, 0.1):
+        layer = seeded(nn.TransformerEncoderLayer, 12, 6, 16, rate, batch_first=True).double()
+        report = compress_baseline(layer, {"self_attn": 3}, calibration=X, method="random").report
+        assert any("attention weights of self_attn" in note for note in report.notes) == (rate > 0)
+        assert any("3 of 6 heads" in warning for warning in report.warnings)
+
+
 def test_heads_as_points_of_eight_numbers_keep_their_moments():
     model, x = seeded(Points).double().eval(), rows(60, 9, 1)
     (name,) = [b.name for b in find_blocks(model, x)]
