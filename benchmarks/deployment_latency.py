@@ -1,8 +1,10 @@
 """Speed in onnxruntime before and after, against the ratio of multiply-adds.
 
 Run as ``python benchmarks/deployment_latency.py [--all-threads]``. The widths are cut by magnitude, which is
-quick: speed does not depend on which neurons stay. With one thread the time is the thread's own CPU time, so
-that other jobs of a busy machine do not count; with all threads it is the clock's.
+quick: speed does not depend on which neurons stay. Files take turns in short bursts, so that each runs with
+its weights in the processor's cache, as on a server; one run each in turn would make narrow nets look
+slower. With one thread the time is the thread's own CPU time, so that other jobs of a busy machine do not
+count; with all threads it is the clock's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
-"""Start an inference server on a repository, on this machine only; wait, query it, and end it for certain."""
+"""Start an inference server on a repository, on this machine only; wait, query it, and end it for certain.
+
+``python -m jlab_compress.deployment.serving FOLDER`` does it from a shell, until Enter is pressed.
+"""
 
 from __future__ import annotations
 
+import argparse
 import re
 import socket
 import subprocess
@@ -18,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jlab_compress.deployment.protocols import ServerError, ask_grpc, ask_http, ask_mlflow, call, open_grpc
-from jlab_compress.deployment.servercommands import Command, command_for
+from jlab_compress.deployment.servercommands import SERVERS, Command, command_for
 from jlab_compress.deployment.verification import Arrays
 
 HOST = "127.0.0.1"
@@ -217,3 +221,23 @@ def _tail(log: str) -> str:
     lines = log.strip().splitlines()
     faults = [line for line in lines if re.match(r"E\d{4} |error\b|.*Error\b", line)]
     return " | ".join((faults or lines)[-10:])[-3000:] or "it printed nothing"
+
+
+def main() -> None:
+    """Serve a folder until a line, or the end, of standard input."""
+    parser = argparse.ArgumentParser(description="Serve a repository on this machine until Enter is pressed.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--name", help="the one model to load")
+    parser.add_argument("--server", choices=SERVERS)
+    options = parser.parse_args()
+    try:
+        with serve(options.folder, options.name, server=options.server) as server:
+            grpc = f", gRPC {server.grpc}" if server.grpc else ""
+            print(f"{server.command.kind} is ready: HTTP {server.http}{grpc}", flush=True)
+            sys.stdin.readline()
+    except (ValueError, ServerError) as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
