@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { launch, ready, shot } from './browser.mjs';
 import { SMALL } from './notebooks.mjs';
+import { clipped } from './session.mjs';
 import { startServer, writeNotebook } from './server.mjs';
 
 const LIMIT = { timeout: 240_000 };
@@ -32,5 +33,8 @@ test('opens from the View menu and lists the model', LIMIT, async () => {
   const panel = page.locator('#jlab-compress-panel');
   await panel.getByLabel('Choose 0').check();
   await shot(page, '17-notebook-7');
+  assert.deepEqual(await clipped(panel), []);
+  const [bar, cell] = [panel, panel.locator('.jlc-Grid-body .jlc-mod-error')].map(part => part.boundingBox());
+  assert.ok((await cell).x + (await cell).width <= (await bar).x + (await bar).width, 'the error is cut off');
   assert.ok(await panel.getByRole('button', { name: 'Compress', exact: true }).isEnabled());
 });

@@ -21,8 +21,8 @@ export const SMALL = [
 from torch import nn
 torch.manual_seed(0)
 net = nn.Sequential(nn.Linear(16, 256), nn.ReLU(), nn.Linear(256, 4))
-x_train, x_test = torch.randn(400, 16), torch.randn(100, 16)
-y_train, y_test = torch.randint(0, 4, (400,)), torch.randint(0, 4, (100,))`
+x_train, x_test = (torch.randn(400, 2) @ torch.randn(2, 16)).split([300, 100])
+y_train, y_test = torch.randint(0, 4, (300,)), torch.randint(0, 4, (100,))`
 ];
 
 /** Two blocks of unlike difficulty, for plans and budgets. */

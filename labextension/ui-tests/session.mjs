@@ -45,3 +45,11 @@ export function useLab(notebooks) {
 
 /** The result of this name, shown in the panel. */
 export const card = (panel, name) => panel.locator('.jlc-Card code', { hasText: name });
+
+/** Figures of the table whose text does not fit into its cell. */
+export const clipped = panel =>
+  panel
+    .locator('.jlc-Grid .jlc-mod-width, .jlc-Grid .jlc-mod-share, .jlc-Grid .jlc-mod-error')
+    .evaluateAll(cells =>
+      cells.filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.textContent)
+    );
