@@ -20,7 +20,7 @@ _SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "c
 _IDENTITIES = {"dropout", "dropout1d", "alpha_dropout", "to", "type", "type_as", "float", "half", "bfloat16"}
 # Calls that gather a channel's values over positions, and channels to one row of numbers.
 _POOLS = {f"{kind}_pool{n}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)}
-_POOLS |= {"dropout2d", "dropout3d", "feature_dropout"}
+_POOLS |= {"dropout2d", "dropout3d", "feature_dropout", "pad", "interpolate"}
 _RANKS = {"conv1d": 3, "conv2d": 4, "conv3d": 5}
 _GATHERS = _SHAPES | {"mean"}
 _PARTS = {"chunk", "split", "tensor_split", "unbind", "glu", "cat", "concat", "concatenate"}

@@ -126,12 +126,13 @@ class Inverted(nn.Module):
     def __init__(self, channels=6, inner=9, times=1):
         super().__init__()
         self.expand, self.bn1 = nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner)
-        self.deep = nn.Conv2d(inner, inner * times, 3, padding=1, groups=inner)
+        self.deep = nn.Conv2d(inner, inner * times, 3, groups=inner)
         self.bn2 = nn.BatchNorm2d(inner * times)
         self.project, self.bn3 = nn.Conv2d(inner * times, channels, 1, bias=False), nn.BatchNorm2d(channels)
 
     def forward(self, x):
-        y = F.relu6(self.bn2(self.deep(F.relu6(self.bn1(self.expand(x))))))
+        y = F.pad(F.relu6(self.bn1(self.expand(x))), (1, 1, 1, 1))
+        y = F.interpolate(F.relu6(self.bn2(self.deep(y))), x.shape[2:])
         return x + self.bn3(self.project(y))
 
 
