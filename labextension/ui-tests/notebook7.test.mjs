@@ -7,7 +7,7 @@ import { SMALL } from './notebooks.mjs';
 import { clipped } from './session.mjs';
 import { startServer, writeNotebook } from './server.mjs';
 
-const LIMIT = { timeout: 240_000 };
+const LIMIT = { timeout: 400_000 };
 let server;
 let browser;
 

@@ -10,7 +10,7 @@ import { launch, openLab, runAll, runCell, setTheme, shot } from './browser.mjs'
 import { SMALL } from './notebooks.mjs';
 import { jupyter, startServer, writeNotebook } from './server.mjs';
 
-const LIMIT = { timeout: 240_000 };
+const LIMIT = { timeout: 400_000 };
 const LONG = 120_000;
 let server;
 let browser;

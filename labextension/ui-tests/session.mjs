@@ -6,8 +6,8 @@ import { launch, openLab } from './browser.mjs';
 import { startServer, writeNotebook } from './server.mjs';
 
 export const PANEL = '#jlab-compress-panel';
-export const LONG = 120_000;
-export const LIMIT = { timeout: 240_000 };
+export const LONG = 200_000;
+export const LIMIT = { timeout: 400_000 };
 
 /** `notebooks` maps file names to their cells. */
 export function useLab(notebooks) {
