@@ -56,14 +56,20 @@ def wide_net(width: int, *, seed: int, device: str) -> nn.Sequential:
 
 
 def slim_nets(
-    net: nn.Sequential, size: int, calibration: Tensor, *, degree: int, seed: int
+    net: nn.Sequential,
+    size: int,
+    calibration: Tensor,
+    *,
+    degree: int,
+    seed: int,
+    skip: Sequence[str] = (),
 ) -> dict[str, nn.Module]:
     """Return the contestants at one width.
 
     "ours, moved centres" are the centres of `size` cells of the cloud of neurons (w, b, v), moved to keep
     its moments; "ours, dynamics" is what `compress` makes of the net and inputs without targets; "paper"
     keeps moments up to `degree` with unmoved neurons; a random subset counts each neuron n / s times, the
-    naive net (the paper's comparison) once.
+    naive net (the paper's comparison) once. Those in `skip` are left out.
     """
     layer = read_layer(net, ("0",), "2", torch.relu)
     cloud = neurons_of(layer)
@@ -71,13 +77,14 @@ def slim_nets(
     assert kept.indices is not None
     drawn = torch.randperm(layer.width, generator=torch.Generator().manual_seed(seed))[:size]
     indices = kept.indices.to(layer.outgoing.device)
-    return {
-        MOVED: slim_net(net, moved_centres(layer, size)),
-        DYNAMICS: compress(net, size, calibration=calibration, seed=seed, progress=False).model,
-        PAPER: slim_net(net, layer.select(indices, kept.multiplicities)),
-        RANDOM: slim_net(net, layer.select(drawn, torch.full((size,), layer.width / size))),
-        NAIVE: slim_net(net, layer.select(drawn, torch.ones(size))),
+    makers: dict[str, Callable[[], nn.Module]] = {
+        MOVED: lambda: slim_net(net, moved_centres(layer, size)),
+        DYNAMICS: lambda: compress(net, size, calibration=calibration, seed=seed, progress=False).model,
+        PAPER: lambda: slim_net(net, layer.select(indices, kept.multiplicities)),
+        RANDOM: lambda: slim_net(net, layer.select(drawn, torch.full((size,), layer.width / size))),
+        NAIVE: lambda: slim_net(net, layer.select(drawn, torch.ones(size))),
     }
+    return {name: make() for name, make in makers.items() if name not in skip}
 
 
 def neurons_of(layer: Layer) -> Tensor:

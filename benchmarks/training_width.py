@@ -63,17 +63,21 @@ LAPTOP_SIZE = Setting(
 
 
 @cache
-def contestants(width: int, size: int, *, seed: int, device: str) -> dict[str, nn.Module]:
+def contestants(
+    width: int, size: int, *, seed: int, device: str, skip: tuple[str, ...] = ()
+) -> dict[str, nn.Module]:
     """Return the wide net and its slim forms, also ours with a half and a third of the width."""
     net = wide_net(width, seed=seed, device=device)
     x = 2 * torch.rand(2000, 2, generator=torch.Generator().manual_seed(seed)).to(device) - 1
     layer = read_layer(net, ("0",), "2", torch.relu)
     fewer = {f"{MOVED}, 1/{k}": slim_net(net, moved_centres(layer, size // k)) for k in (2, 3)}
-    return {FULL: net, REORDERED: net} | slim_nets(net, size, x, degree=5, seed=seed) | fewer
+    return {FULL: net, REORDERED: net} | slim_nets(net, size, x, degree=5, seed=seed, skip=skip) | fewer
 
 
-def run(setting: Setting, name: str, *, rate: float, seed: int, device: str) -> dict[str, Curve]:
-    models = contestants(setting.width, setting.size, seed=seed, device=device)
+def run(
+    setting: Setting, name: str, *, rate: float, seed: int, device: str, skip: tuple[str, ...] = ()
+) -> dict[str, Curve]:
+    models = contestants(setting.width, setting.size, seed=seed, device=device, skip=skip)
     kind = getattr(torch.optim, name.partition(",")[0])
     data = partial(harmonic_batches, target=setting.target, device=device)
     return race(
@@ -98,6 +102,7 @@ def main() -> None:
     parser.add_argument("--optimizers", nargs="*", help="some of the keys of the setting's rates")
     for name in ("width", "size", "steps"):
         parser.add_argument(f"--{name}", type=int, help="instead of the setting's")
+    parser.add_argument("--skip", nargs="*", default=[], help="models to leave out")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rate-factor", type=float, default=1.0)
@@ -108,7 +113,10 @@ def main() -> None:
     device, began = given.device, time.monotonic()
     for name in given.optimizers or setting.rates:
         rate = setting.rates[name] * given.rate_factor
-        runs = [run(setting, name, rate=rate, seed=seed, device=device) for seed in range(given.seeds)]
+        runs = [
+            run(setting, name, rate=rate, seed=seed, device=device, skip=tuple(given.skip))
+            for seed in range(given.seeds)
+        ]
         title = f"{setting.width} -> {setting.size}, {setting.steps} steps"
         print(Report(title, tables=(table(name, rate, runs),)), flush=True)
     print(f"{time.monotonic() - began:.0f} s on {device}")
