@@ -16,8 +16,8 @@ UNITS = {"attention": "heads", "conv": "channels"}
 START = {
     "triton": "tritonserver --model-repository=FOLDER",
     "kserve": "kubectl apply -f {name}/inferenceservice.yaml",
-    "openvino": "docker run -v FOLDER:/models openvino/model_server --config_path /models/{name}/config.json "
-    "--rest_port 8000 --port 8001",
+    "openvino": "docker run -p 8000:8000 -p 8001:8001 -v FOLDER:/models openvino/model_server "
+    "--config_path /models/{name}/config.json --rest_port 8000 --port 8001",
     "mlflow": "mlflow models serve -m FOLDER/{name}/{version} -p 8000 --env-manager local",
 }
 CLIENT = '''"""Send input_example.json to a server and print the answer; --grpc needs tritonclient."""
@@ -108,6 +108,7 @@ def write_companions(folder: Path, name: str, export: ExportReport, feeds: Array
 def model_card(name: str, export: ExportReport, layout: str) -> str:
     """Return the text that tells a stranger what the model is, how it was checked and how to start it."""
     start = START[layout].format(name=name, version=export.path.parent.name)
+    address = "HOST:PORT  # as the cluster gives it" if layout == "kserve" else "127.0.0.1:8000"
     blocks = export.plan.blocks if export.plan else ()
     made = [
         f"- `{b.name}`: {b.width_before} {UNITS.get(b.kind, 'neurons')} became {b.width_after} ({b.method})."
@@ -134,7 +135,7 @@ def model_card(name: str, export: ExportReport, layout: str) -> str:
             f"`FOLDER` is the folder that holds `{name}`.",
             "",
             f"    {start}",
-            "    python client.py 127.0.0.1:8000",
+            f"    python client.py {address}",
             "",
             "To try it on this machine alone, with jlab-compress; it says at which address:",
             "",
