@@ -1,12 +1,14 @@
 """All six FFNs of a sentence encoder made slimmer for deploy-only use, beside plain methods.
 
-    python benchmarks/minilm_function.py            # widths 1/2, 1/4, 1/8; about twenty minutes on two cores
-    python benchmarks/minilm_function.py --quick    # width 1/4, fewer methods
+    python benchmarks/minilm_function.py            # widths 1/2, 1/4, 1/8, three draws; an hour on two cores
+    python benchmarks/minilm_function.py --seeds 1 --fractions 2    # less of it; --methods chooses some
+    python benchmarks/minilm_function.py --quick    # width 1/4, one draw, three methods
     python benchmarks/minilm_function.py --json out.json
 
 Calibration: 512 sentences. Error: ||e_slim - e|| / ||e|| of mean-pooled, normalised embeddings of 384 other
 sentences. "greedy + affine refit" is the bar: every FFN on its own, on all calibration tokens, ridge 1e-8.
-The slim models are made with three seeds where chance plays a part (`--seeds`); the mean is shown.
+A seed draws other sentences to calibrate and to judge; means are shown. Torch-Pruning runs where it is
+installed.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from jlab_compress.fitting.selection import greedy_columns, least_squares
 from jlab_compress.network.compression import compress, compress_baseline
 
 Batches = list[dict[str, Tensor]]
+BAR = "greedy + affine refit"
+QUICK = (BAR, 'preserve="function"', "magnitude")
 FFNS = [f"encoder.layer.{i}" for i in range(6)]
 
 
@@ -103,7 +107,7 @@ def torch_pruning(model: nn.Module, width: int, calibration: Batches) -> nn.Modu
     return slim
 
 
-def methods(quick: bool) -> dict[str, Callable[[nn.Module, int, Batches, int], nn.Module]]:
+def methods() -> dict[str, Callable[[nn.Module, int, Batches, int], nn.Module]]:
     """Return the ways to make a slim model, by name; each takes (model, width, calibration, seed)."""
 
     def plain(method: str) -> Callable[[nn.Module, int, Batches, int], nn.Module]:
@@ -112,48 +116,45 @@ def methods(quick: bool) -> dict[str, Callable[[nn.Module, int, Batches, int], n
         )
 
     found: dict[str, Callable[[nn.Module, int, Batches, int], nn.Module]] = {
-        "greedy + affine refit": lambda model, width, data, seed: greedy_affine(model, width, data),
+        BAR: lambda model, width, data, seed: greedy_affine(model, width, data),
         'preserve="function"': lambda model, width, data, seed: (
             compress(model, width, calibration=data, preserve="function", seed=seed, progress=False).model
         ),
         "magnitude": plain("magnitude"),
     }
-    if not quick:
-        found |= {name: plain(name) for name in ("random", "k-means", "interpolative", "nnls")}
+    found |= {name: plain(name) for name in ("random", "k-means", "interpolative", "nnls")}
     if find_spec("torch_pruning"):
         found["Torch-Pruning (L2)"] = lambda model, width, data, seed: torch_pruning(model, width, data)
     return found
 
 
-CHANCE = ('preserve="function"', "random", "k-means")
-
-
-def measure(quick: bool, seeds: int, fractions: list[int]) -> list[dict[str, Any]]:
-    """Return one row per method and width."""
-    sentences, model = corpus(), encoder()
-    calibration, test = batches(sentences.calibration.texts), batches(sentences.test.texts)
-    full = embeddings(model, test)
+def measure(names: list[str], seeds: int, fractions: list[int]) -> list[dict[str, Any]]:
+    """Return one row per method and width, each a mean over draws of the sentences."""
+    model = encoder()
+    draws = [corpus(seed) for seed in range(seeds)]
+    data = [(batches(d.calibration.texts), batches(d.test.texts)) for d in draws]
+    full = [embeddings(model, test) for _, test in data]
     rows = []
     for fraction in fractions:
         bar = None
-        for name, make in methods(quick).items():
+        for name in names:
             errors, cosines, seconds = [], [], []
-            for seed in range(seeds if name in CHANCE else 1):
+            for seed, (calibration, test) in enumerate(data):
                 start, cpu = time.perf_counter(), time.process_time()
-                slim = make(model, 1536 // fraction, calibration, seed).eval()
+                slim = methods()[name](model, 1536 // fraction, calibration, seed).eval()
                 seconds.append((time.perf_counter() - start, time.process_time() - cpu))
                 made = embeddings(slim, test)
-                errors.append(float((made - full).norm() / full.norm()))
-                cosines.append(float((made * full).sum(dim=1).mean()))
+                errors.append(float((made - full[seed]).norm() / full[seed].norm()))
+                cosines.append(float((made * full[seed]).sum(dim=1).mean()))
             error = sum(errors) / len(errors)
-            bar = error if bar is None else bar
+            bar = error if name == BAR else bar
             rows.append(
                 {
                     "width": f"1/{fraction}",
                     "method": name,
                     "error": error,
                     "errors": errors,
-                    "of the bar": error / bar,
+                    "of the bar": float("nan") if bar is None else error / bar,
                     "cosine": sum(cosines) / len(cosines),
                     "seconds": max(s for s, _ in seconds),
                     "cpu seconds": max(c for _, c in seconds),
@@ -181,11 +182,12 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fractions", type=int, nargs="*")
+    parser.add_argument("--methods", nargs="*", choices=methods())
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS))
-    table = measure(
-        given.quick, 1 if given.quick else given.seeds, given.fractions or ([4] if given.quick else [2, 4, 8])
-    )
+    names = given.methods or [name for name in methods() if not given.quick or name in QUICK]
+    fractions = given.fractions or ([4] if given.quick else [2, 4, 8])
+    table = measure(names, 1 if given.quick else given.seeds, fractions)
     if given.json:
         given.json.write_text(json.dumps(table, indent=2))
