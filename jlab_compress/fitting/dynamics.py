@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ from jlab_compress.fitting.moved_nodes import Answers, ask, expected_movement, m
 from jlab_compress.fitting.rows import Progress, Split, check_fit, counter, relative_error, split_rows
 from jlab_compress.fitting.simulation import compare, make_course
 
-FOLLOWS_BELOW = 0.25
+FOLLOWS_BELOW, KERNEL_BELOW = 0.25, 0.5
 STEPS, LEAST_SHARE = 1000, 0.2
 FEW, MANY = 800, 100_000
 RATE = 0.025
@@ -59,8 +60,8 @@ def fit_dynamics(
     Returns
     -------
     Fit
-        Neurons with multiplicities, to be trained with gradients divided by them; `follows` is the
-        forecast from the short training.
+        Neurons with multiplicities, to be trained with gradients divided by them. `follows` is the forecast:
+        the short training's gap and the kernel's error are both small on rows that no fit has seen.
 
     Raises
     ------
@@ -77,15 +78,17 @@ def fit_dynamics(
     count = counter(progress, len(starts) * steps)
     moved = [case.moved(start, steps, count) for start in starts]
     plain = [method(distinct, inputs, size, seed=seed) for method in PLAIN]
-    best, follows, note = closest_in_training(case, [*moved, *plain])
+    best, gap = closest_in_training(case, [*moved, *plain])
     error = kernel_error(best.layer, distinct, inputs[case.split.held], seed=seed)
+    note = f"short training on made-up targets, held-out rows: training gap {gap:.3f}"
+    follows = gap < FOLLOWS_BELOW and error < KERNEL_BELOW
     return replace(best, kernel_error=error, follows=follows, notes=(*best.notes, note))
 
 
 def steps_for(layer: Layer, size: int) -> int:
     """Return how many steps nodes are moved: fewer where few numbers are free, or where a step is dear."""
     free = size * (sum(w.shape[1] + 1 for w in layer.incoming) + layer.outgoing.shape[1])
-    share = min(1.0, free / FEW, MANY / free) ** 0.5
+    share = math.sqrt(min(1.0, free / FEW, MANY / free))
     return round(STEPS * max(share, LEAST_SHARE))
 
 
@@ -143,27 +146,27 @@ class Case:
 
 
 def starts_for(case: Case, size: int) -> tuple[Layer, ...]:
-    """Return the starts for moving nodes.
+    """Return the starts for moving nodes: merged clusters, and a subset of neurons.
 
-    Of a trained layer: a subset with counts that reproduce the outputs. At initialisation neurons are
-    draws, and a draw of them is fairest. Where the activation does not let counts be made equal, merged
-    clusters are a second start.
+    The subset's counts reproduce the outputs of a trained layer; at initialisation neurons are draws, and
+    a draw of them is fairest. Where the activation lets counts be made equal they are, and then the
+    subset alone serves a trained layer.
     """
     subset = random_subset if case.untrained else nnls_outputs
-    start = subset(case.layer, case.inputs, size, seed=case.seed).layer
-    if is_homogeneous(case.layer):
-        return (equal_counts(start),)
-    return merge_clusters(case.layer, cluster_neurons(case.layer, size, case.seed)), start
+    chosen = subset(case.layer, case.inputs, size, seed=case.seed).layer
+    equal = is_homogeneous(case.layer)
+    if equal and not case.untrained:
+        return (equal_counts(chosen),)
+    merged = merge_clusters(case.layer, cluster_neurons(case.layer, size, case.seed))
+    return equal_counts(merged) if equal else merged, chosen
 
 
-def closest_in_training(case: Case, fits: list[Fit]) -> tuple[Fit, bool, str]:
-    """Return the fit whose short training stays closest to the wide layer's, with the forecast and a note."""
+def closest_in_training(case: Case, fits: list[Fit]) -> tuple[Fit, float]:
+    """Return the fit whose short training stays closest to the wide layer's, and its training gap."""
     course = make_course(case.layer, case.inputs, case.split, movement=case.movement, seed=case.seed)
     outcomes = compare(case.layer, [fit.layer.to(torch.float32) for fit in fits], course)
     best = min(range(len(fits)), key=lambda i: outcomes[i].output_gap + outcomes[i].training_gap)
-    gap = outcomes[best].training_gap
-    note = f"short training on made-up targets, held-out rows: training gap {gap:.3f}"
-    return fits[best], gap < FOLLOWS_BELOW, note
+    return fits[best], outcomes[best].training_gap
 
 
 def is_homogeneous(layer: Layer) -> bool:
