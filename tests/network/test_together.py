@@ -81,3 +81,17 @@ def test_several_blocks_of_a_stream_are_counted_alike_and_not_promised_to_follow
     assert any("several blocks of a residual stream" in note for note in made.report.notes)
     one = compress(model, {"up.0": 6}, calibration=x, progress=False)
     assert not any("several blocks" in note for note in one.report.notes)
+
+
+def test_an_interrupt_while_blocks_move_together_leaves_the_model(model):
+    before = copy.deepcopy(model.state_dict())
+
+    def stop(name, done, total):
+        if name == "all blocks together":
+            raise KeyboardInterrupt
+
+    x = calls(1, 300)[0].args[0]
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        compress(model, 6, calibration=x, preserve="function", progress=stop)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
