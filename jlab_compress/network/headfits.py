@@ -36,17 +36,7 @@ _FITS: dict[str, Callable[..., Fit]] = {
 }
 
 
-def fit_heads(
-    original: nn.Module,
-    slim: nn.Module,
-    block: Block,
-    size: int,
-    method: str,
-    *,
-    calls: list[Call],
-    moved: bool,
-    seed: int,
-) -> Fit:
+def fit_heads(slim: nn.Module, block: Block, size: int, method: str, *, calls: list[Call], seed: int) -> Fit:
     """Return `size` objects for a block, by an aim of `compress` or a method of `compress_baseline`.
 
     Raises
@@ -60,9 +50,9 @@ def fit_heads(
             f"layers between), for which {method!r} is not defined; expected one of {sorted(_FITS)}"
         )
     layer = on_cpu(read_recorded(slim, block, block.width))
-    rows = head_rows(original, slim, block, calls, moved=moved, seed=seed)
+    rows = head_rows(slim, block, calls, seed=seed)
     if method == "greedy":
-        rows = replace(rows, targets=None, readout=Readout(None, None))
+        rows = replace(rows, readout=Readout(None, None))
     if method == "dynamics":
         rows = replace(rows, kernels=head_kernels(slim, block, calls, seed=seed))
     return _FITS[method](layer, rows, size, seed=seed)
@@ -73,24 +63,25 @@ def forecast_heads(
 ) -> Forecast:
     """Return the held-out errors of a block's fits at several numbers of heads."""
     layer = on_cpu(read_recorded(model, block, block.width))
-    rows = head_rows(model, model, block, calls, moved=False, seed=seed)
+    rows = head_rows(model, block, calls, seed=seed)
     rows = replace(rows, kernels=head_kernels(model, block, calls, seed=seed))
     return fits.predict_head_errors(layer, rows, widths, seed=seed)
 
 
-def head_rows(
-    original: nn.Module, slim: nn.Module, block: Block, calls: list[Call], *, moved: bool, seed: int
-) -> HeadRows:
-    """Return what a block's heads give in `slim` on the calibration, and what should come of it."""
+def head_rows(slim: nn.Module, block: Block, calls: list[Call], *, seed: int) -> HeadRows:
+    """Return what a block's heads give in `slim` on the calibration, and what stands behind them.
+
+    The goal is what the block itself would give there. Heads that also make up for the errors of earlier
+    slim blocks fit each row better and the whole model worse: half of the heads in all six layers of a
+    sentence encoder, 384 sentences, had .458 of the embeddings wrong that way and .442 this way.
+    """
     if block.chain:
         return HeadRows(gather_inputs(slim, block.outgoing, calls, seed=seed))
     for name in block.incoming:
-        open_attention(original.get_submodule(name))
         open_attention(slim.get_submodule(name))
-    goal = gather_goal(
-        original, slim, (block.outgoing, block.outgoing, block.residual), calls, moved=moved, seed=seed
-    )
-    return HeadRows(goal.inputs, (), goal.targets, Readout(goal.stream, goal.readout))
+    place = (block.outgoing, block.outgoing, block.residual)
+    goal = gather_goal(slim, slim, place, calls, moved=False, seed=seed)
+    return HeadRows(goal.inputs, (), None, Readout(goal.stream, goal.readout))
 
 
 def head_kernels(slim: nn.Module, block: Block, calls: list[Call], *, seed: int) -> tuple[Tensor, Tensor]:

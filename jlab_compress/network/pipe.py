@@ -213,7 +213,7 @@ def _fit_block(
         words = "exact duplicates" if distinct.width < layer.width else "kept"
         return Fit(distinct, first_copies(layer, distinct), words, 0.0, 0.0, True)
     if block.recorded:
-        return fit_heads(original, slim, block, size, method.name, calls=calls, moved=moved, seed=seed)
+        return fit_heads(slim, block, size, method.name, calls=calls, seed=seed)
     if method.aims and block.kind != "conv":
         place = (block.incoming[0], block.outgoing, block.residual)
         rows = gather_rows(original, slim, place, calls, moved=moved, seed=seed)

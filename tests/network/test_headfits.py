@@ -47,13 +47,15 @@ def one(model, name="layers.0.self_attn"):
     return find_blocks(model, X).named(name)
 
 
-def test_rows_and_targets_are_those_of_the_model():
+def test_rows_and_what_stands_behind_them_are_those_of_the_model():
     model = seeded(Layers).double().eval()
     block, (calls, _) = one(model), read_batches(model, X)
-    found = head_rows(model, copy.deepcopy(model), block, calls, moved=True, seed=0)
+    found = head_rows(copy.deepcopy(model), block, calls, seed=0)
     layer = read_recorded(model, block, 6)
     assert found.values.shape == (480, 12)
-    assert torch.allclose(found.of(layer), found.targets)
+    stream = model.layers[0].norm1(found.of(layer) + found.readout.stream)
+    assert torch.allclose(found.readout(found.of(layer), torch.arange(480)), stream)
+    assert torch.allclose(found.readout.stream, X.flatten(0, 1))
     assert found.readout.stream is not None
     assert block.residual.norm == "layers.0.norm1"
 
