@@ -50,6 +50,10 @@ export class KernelClient {
 
   readonly commId: string;
 
+  get kernel(): string {
+    return this._kernel.id;
+  }
+
   get link(): Link {
     return this._link;
   }

@@ -39,7 +39,7 @@ export class LabHost implements IHost {
         situation,
         notebook: path,
         shared,
-        state: client?.state ?? null,
+        state: this._session.state,
         progress: client?.progress ?? null,
         run: this._runs.get(path) ?? null,
         failure: this._failures.get(path) ?? null,

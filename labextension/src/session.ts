@@ -8,6 +8,7 @@ import { INotebookTracker, NotebookActions, NotebookPanel } from '@jupyterlab/no
 import { ISignal, Signal } from '@lumino/signaling';
 import { Situation } from './host';
 import { KernelClient } from './kernelClient';
+import { IState } from './messages';
 
 export class ActiveSession {
   constructor(tracker: INotebookTracker, page: string) {
@@ -29,6 +30,13 @@ export class ActiveSession {
 
   get client(): KernelClient | null {
     return this._client;
+  }
+
+  /** What the kernel said; a panel that is shown again has what it said last until it speaks anew. */
+  get state(): IState | null {
+    const waiting = ['connecting', 'busy'].includes(this._client?.link.kind ?? 'connecting');
+    const same = this._last !== null && this._last.id === this._notebook?.sessionContext.session?.kernel?.id;
+    return this._client?.state ?? (waiting && same ? (this._last?.state ?? null) : null);
   }
 
   /** Whether cells of this page are queued or running in the active notebook. */
@@ -109,6 +117,9 @@ export class ActiveSession {
   }
 
   private _attach(): void {
+    if (this._client?.state) {
+      this._last = { id: this._client.kernel, state: this._client.state };
+    }
     this._client?.dispose();
     this._client = null;
     this._language = '';
@@ -159,6 +170,7 @@ export class ActiveSession {
   private readonly _running = new Map<string, number>();
   private _notebook: NotebookPanel | null = null;
   private _client: KernelClient | null = null;
+  private _last: { id: string; state: IState } | null = null;
   private _language = '';
   private _visible = false;
   private _scan = true;
