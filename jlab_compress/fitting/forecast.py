@@ -19,7 +19,8 @@ from jlab_compress.fitting.stream import Readout
 
 GAIN_OF_MOVING = 0.7
 GAIN_BEHIND_READOUT = 0.9
-TRIAL_WIDTHS = (8, 36)
+GAIN_OF_LONGER_FITS = 0.85
+TRIAL_WIDTHS = (8, 24)
 TRIAL_STEPS = 200
 TRIAL_BATCHES = 25
 
@@ -58,7 +59,7 @@ def predict_errors(
 
     One greedy pass over the activations' Gram matrix gives the refit error on held-out rows at every
     width, times the measured gain of moving the nodes. The kernel error follows a power law through
-    two quick fits of 8 and 36 nodes; so does the function error of fits that share their nodes between
+    two quick fits of 8 and 24 nodes; so does the function error of fits that share their nodes between
     outputs and kernel.
 
     Parameters
@@ -99,7 +100,7 @@ def predict_errors(
     outputs, kernels = training_laws(layer, inputs, split, seed)
     kernel_errors = [kernels.at(s, layer.width) for s in widths]
     if dynamics:
-        laws = [outputs.at(s, layer.width) for s in widths]
+        laws = [GAIN_OF_LONGER_FITS * outputs.at(s, layer.width) for s in widths]
         function_errors = [max(pair) for pair in zip(function_errors, laws, strict=True)]
     return Forecast(tuple(widths), tuple(function_errors), tuple(kernel_errors))
 
