@@ -54,7 +54,7 @@ unit: serve serve-mlserver
 front-end: install
 	cd labextension && jlpm lint && jlpm test
 
-browser: install chromium
+browser: install serve chromium
 	cd labextension && jlpm test:ui
 
 chromium:
