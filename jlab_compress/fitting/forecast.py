@@ -82,9 +82,9 @@ def predict_errors(
     Returns
     -------
     Forecast
-        Mostly within a factor of two of what the fits then reach, though the kernel of wide transformer layers
-        comes out several times too low (`benchmarks/forecasts.py`). Cost: one pass O(q n^2) for all widths,
-        and about a second for the kernel.
+        Mostly within a factor of two of what the fits then reach, though the kernel of wide transformer
+        layers comes out several times too low (`benchmarks/forecasts.py`). Cost: one pass O(q n^2) for
+        all widths, and about a second for the kernel.
 
     Raises
     ------
