@@ -274,12 +274,12 @@ TRAINING: dict[str, Refused] = {
     "loss by row": (
         lambda d: compare(d, loss=lambda o, t: nn.functional.cross_entropy(o, t, reduction="none")),
         ValueError,
-        "loss: expected one number per batch, got a tensor of shape",
+        "loss_fn: expected one number per batch, got a tensor of shape",
     ),
     "NaN loss": (
         lambda d: compare(d, loss=lambda o, t: o.sum() * float("nan")),
         ValueError,
-        "loss: .* finite",
+        "loss_fn: .* finite",
     ),
     "no loss": (lambda d: compare(d, loss=None), TypeError, "loss_fn: expected"),
     "empty loader": (lambda d: compare(d, batches=[]), ValueError, "batches: expected at least one .*empty"),
