@@ -7,7 +7,7 @@ norm that reads the sum. Fits that know both make up for the errors of earlier s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -103,6 +103,7 @@ def gather_rows(
     calls: list[Call],
     *,
     moved: bool,
+    scaled: bool = True,
     seed: int,
 ) -> Rows:
     """Run the calibration through both models and return the rows for one block, with its goal.
@@ -117,29 +118,17 @@ def gather_rows(
         The calibration.
     moved : bool
         Whether an earlier block is slim already, so that the two models differ.
+    scaled : bool
+        Whether the inputs are scaled by `input_scale`, or as they reach the incoming layer.
     seed : int
         Of the draw of rows.
     """
-    rows = gather_goal(original, slim, block, calls, moved=moved, seed=seed)
-    return replace(rows, inputs=_scaled(slim, block[0], rows.inputs))
-
-
-def gather_goal(
-    original: nn.Module,
-    slim: nn.Module,
-    block: tuple[str, str, Residual | None],
-    calls: list[Call],
-    *,
-    moved: bool,
-    seed: int,
-) -> Rows:
-    """Return what `gather_rows` does, with the inputs as they reach the incoming layer, unscaled."""
     incoming, outgoing, residual = block
     wanted = {"inputs": (incoming, "input"), "outputs": (outgoing, "output")}
     if residual is not None:
         wanted["sum"] = (residual.norm, "input")
     found = {label: _wide(t) for label, t in layer_rows(slim, calls, wanted, seed=seed).items()}
-    inputs = found["inputs"]
+    inputs = _scaled(slim, incoming, found["inputs"]) if scaled else found["inputs"]
     reference = found
     if moved:
         wanted.pop("inputs")
