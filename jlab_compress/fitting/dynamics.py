@@ -192,19 +192,9 @@ def is_homogeneous(layer: Layer) -> bool:
 
 
 def equal_counts(layer: Layer) -> Layer:
-    """Return the same function, and the same gradient descent, with all multiplicities equal.
-
-    For positively homogeneous activations (w, b, v, c) and (w/t, b/t, v/t, c t^2) are the same neuron.
-    """
+    """Return the same function, and the same gradient descent, with all multiplicities equal."""
     c = layer.multiplicities
-    root = (c / c.mean()).sqrt()
-    return replace(
-        layer,
-        incoming=tuple(w * root[:, None] for w in layer.incoming),
-        biases=tuple(None if b is None else b * root for b in layer.biases),
-        outgoing=layer.outgoing * root[:, None],
-        multiplicities=torch.full_like(c, float(c.mean())),
-    )
+    return layer.regauged(torch.full_like(c, float(c.mean())))
 
 
 def kernel_error(slim: Layer, layer: Layer, inputs: Tensor, *, seed: int = 0, n_probes: int = 4) -> float:

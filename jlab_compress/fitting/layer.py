@@ -106,6 +106,21 @@ class Layer:
             multiplicities=self.multiplicities[indices] if multiplicities is None else multiplicities,
         )
 
+    def regauged(self, multiplicities: Tensor) -> Layer:
+        """Return the layer with other multiplicities (n,), equal in function and under gradient descent.
+
+        Holds for positively homogeneous activations such as ReLU: (w, b, v, c) and (w/t, b/t, v/t, c t^2)
+        are the same neuron.
+        """
+        root = (self.multiplicities / multiplicities).sqrt()
+        return replace(
+            self,
+            incoming=tuple(w * root[:, None] for w in self.incoming),
+            biases=tuple(None if b is None else b * root for b in self.biases),
+            outgoing=self.outgoing * root[:, None],
+            multiplicities=multiplicities,
+        )
+
 
 @dataclass(frozen=True)
 class Fit:

@@ -181,18 +181,8 @@ def _check_plain(blocks: list[Block]) -> None:
 
 
 def plain_gauge(layer: Layer) -> Layer:
-    """Return the layer with c = 1 and theta_j times sqrt(c_j), equal in function and under SGD.
-
-    Holds for positively homogeneous activations: (w, b, v, c) and (w/t, b/t, v/t, c t^2) are the same.
-    """
-    root = layer.multiplicities.sqrt()
-    return replace(
-        layer,
-        incoming=tuple(w * root[:, None] for w in layer.incoming),
-        biases=tuple(None if b is None else b * root for b in layer.biases),
-        outgoing=layer.outgoing * root[:, None],
-        multiplicities=torch.ones_like(root),
-    )
+    """Return the layer with c = 1 and theta_j times sqrt(c_j), for positively homogeneous activations."""
+    return layer.regauged(torch.ones_like(layer.multiplicities))
 
 
 def _fit_block(
