@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 import torch
+from scipy.cluster.vq import kmeans2
 
 from jlab_compress.fitting import baselines
+from jlab_compress.fitting.clustering import spread_rows
 from jlab_compress.fitting.rows import relative_error, split_rows
 from tests.fitting.problems import clustered, dense, draw, gated, same_bits, tensors
 
@@ -60,3 +63,20 @@ def test_kmeans_counts_add_up_and_greedy_beats_the_plain_ones():
     assert merged.width == 15
     greedy = baselines.greedy_refit(layer, X, 15).function_error
     assert greedy < min(m(layer, X, 15).function_error for m in EVERY[:3])
+
+
+@pytest.mark.parametrize("shape", [(90, 4, 20), (60, 33, 59), (30, 2, 30)])
+def test_the_rows_drawn_to_start_from_are_those_of_scipy(shape):
+    n, m, size = shape
+    points = draw(n, m, seed=2).numpy()
+    drawn = spread_rows(points, size, np.random.default_rng(7))
+    theirs, _ = kmeans2(points, size, iter=1, minit="++", rng=np.random.default_rng(7))
+    ours, _ = kmeans2(points, points[drawn], iter=1, minit="matrix")
+    assert np.array_equal(ours, theirs)
+    assert len(set(drawn)) == size
+
+
+def test_more_rows_than_are_distinct_can_be_drawn():
+    points = np.repeat([[1.0], [5.0]], 4, axis=0)
+    drawn = spread_rows(points, 6, np.random.default_rng(0))
+    assert set(points[drawn, 0]) == {1.0, 5.0}
