@@ -58,12 +58,19 @@ def ask(layer: Layer, inputs: Tensor, *, seed: int = 0, minibatches: int = MINIB
     list of Answers
         Cost O(minibatches P B n (n_in + n_out)); nothing later touches the wide layer.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, n_out = torch.Generator().manual_seed(seed), layer.outgoing.shape[1]
     answers = []
     for _ in range(minibatches):
         x = inputs[torch.randperm(len(inputs), generator=generator)[:ROWS]]
-        residuals = torch.randn(PROBES, len(x), layer.outgoing.shape[1], generator=generator).to(x)
-        answers.append(Answers(x, residuals, answer(layer, x, residuals, adaptive=True)))
+        residuals = torch.randn(PROBES, len(x), n_out, generator=generator).to(x)
+        parts = [x.new_empty(len(x), n_out), *(torch.empty_like(residuals) for _ in range(4))]
+        answers.append(Answers(x, residuals, parts))
+    # What stays was allocated above, all of it: between the wide layer's large tensors, which come and go,
+    # small ones that stay would keep the allocator from using that memory again.
+    for one in answers:
+        parts = answer(layer, one.inputs, one.residuals, adaptive=True)
+        for kept, part in zip(one.parts, parts, strict=True):
+            kept.copy_(part)
     return answers
 
 
