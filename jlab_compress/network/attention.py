@@ -12,8 +12,9 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.network.costs import operation_macs
-from jlab_compress.network.locks import layer_problem, owner_of
-from jlab_compress.network.structure import PASSED, input_value
+from jlab_compress.network.locks import layer_problem
+from jlab_compress.network.products import input_value, owner_of
+from jlab_compress.network.structure import PASSED
 from jlab_compress.network.tracing import AFFINE, Operation, Trace
 from jlab_compress.network.uses import Uses
 
@@ -230,18 +231,21 @@ def _sections(trace: Trace, source: int, parts: int, width: int) -> int:
 def _by_hand(trace: Trace, index: int) -> tuple[tuple[int, ...], int] | None:
     """Return queries, keys, values and the last product around a softmax, or None for other softmaxes."""
     scores = _before(trace, trace.operations[index].inputs[0])
-    value = trace.operations[index].outputs[0]
+    value, cut = trace.operations[index].outputs[0], False
     while scores is not None:
         readers = trace.consumers.get(value, [])
         following = [trace.operations[i] for i in readers]
         product = next((i for i, o in zip(readers, following, strict=True) if o.name in _PRODUCTS), None)
+        if product is not None and cut:
+            raise _LockedError("its attention weights are cut into parts before the values are read")
         if product is not None:
             values = [v for v in trace.operations[product].inputs if v != value]
             made = [*trace.operations[scores].inputs[-2:], *values[-1:]]
             return (tuple(made), product) if len(made) == 3 else None
-        passed = next((o for o in following if o.name in PASSED and o.outputs), None)
+        passed = next((o for o in following if o.name in {*PASSED, "__getitem__"} and o.outputs), None)
         if passed is None:
             return None
+        cut = cut or passed.name == "__getitem__"
         value = passed.outputs[0]
     return None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from jlab_compress.fitting.layer import Activation
 from jlab_compress.network.attention import Heads, heads_of
@@ -21,7 +21,8 @@ from jlab_compress.network.confirmation import confirmed
 from jlab_compress.network.costs import operation_macs
 from jlab_compress.network.examples import call_that_runs, example_call, fault_of
 from jlab_compress.network.inputs import Call, first_rows, read_batches
-from jlab_compress.network.locks import chain_of, lock_of, norm_of, owner_of
+from jlab_compress.network.locks import bare_parameter, chain_of, lock_of, norm_of
+from jlab_compress.network.products import owner_of
 from jlab_compress.network.recorded import read_recorded
 from jlab_compress.network.slim import unwrapped
 from jlab_compress.network.structure import Candidate, candidates, pointwise
@@ -316,10 +317,7 @@ def _block(uses: Uses, group: list[Candidate]) -> Block:
     norm = norm_of(trace, candidate)
     chain = chain_of(trace, candidate)
     own = (*incoming, *([norm] if norm else []), *chain)
-    owned = sum(_owned(model.get_submodule(name)) for name in own)
-    read: Any = model.get_submodule(outgoing)
-    bias = getattr(read, "bias", None)
-    owned += _owned(read) - (bias.numel() if isinstance(bias, Tensor) else 0)
+    owned = sum(_owned(model, name) for name in own) + _owned(model, outgoing, bias=False)
     conv = sources[0].name.startswith("conv")
     reader = trace.operations[candidate.sink]
     macs = sum(operation_macs(trace, o) for o in (*sources, reader) if o.name in AFFINE)
@@ -333,7 +331,7 @@ def _block(uses: Uses, group: list[Candidate]) -> Block:
         locked=lock_of(uses, group, incoming, outgoing),
         incoming=incoming,
         outgoing=outgoing,
-        macs=macs // max(1, trace.rows),
+        macs=macs // max(1, trace.rows) or None,
         activation=pointwise(trace, candidate),
         residual=None if conv or chain else residual_of(model, trace, reader.outputs[0]),
         norm=norm,
@@ -343,5 +341,10 @@ def _block(uses: Uses, group: list[Candidate]) -> Block:
     )
 
 
-def _owned(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters(recurse=False))
+def _owned(model: nn.Module, name: str, *, bias: bool = True) -> int:
+    """Return the size of a bare parameter, or of a layer's own parameters, with or without its bias."""
+    bare = bare_parameter(model, name)
+    if bare is not None:
+        return bare.numel()
+    named = model.get_submodule(name).named_parameters(recurse=False)
+    return sum(p.numel() for key, p in named if bias or key != "bias")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from jlab_compress.network.inputs import Call
-from jlab_compress.network.structure import weight_value
+from jlab_compress.network.products import weight_value
 from jlab_compress.network.tracing import AFFINE, Operation, Trace, copy_model, record, undisturbed
 
 

@@ -5,22 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jlab_compress.network.confirmation import difference, tolerance
-from jlab_compress.network.structure import Candidate, input_value, mixing_problem, pointwise, weight_value
+from jlab_compress.network.products import input_value, owner_of
+from jlab_compress.network.structure import Candidate, mixing_problem, pointwise
 from jlab_compress.network.surgery import CONVOLUTIONS, is_conv, is_linear, read_layer
-from jlab_compress.network.tracing import AFFINE, Trace
+from jlab_compress.network.tracing import Trace
 from jlab_compress.network.uses import Uses
-
-
-def owner_of(trace: Trace, index: int) -> str:
-    """Return the dotted path of the layer behind an operation."""
-    operation = trace.operations[index]
-    if operation.name not in AFFINE:
-        return operation.module
-    name = trace.parameters.get(weight_value(operation))
-    return operation.module if name is None else name.rpartition(".")[0]
 
 
 def lock_of(uses: Uses, group: list[Candidate], incoming: tuple[str, ...], outgoing: str) -> str | None:
@@ -94,7 +86,10 @@ def _norm_problem(uses: Uses, name: str) -> str | None:
 
 
 def layer_problem(uses: Uses, name: str) -> str | None:
-    """Return why a layer's neurons cannot be replaced, or None."""
+    """Return why a layer's neurons cannot be replaced, or None; the name may be that of a bare parameter."""
+    bare = bare_parameter(uses.model, name)
+    if bare is not None:
+        return _bare_problem(name, bare)
     module = uses.model.get_submodule(name)
     if not (is_linear(module) or is_conv(module)) or _computed(module):
         return foreign(name, module)
@@ -110,6 +105,21 @@ def layer_problem(uses: Uses, name: str) -> str | None:
     if len(calls) != 1 or uses.model.get_submodule(calls[0].module) is not module:
         return f"the weight of {name} is also read outside its own forward"
     return None
+
+
+def bare_parameter(model: nn.Module, name: str) -> Tensor | None:
+    """Return the parameter of that dotted name, or None where it is the name of a module."""
+    holder, _, key = name.rpartition(".")
+    return model.get_submodule(holder)._parameters.get(key)
+
+
+def _bare_problem(name: str, parameter: Tensor) -> str:
+    if parameter.dim() > 2:
+        return (
+            f"{name} holds the weights of {parameter.shape[0]} experts or groups in one parameter, not in "
+            "layers of their own, so its units cannot be replaced"
+        )
+    return f"{name} is a bare parameter, not the weight of an nn.Linear, so its units cannot be replaced"
 
 
 def _computed(module: nn.Module) -> bool:
@@ -137,6 +147,8 @@ def foreign(name: str, module: nn.Module) -> str:
         return f"{name} is a transposed convolution, whose channels cannot be replaced yet"
     if isinstance(module, nn.modules.conv._ConvNd):
         return f"{name} is a {kind} in groups or with a padding other than numbers of zeros"
+    if not hasattr(module, "weight"):
+        return f"{name or kind} computes a weight while it runs, so its units cannot be replaced"
     return f"{name} is a {kind}, not a plain nn.Linear, so its neurons cannot be told apart safely"
 
 

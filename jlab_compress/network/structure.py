@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jlab_compress.network.products import axis_made, input_value, values_read, weight_value
 from jlab_compress.network.tracing import AFFINE, Operation, Slot, Trace
 
 # Calls that only change the shape around the neurons, or nothing at all outside training.
@@ -23,10 +24,11 @@ _POOLS = {f"{kind}_pool{n}d" for kind in ("max", "avg", "adaptive_avg", "adaptiv
 _POOLS |= {"dropout2d", "dropout3d", "feature_dropout", "pad", "interpolate"}
 _RANKS = {"conv1d": 3, "conv2d": 4, "conv3d": 5}
 _GATHERS = _SHAPES | {"mean"}
+_SLICES = {"__getitem__", "narrow", "index_select"}
 _PARTS = {"chunk", "split", "tensor_split", "unbind", "glu", "cat", "concat", "concatenate"}
 # Layers of other kinds, which end a block.
 _FOREIGN = {f"conv_transpose{n}d" for n in (1, 2, 3)} | {"lstm", "gru", "rnn_tanh", "rnn_relu"}
-_FOREIGN |= {f"{kind}_cell" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu")} | {"bilinear"}
+_FOREIGN |= {f"{kind}_cell" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
 ADDITIONS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 RESIDUAL = "its outputs are added to a residual stream, which other layers share"
 # Calls after which a neuron's values are what they were.
@@ -80,10 +82,11 @@ class Path:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Units of a path that reach the operation `sink`."""
+    """Units of a path that reach the operation `sink`, which reads them as `value`."""
 
     path: Path
     sink: int
+    value: int
 
     @property
     def sources(self) -> tuple[int, ...]:
@@ -168,34 +171,23 @@ def candidates(trace: Trace) -> list[Candidate]:
                 paths[operation.outputs[0]] = deeper
                 continue
             if read in paths:
-                found.append(Candidate(_into(trace, operation, paths[read]), index))
+                found.append(Candidate(_into(trace, operation, paths[read]), index, read))
             output = operation.outputs[0]
             shape = trace.shapes[output]
             batched = _RANKS.get(operation.name) == len(shape)
             axis, rank = (1, len(shape)) if batched else (-1, 0)
             paths[output] = Path((index,), shape[axis], axis, rank=rank)
+        elif values_read(trace, operation):
+            found += [Candidate(paths[v], index, v) for v in values_read(trace, operation) if v in paths]
+            output, axis = operation.outputs[0], axis_made(trace, operation)
+            paths[output] = Path((index,), trace.shapes[output][axis], axis)
         else:
             read = operation.inputs[0] if operation.name in _FOREIGN and operation.inputs else -1
             if read in paths:
                 problem = f"its units are read by `{operation.name}`, which cannot be compressed"
-                found.append(Candidate(replace(paths[read], problem=problem), index))
+                found.append(Candidate(replace(paths[read], problem=problem), index, read))
             _follow(trace, index, operation, paths)
     return found
-
-
-def input_value(operation: Operation) -> int:
-    """Return the value that a linear or convolution call reads."""
-    if operation.name == "addmm":
-        return int(operation.args[1].value)
-    slot = operation.args[0] if operation.args else operation.kwargs["input"]
-    return int(slot.value)
-
-
-def weight_value(operation: Operation) -> int:
-    """Return the value that a linear or convolution call takes as its weight."""
-    place = 2 if operation.name == "addmm" else 1
-    slot = operation.args[place] if len(operation.args) > place else operation.kwargs["weight"]
-    return int(slot.value)
 
 
 def _deeper(trace: Trace, index: int, operation: Operation, path: Path | None) -> Path | None:
@@ -230,8 +222,8 @@ def _into(trace: Trace, operation: Operation, path: Path) -> Path:
 
 def _follow(trace: Trace, index: int, operation: Operation, paths: dict[int, Path]) -> None:
     inputs = [v for v in dict.fromkeys(operation.inputs) if v not in trace.constants]
-    known = [paths[v] for v in inputs if v in paths]
-    if not known or (len(inputs) > 1 and any(path.lost for path in known)):
+    known = [paths[v] for v in inputs if v in paths and (len(inputs) == 1 or not paths[v].lost)]
+    if not known:
         return
     normalised = operation.name == "batch_norm" and len(known) == 1
     strangers = 0 if normalised else len(inputs) - len(known)
@@ -240,14 +232,16 @@ def _follow(trace: Trace, index: int, operation: Operation, paths: dict[int, Pat
     if normalised:
         merged = _normalised(trace, index, merged)
     for value in operation.outputs:
-        path = _carried(operation, trace.shapes[value], merged, index)
+        path = _carried(trace, operation, value, merged, index)
         if path is not None:
             paths[value] = path
 
 
-def _carried(operation: Operation, shape: torch.Size, path: Path, index: int) -> Path | None:
-    """Return the path of an output of a given shape, or None where the units cannot be followed there."""
-    if operation.name in _PARTS and shape:
+def _carried(trace: Trace, operation: Operation, value: int, path: Path, index: int) -> Path | None:
+    """Return the path of an output, or None where the units cannot be followed there."""
+    shape, before = trace.shapes[value], trace.shapes[operation.inputs[0]]
+    cut = operation.name in _SLICES and len(shape) == len(before) and shape[path.axis] < before[path.axis]
+    if (operation.name in _PARTS and shape) or (cut and not path.lost):
         problem = f"its units are cut into parts or joined with others by `{operation.name}`"
         return replace(path, size=shape[path.axis], problem=path.problem or problem)
     if path.axis == 1 and operation.name in _GATHERS and len(shape) == 2 and shape[1] % path.size == 0:
@@ -255,14 +249,15 @@ def _carried(operation: Operation, shape: torch.Size, path: Path, index: int) ->
         return replace(path, size=shape[1], axis=-1, repeat=repeat, passed=passed)
     if path.axis == 1 and len(shape) == path.rank and operation.name in _POOLS:
         path = replace(path, passed=(*path.passed, index))
-    fits = len(shape) == path.rank if path.axis == 1 else len(shape) > 0
-    if not path.lost and fits and shape[path.axis] == path.size:
+    fits = len(shape) == path.rank if path.axis == 1 else len(shape) >= -path.axis
+    if path.lost or (fits and shape[path.axis] == path.size):
         return path
-    if path.lost:
-        return path
-    if path.problem is not None or operation.name not in _SHAPES:
+    alone = all(v in trace.constants for v in operation.inputs[1:])
+    if path.problem is not None or not alone:
         return None
-    return replace(path, lost=True, problem=f"`{operation.name}` spreads its units over several axes")
+    spread = f"`{operation.name}` spreads its units over several axes"
+    gone = f"its units cannot be followed through `{operation.name}`"
+    return replace(path, lost=True, problem=spread if operation.name in _SHAPES else gone)
 
 
 def _normalised(trace: Trace, index: int, path: Path) -> Path:
@@ -281,7 +276,7 @@ def _merged(trace: Trace, operation: Operation, known: list[Path], strangers: in
     problem = next((path.problem for path in known if path.problem), None)
     if problem is None and strangers:
         problem = _stranger(trace, operation)
-    if problem is None and len({input_value(trace.operations[s]) for s in sources}) > 1:
+    if problem is None and len({values_read(trace, trace.operations[s]) for s in sources}) > 1:
         joined = (
             f"its outputs are joined by `{operation.name}` with those of a layer that reads something else"
         )
@@ -311,8 +306,7 @@ def pointwise(trace: Trace, candidate: Candidate) -> Pointwise:
         replace(trace.operations[s], name="passed") if s in passed else trace.operations[s]
         for s in candidate.steps
     ]
-    result = input_value(trace.operations[candidate.sink])
-    return Pointwise(operations, sources, result, trace.constants)
+    return Pointwise(operations, sources, candidate.value, trace.constants)
 
 
 def mixing_problem(activation: Pointwise, width: int) -> str | None:

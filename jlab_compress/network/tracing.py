@@ -24,6 +24,10 @@ from jlab_compress.network.inputs import Call, in_words, tensors_in
 
 # Torch functions by which a layer's units are made: one row of the weight for each unit.
 AFFINE = {"linear", "addmm", "conv1d", "conv2d", "conv3d"}
+# Calls that return a part of a tensor, or the same numbers in another order or dtype.
+_PARTS = {"view", "reshape", "transpose", "t", "permute", "__get__", "__getitem__", "to", "type_as", "expand"}
+_PARTS |= {"contiguous", "squeeze", "unsqueeze", "flatten", "unflatten", "chunk", "split", "unbind", "narrow"}
+_PARTS |= {"select", "index_select", "swapaxes", "movedim", "float", "double", "half", "bfloat16"}
 # Calls that return no tensor but read the values of one.
 _READS = {"tolist", "numpy", "item", "equal", "allclose", "__bool__", "__float__", "__int__", "__array__"}
 
@@ -104,6 +108,15 @@ class Trace:
                 found.setdefault(value, []).append(index)
         return found
 
+    @cached_property
+    def weights(self) -> dict[int, str]:
+        """Values that are a parameter, or a part of one, with its name; ask for a finished record only."""
+        found = dict(self.parameters)
+        for operation in self.operations:
+            if operation.name in _PARTS and operation.inputs and operation.inputs[0] in found:
+                found |= dict.fromkeys(operation.outputs, found[operation.inputs[0]])
+        return found
+
 
 class _Recorder(TorchFunctionMode):
     def __init__(self, model: nn.Module, trace: Trace) -> None:
@@ -129,7 +142,7 @@ class _Recorder(TorchFunctionMode):
                 self.trace.parameters[value] = self._names[id(tensor)]
             elif varying:
                 self._varying.add(value)
-            elif tensor.numel() == 1:
+            if value not in self._varying and tensor.numel() == 1:
                 self.trace.constants[value] = tensor.detach().clone()
         return self._numbers[id(tensor)]
 

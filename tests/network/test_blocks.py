@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from jlab_compress.network.blocks import Block, find_blocks
-from tests.network.models import Gated, TwoBranches, mlp, rows, seeded
+from jlab_compress.network.compression import compress
+from tests.network.models import Gated, TwoBranches, mlp, repeat_units, rows, seeded
 
 
 def only(model, example=None):
@@ -67,6 +68,24 @@ def test_code_that_depends_on_the_width_locks_the_block_with_its_reason(kind, re
     block = only(seeded(TwoBranches, kind), rows(7, 5, dtype=torch.float32))
     assert block.locked is not None
     assert reason in block.locked
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_a_slope_that_all_neurons_share_is_part_of_the_activation_and_trains_on(optimizer):
+    wide, x = mlp(5, 4, 3, activation=nn.PReLU), rows(30, 5)
+    repeat_units([wide[0]], wide[2], 3)
+    assert only(wide, x).locked is None
+    slim = compress(wide, 4, calibration=x, progress=False).model
+    before = wide(x).detach()
+    for model in (wide, slim):
+        steps = optimizer(model.parameters(), 0.01)
+        for _ in range(30):
+            steps.zero_grad()
+            (model(x) - 1).square().mean().backward()
+            steps.step()
+    assert (wide(x) - before).norm() > 1e-2 * before.norm()
+    assert torch.allclose(slim(x), wide(x), rtol=1e-9, atol=1e-12)
+    assert torch.allclose(slim[1].weight, wide[1].weight, rtol=1e-9)
 
 
 def test_a_gated_block_names_both_layers_that_make_it():
