@@ -10,19 +10,21 @@ import torch
 from torch import Tensor
 
 from jlab_compress.fitting.clustering import cluster_neurons, merge_clusters
-from jlab_compress.fitting.dynamics import kernel_error
+from jlab_compress.fitting.duplicates import merge_duplicates
+from jlab_compress.fitting.dynamics import equal_counts, is_homogeneous, kernel_error
+from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moved_nodes import ask, expected_movement, move_nodes, normalisers
 from jlab_compress.fitting.rows import Split, check_fit, relative_error, split_rows
 from jlab_compress.fitting.selection import RIDGE, greedy_columns
+from jlab_compress.fitting.spectrum import ROWS, Spectrum
 from jlab_compress.fitting.stream import Readout
 
-GAIN_OF_MOVING = 0.7
-GAIN_BEHIND_READOUT = 0.9
-GAIN_OF_LONGER_FITS = 0.85
-TRIAL_WIDTHS = (8, 24)
-TRIAL_STEPS = 200
-TRIAL_BATCHES = 25
+TRIAL_WIDTH, FUNCTION_TRIAL_WIDTH = 32, 16
+TRIAL_STEPS, TRIAL_RATE, TRIAL_BATCHES = 500, 0.05, 25
+TRIAL_ROWS, JUDGED_ROWS = 2048, 512
+
+Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,13 @@ def predict_errors(
     dynamics: bool = False,
     seed: int = 0,
 ) -> Forecast:
-    """Forecast function and kernel error against width without fitting any of the widths.
+    """Forecast function and kernel error against width, with trial fits of a few nodes only.
 
-    One greedy pass over the activations' Gram matrix gives the refit error on held-out rows at every
-    width, times the measured gain of moving the nodes. The kernel error follows a power law through
-    two quick fits of 8 and 24 nodes; so does the function error of fits that share their nodes between
-    outputs and kernel.
+    The spectrum gives the shape of the curve, a trial fit its level. For the function: one greedy pass over
+    the activations gives the refit error on held-out rows at every width, and a fit of 16 nodes what moving
+    them gains; the gain fades to nothing at the whole width, in proportion to log s. For the dynamics: the
+    best counted subsets of all sizes give outputs and tangent kernel at every width, and a fit of 32 nodes
+    how far fits are from these.
 
     Parameters
     ----------
@@ -82,9 +85,8 @@ def predict_errors(
     Returns
     -------
     Forecast
-        Mostly within a factor of two of what the fits then reach, though the kernel of wide transformer
-        layers comes out several times too low (`benchmarks/forecasts.py`). Cost: one pass O(q n^2) for
-        all widths, and about a second for the kernel.
+        Within a factor of two of what the fits then reach in nearly all cases of `benchmarks/forecasts.py`.
+        Cost: O((q + 16 * 256) n^2) for all widths, and one or two seconds for the trial fits.
 
     Raises
     ------
@@ -93,17 +95,28 @@ def predict_errors(
     """
     for width in widths:
         check_fit(layer, inputs, width)
-    split = split_rows(len(inputs), seed)
-    behind = Readout(stream, readout)
-    function_errors = refit_errors(layer.to(torch.float64), inputs.double(), split, widths, behind)
-    if not (kernel or dynamics):
-        return Forecast(tuple(widths), tuple(function_errors), (math.nan,) * len(widths))
-    outputs, kernels = training_laws(layer, inputs, split, seed)
-    kernel_errors = [kernels.at(s, layer.width) for s in widths]
-    if dynamics:
-        laws = [GAIN_OF_LONGER_FITS * outputs.at(s, layer.width) for s in widths]
-        function_errors = [max(pair) for pair in zip(function_errors, laws, strict=True)]
-    return Forecast(tuple(widths), tuple(function_errors), tuple(kernel_errors))
+    split, unknown = split_rows(len(inputs), seed), (math.nan,) * len(widths)
+    function, kernels = unknown, unknown
+    if kernel or dynamics:
+        function, kernels = dynamics_errors(layer, inputs, split, widths, seed)
+    if not dynamics:
+        function = function_errors(layer, inputs, split, widths, Readout(stream, readout), seed)
+    return Forecast(tuple(widths), function, kernels)
+
+
+def function_errors(
+    layer: Layer, inputs: Tensor, split: Split, widths: Sequence[int], readout: Readout, seed: int
+) -> tuple[float, ...]:
+    """Return the expected errors of `fit_function`: those of refits, times what moving the nodes gains."""
+    wide, x = layer.to(torch.float64), inputs.double()
+    n, trial = layer.width, min(FUNCTION_TRIAL_WIDTH, max(1, layer.width // 2))
+    *refits, there = refit_errors(wide, x, split, [*widths, trial], readout)
+    rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:TRIAL_ROWS]
+    stream = None if readout.stream is None else readout.stream[rows]
+    reached = fit_function(wide, x[rows], trial, stream=stream, readout=readout.transform, seed=seed)
+    gain = min(1.0, reached.function_error / max(there, 1e-12))
+    fading = [min(1.0, math.log(n / s) / max(1e-12, math.log(n / trial))) for s in widths]
+    return tuple(error * gain**share for error, share in zip(refits, fading, strict=True))
 
 
 def refit_errors(
@@ -125,43 +138,51 @@ def refit_errors(
     basis = torch.linalg.solve_triangular(factor, chosen.T, upper=False)
     parts = basis[:, split.fit] @ (f - level)
     wanted = readout(outputs[split.held], split.held)
-    gain = GAIN_OF_MOVING if readout.transform is None else GAIN_BEHIND_READOUT
     errors = []
     for s in widths:
         refitted = basis[:s, split.held].T @ parts[:s] + level
         error = relative_error(readout(refitted, split.held), wanted)
-        errors.append(0.0 if s == layer.width else gain * error)
+        errors.append(0.0 if s == layer.width else error)
     return errors
 
 
-class PowerLaw:
-    """error(s) = scale * s^-exponent through two measured points."""
+def dynamics_errors(
+    layer: Layer, inputs: Tensor, split: Split, widths: Sequence[int], seed: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the expected errors of outputs and kernel of `fit_dynamics`.
 
-    def __init__(self, widths: Sequence[int], errors: Sequence[float]) -> None:
-        lowest = 1e-12
-        first, last = (math.log(max(e, lowest)) for e in (errors[0], errors[-1]))
-        span = math.log(widths[-1] / widths[0]) if widths[-1] > widths[0] else 1.0
-        self.exponent = max(0.0, (first - last) / span)
-        self.scale = math.exp(last) * widths[-1] ** self.exponent
+    They are those of the best counted subsets, times the ratio of a trial fit's errors to these.
+    """
+    wide, x = merge_duplicates(layer).to(torch.float64), inputs.double()
+    generator = torch.Generator().manual_seed(seed)
+    fit, held = (x[part[torch.randperm(len(part), generator=generator)]] for part in (split.fit, split.held))
+    trial = min(TRIAL_WIDTH, max(1, wide.width // 2))
+    narrow = sorted({s for s in (*widths, trial) if s < wide.width})
+    movement = expected_movement(wide, fit[:ROWS])
+    spectrum = Spectrum(wide, fit[:ROWS], held[:ROWS], max(narrow, default=1), movement=movement)
+    least = dict(zip(narrow, spectrum.errors(narrow), strict=True))
+    reached = trial_errors(wide, fit, held[:JUDGED_ROWS], trial, seed)
+    ratios = [
+        mine / max(best, 1e-12) for mine, best in zip(reached, least.get(trial, (1.0, 1.0)), strict=True)
+    ]
+    curves = []
+    for part in (0, 1):
+        lowest, curve = 1.0, dict[int, float]()
+        for s in narrow:
+            lowest = curve[s] = min(lowest, ratios[part] * least[s][part])
+        curves.append(tuple(curve.get(s, 0.0) for s in widths))
+    return curves[0], curves[1]
 
-    def __call__(self, width: int) -> float:
-        return float(self.scale * width**-self.exponent)
 
-    def at(self, width: int, whole: int) -> float:
-        """Return the error at a width: at most 1, and none at the whole width."""
-        return 0.0 if width == whole else min(1.0, self(width))
-
-
-def training_laws(layer: Layer, inputs: Tensor, split: Split, seed: int) -> tuple[PowerLaw, PowerLaw]:
-    """Fit two small sets of moved nodes; return the laws of their held-out function and kernel errors."""
-    wide, held = layer.to(torch.float32), inputs[split.held].float()
-    answers = ask(wide, inputs[split.fit].float(), seed=seed, minibatches=TRIAL_BATCHES)
-    scales = normalisers(answers, expected_movement(wide, inputs[split.fit].float()))
-    widths = [min(s, layer.width) for s in TRIAL_WIDTHS]
-    outputs, kernels = [], []
-    for s in widths:
-        start = merge_clusters(wide, cluster_neurons(wide, s, seed))
-        slim = move_nodes(start, answers, scales, steps=TRIAL_STEPS, rate=0.05, adaptive_share=0.0)
-        outputs.append(relative_error(slim(held), wide(held)))
-        kernels.append(kernel_error(slim, wide, held, seed=seed))
-    return PowerLaw(widths, outputs), PowerLaw(widths, kernels)
+def trial_errors(layer: Layer, fit: Tensor, held: Tensor, size: int, seed: int) -> Pair:
+    """Return the held-out errors of outputs and kernel that a few moved nodes reach."""
+    wide, rows = layer.to(torch.float32), fit.float()
+    answers = ask(wide, rows, seed=seed, minibatches=TRIAL_BATCHES)
+    scales = normalisers(answers, expected_movement(wide, rows))
+    start = merge_clusters(wide, cluster_neurons(wide, size, seed))
+    equal = is_homogeneous(wide)
+    start = equal_counts(start) if equal else start
+    slim = move_nodes(start, answers, scales, steps=TRIAL_STEPS, rate=TRIAL_RATE, fixed_counts=equal).to(
+        held.dtype
+    )
+    return relative_error(slim(held), layer(held)), kernel_error(slim, layer, held, seed=seed)

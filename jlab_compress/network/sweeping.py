@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from jlab_compress.fitting.dynamics import KERNEL_BELOW
 from jlab_compress.fitting.forecast import Forecast, predict_errors
 from jlab_compress.network.blocks import Block, Blocks, blocks_on, check_model
 from jlab_compress.network.exchange import read_block
@@ -90,8 +91,9 @@ def sweep(
 
     Notes
     -----
-    One pass over the calibration, one greedy pass over a Gram matrix and two quick fits per block. Blocks
-    are looked at one by one in the original model; errors of several slim blocks add up.
+    Per block one pass over the calibration, greedy passes over Gram matrices and a trial fit of a few nodes;
+    see `predict_errors`. Blocks are looked at one by one in the original model; errors of several slim blocks
+    add up.
 
     Examples
     --------
@@ -268,22 +270,37 @@ def _report(blocks: Blocks, forecasts: Mapping[str, Forecast], preserve: str) ->
         "Sweep",
         f"Expected held-out errors at several widths; judge by the {looked}.",
         tables=(Table("Expected error against width", columns, tuple(rows)),),
-        warnings=tuple(w for name, found in forecasts.items() for w in _warnings(blocks.named(name), found)),
+        warnings=tuple(
+            words
+            for name, found in forecasts.items()
+            for words in _warnings(blocks.named(name), found, preserve)
+        ),
         notes=(
-            "Forecast without a fit, each block alone: mostly within a factor of two of what a fit reaches, "
-            "but too low by more for the tangent kernel of transformer layers.",
+            "Forecast without a fit at these widths, each block alone: mostly within a factor of two of what "
+            "a fit reaches.",
         ),
     )
 
 
-def _warnings(block: Block, found: Forecast) -> list[str]:
-    """Say from which width on a block is not compressible."""
-    pairs = zip(found.widths, found.function_errors, strict=True)
-    too_narrow = [(width, error) for width, error in pairs if error > LARGE_ERROR]
-    if not too_narrow:
-        return []
-    width, error = max(too_narrow)
-    return [
-        f"block {block.name}: at {width} of {block.width} neurons a function error of {error:.2g} is "
-        "expected, so it is not compressible to that width; keep more neurons or leave it out"
-    ]
+def _warnings(block: Block, found: Forecast, preserve: str) -> list[str]:
+    """Say from which width on a block is not compressible, and from which on it will not follow."""
+    warnings = []
+    widest = _widest_above(LARGE_ERROR, found.widths, found.function_errors)
+    if widest is not None:
+        warnings.append(
+            f"block {block.name}: at {widest[0]} of {block.width} {block.units} a function error of "
+            f"{widest[1]:.2g} is expected, so it is not compressible to that width; keep more {block.units} "
+            "or leave it out"
+        )
+    widest = _widest_above(KERNEL_BELOW, found.widths, found.kernel_errors)
+    if preserve == "dynamics" and widest is not None:
+        warnings.append(
+            f"block {block.name}: at {widest[0]} of {block.width} {block.units} a tangent kernel error of "
+            f"{widest[1]:.2g} is expected, so it will not follow the original in further training; keep more "
+            f"{block.units}"
+        )
+    return warnings
+
+
+def _widest_above(limit: float, widths: Sequence[int], errors: Sequence[float]) -> tuple[int, float] | None:
+    return max(((s, e) for s, e in zip(widths, errors, strict=True) if e > limit), default=None)

@@ -3,10 +3,11 @@ import math
 import pytest
 import torch
 
-from jlab_compress.fitting.forecast import PowerLaw, predict_errors
+from jlab_compress.fitting.dynamics import fit_dynamics
+from jlab_compress.fitting.forecast import predict_errors
 from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.moments import fit_moments
-from tests.fitting.problems import dense, draw
+from tests.fitting.problems import clustered, dense, draw, tensors
 
 X = draw(200, 5, seed=9)
 
@@ -23,9 +24,30 @@ def test_function_errors_are_within_a_factor_of_two_and_fall_with_width():
     assert 0.5 < forecast.function_errors[1] / measured < 2.2
 
 
-def test_a_power_law_goes_through_its_points():
-    law = PowerLaw((8, 32), (0.4, 0.2))
-    assert (law(8), law(32), law(128)) == pytest.approx((0.4, 0.2, 0.1))
+@pytest.mark.parametrize("activation", [torch.relu, torch.tanh, torch.nn.functional.gelu])
+def test_errors_of_fits_for_the_dynamics_are_within_a_factor_of_three(activation):
+    layer = dense(60, activation=activation)
+    found, fit = predict_errors(layer, X, (12,), dynamics=True), fit_dynamics(layer, X, 12)
+    for predicted, measured in (
+        (found.function_errors[0], fit.function_error),
+        (found.kernel_errors[0], fit.kernel_error),
+    ):
+        assert 1 / 3 < predicted / measured < 3
+
+
+def test_exact_copies_cost_nothing_down_to_the_number_of_distinct_neurons():
+    found = predict_errors(clustered(groups=6, copies=8), X, (2, 6, 20), dynamics=True)
+    assert found.kernel_errors[0] > 0.05
+    assert found.kernel_errors[1:] == found.function_errors[1:] == (0.0, 0.0)
+
+
+def test_the_layer_and_the_random_states_stay():
+    layer, state = dense(40), torch.get_rng_state()
+    before = [t.clone() for t in tensors(layer)]
+    first, second = (predict_errors(layer, X, (5, 10), dynamics=True, seed=1) for _ in range(2))
+    assert first == second
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors(layer), strict=True))
 
 
 def test_widths_out_of_range_are_refused():

@@ -1,0 +1,31 @@
+import pytest
+from torch import nn
+
+from jlab_compress.network.compression import compress
+from tests.network.models import mlp, rows
+
+X = rows(400, 3)
+NOT_COMPRESSIBLE = "not compressible to that width; keep more neurons or leave it out"
+WILL_NOT_FOLLOW = "will not follow the original in further training; keep more neurons"
+
+
+def warnings_at(width, preserve):
+    net = mlp(3, 80, 2, activation=nn.Tanh)
+    return compress(net, width, calibration=X, preserve=preserve, progress=False).report.warnings
+
+
+@pytest.mark.parametrize(
+    ("preserve", "words"),
+    [("function", (NOT_COMPRESSIBLE,)), ("dynamics", (NOT_COMPRESSIBLE, WILL_NOT_FOLLOW))],
+)
+def test_a_block_that_is_not_compressible_to_a_width_is_named(preserve, words):
+    warnings = warnings_at(1, preserve)
+    assert len(warnings) == len(words)
+    for warning, ending in zip(warnings, words, strict=True):
+        assert warning.startswith("block 0: at 1 of 80 neurons it")
+        assert warning.endswith(ending)
+
+
+@pytest.mark.parametrize("preserve", ["function", "dynamics"])
+def test_nothing_is_warned_about_where_compression_is_fine(preserve):
+    assert warnings_at(40, preserve) == ()
