@@ -190,10 +190,12 @@ def test_patches_are_what_the_filter_sees(conv, shape):
 @pytest.mark.parametrize("n", [1, 3])
 def test_convolutions_of_other_ranks_are_blocks(n):
     conv, norm, pool = (getattr(nn, f"{name}{n}d") for name in ("Conv", "BatchNorm", "AdaptiveAvgPool"))
-    ends = pool(1), nn.Flatten(), nn.Linear(4, 2)
-    model = seeded(
-        lambda: nn.Sequential(conv(2, 8, 3), norm(8), nn.GELU(), conv(8, 4, 2), nn.ReLU(), *ends).double()
-    )
+
+    def build():
+        body = conv(2, 8, 3), norm(8), nn.GELU(), conv(8, 4, 2), nn.ReLU()
+        return nn.Sequential(*body, pool(1), nn.Flatten(), nn.Linear(4, 2)).double()
+
+    model = seeded(build)
     x = rows(24, 2, *[6] * n)
     model.train()(x)
     blocks = find_blocks(model.eval(), x)
