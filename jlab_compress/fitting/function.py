@@ -32,6 +32,7 @@ def fit_function(
     stream: Tensor | None = None,
     readout: Callable[[Tensor], Tensor] | None = None,
     made_up: int = 0,
+    move: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Fit:
@@ -58,6 +59,8 @@ def fit_function(
         readout(stream + output) against readout(stream + targets).
     made_up : int
         How many of the last rows are made up: neurons move on them too, but they neither choose nor judge.
+    move : bool
+        Whether the chosen neurons move; otherwise they are chosen and refitted only.
     seed : int
         Seed of private generators: same seed, same bits.
     progress : callable, optional
@@ -79,15 +82,17 @@ def fit_function(
     goal = Goal.make(wide, x, targets, Readout(stream, readout), made_up=made_up, seed=seed)
     fit_rows, all_rows = goal.split.fit, torch.arange(len(x) - made_up)
     start, indices = choose_and_refit(wide, x, size, goal)
-    form: dict[str, Any] = {"free_targets": targets is None, "made_up": made_up, "seed": seed}
-    mover = Mover.plan(wide, x, size, goal, **form, progress=progress)
-    moved = mover(start, fit_rows, 0.6)
-    errors = [goal.held_out_error(candidate, x) for candidate in (start, moved)]
-    if errors[1] < errors[0]:
-        final = mover(moved, all_rows, 0.4)
-        return Fit(final.to(layer.outgoing.dtype), None, "moved nodes", errors[1], notes=(POLISHED,))
+    error = goal.held_out_error(start, x)
+    if move:
+        form: dict[str, Any] = {"free_targets": targets is None, "made_up": made_up, "seed": seed}
+        mover = Mover.plan(wide, x, size, goal, **form, progress=progress)
+        moved = mover(start, fit_rows, 0.6)
+        moved_error = goal.held_out_error(moved, x)
+        if moved_error < error:
+            final = mover(moved, all_rows, 0.4)
+            return Fit(final.to(layer.outgoing.dtype), None, "moved nodes", moved_error, notes=(POLISHED,))
     final = refit(start, x, goal, all_rows)
-    return Fit(final.to(layer.outgoing.dtype), indices, "greedy + refit", errors[0], notes=(POLISHED,))
+    return Fit(final.to(layer.outgoing.dtype), indices, "greedy + refit", error, notes=(POLISHED,))
 
 
 @dataclass(frozen=True)

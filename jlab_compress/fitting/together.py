@@ -13,25 +13,18 @@ from torch import Tensor
 from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Fit, Layer
 
-EPOCHS = 10
-MOST_STEPS = 200
-RATE = 0.01
+EPOCHS, MOST_STEPS = 10, 200
+RATE, LOG_RATE = 0.01, 0.05
 WARM_UP = 0.1
 
 
-NOT_JUDGED = (
-    "several blocks of a residual stream are slim at once: their errors add up in training, which no fit of "
-    "single blocks foresees; compare the trainings with validate before you rely on it"
-)
-
-
 def fit_counted(layer: Layer, inputs: Tensor, size: int, **goal: Any) -> Fit:
-    """Fit `size` neurons for the function, each counted n / s times: for one of several layers in a stream.
+    """Choose and refit `size` neurons, each counted n / s times: a start for several layers in a stream.
 
     With several slim layers in one residual stream errors compound, and the tangent kernels of single layers
-    are taken where the slim network no longer is. So outputs are fitted as `fit_function` does, and v_j
-    becomes v_j / c with c = n / s, which leaves the function as it is and gives each neuron the step of the
-    copies that it stands for. That the result trains like the original is not promised.
+    are taken where the slim network no longer is. So neurons are only chosen here, as `fit_function` does,
+    and moved later, all layers together. v_j becomes v_j / c with c = n / s, which leaves the function as it
+    is and gives each neuron the step of the copies that it stands for.
 
     Parameters
     ----------
@@ -41,16 +34,15 @@ def fit_counted(layer: Layer, inputs: Tensor, size: int, **goal: Any) -> Fit:
     Returns
     -------
     Fit
-        Never forecast to follow: `follows` is False.
+        Not judged: whether it follows depends on all layers together.
 
     Raises
     ------
     ValueError
         If the size or the inputs cannot be used.
     """
-    made = fit_function(layer, inputs, size, **goal)
-    slim = counted_alike(made.layer, layer)
-    return replace(made, layer=slim, follows=False, notes=(*made.notes, NOT_JUDGED))
+    made = fit_function(layer, inputs, size, move=False, **goal)
+    return replace(made, layer=counted_alike(made.layer, layer))
 
 
 def counted_alike(slim: Layer, layer: Layer) -> Layer:
@@ -85,6 +77,8 @@ def move_together(
     batches: Sequence[int],
     held: Sequence[int],
     *,
+    logs: Sequence[Tensor] = (),
+    steps: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Course:
@@ -99,6 +93,10 @@ def move_together(
         Batch number to a scalar that depends on `free`.
     batches, held : sequence of int
         Numbers of the batches to learn from, and of those that only judge.
+    logs : sequence of Tensor
+        Further leaves, logarithms of multiplicities, that move too.
+    steps : int, optional
+        Ten passes over the batches by default, at most 200 steps.
     seed : int
         Of the order of the batches.
     progress : callable, optional
@@ -107,7 +105,7 @@ def move_together(
     Returns
     -------
     Course
-        Cost: at most ten passes over the batches and 200 steps, and two looks at the held-out ones.
+        Cost: the steps, and two looks at the held-out batches.
 
     Examples
     --------
@@ -116,15 +114,19 @@ def move_together(
     >>> course.after < 0.01 * course.before
     True
     """
-    steps = min(EPOCHS * len(batches), MOST_STEPS)
+    steps = steps or min(EPOCHS * len(batches), MOST_STEPS)
     entries = sum(t.numel() for t in free)
     size = (sum(float(t.detach().square().sum()) for t in free) / entries) ** 0.5
-    optimizer = torch.optim.Adam(free, RATE * size, betas=(0.9, 0.99))
+    rates = [RATE * size, LOG_RATE]
+    groups = [{"params": list(tensors)} for tensors in (free, logs)]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(seed)
-    first, before, order = _copy(free), _held_out(loss, held), list[int]()
+    every = [*free, *logs]
+    first, before, order = _copy(every), _held_out(loss, held), list[int]()
     for step in range(1, steps + 1):
         order = order or torch.randperm(len(batches), generator=generator).tolist()
-        optimizer.param_groups[0]["lr"] = RATE * size * _share(step, steps)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * _share(step, steps)
         optimizer.zero_grad()
         torch.autograd.backward(loss(batches[order.pop()]))
         optimizer.step()
@@ -133,7 +135,7 @@ def move_together(
     course = Course(before, _held_out(loss, held))
     if not course.helped:
         with torch.no_grad():
-            for tensor, value in zip(free, first, strict=True):
+            for tensor, value in zip(every, first, strict=True):
                 tensor.copy_(value)
     return course
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -113,8 +113,9 @@ def compress(
 
     Notes
     -----
-    Several slim blocks of one residual stream are fitted for the function under every aim but "moments", with
-    "dynamics" counted n / s each, and then polished together against the hidden states of the original.
+    Several slim blocks of one residual stream are chosen one after the other under every aim but "moments"
+    and then moved together, so that hidden states and backward signals are the original's, with "dynamics"
+    the blocks' tangent kernels too.
     Activations of one block at a time are in memory, at most 16,384 rows. Source of the multiplicities
     and of the division of gradients: Wang, Luo, Poggio, Chuang, Ziyin (2026), arXiv 2510.00504.
 
@@ -200,11 +201,11 @@ def _moments(layer: Layer, rows: Rows, size: int, step: Step, *, seed: int) -> F
 
 
 def _method(preserve: Preserve, seed: int) -> Method:
-    def aimed(fit: Callable[..., Fit]) -> Method:
-        return Method(preserve, partial(_aimed, fit, seed=seed), aims=True)
+    def aimed(fit: Callable[..., Fit], *, kernels: bool = False) -> Method:
+        return Method(preserve, partial(_aimed, fit, seed=seed), aims=True, kernels=kernels)
 
     if preserve == "function":
-        return aimed(fit_function)
+        return replace(aimed(fit_function), several=aimed(partial(fit_function, move=False)))
     if preserve == "moments":
         return Method(preserve, partial(_moments, seed=seed))
-    return Method(preserve, partial(_dynamics, seed=seed), several=aimed(fit_counted))
+    return Method(preserve, partial(_dynamics, seed=seed), several=aimed(fit_counted, kernels=True))

@@ -24,17 +24,13 @@ from jlab_compress.network.summary import summarise
 from jlab_compress.network.surgery import on_cpu
 from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
 from jlab_compress.network.sweeping import Within, expectations, wanted_widths
-from jlab_compress.network.together import polish
+from jlab_compress.network.together import POLISHED, judge, polish_fits
 from jlab_compress.network.tracing import copy_model, random_states_kept, undisturbed
 from jlab_compress.network.views import exchanged
 from jlab_compress.network.widths import check_round_to
 from jlab_compress.report import Report
 
 HELD_OUT = 0.1
-POLISHED = (
-    "The blocks were polished together against the original's hidden states; errors of single blocks are "
-    "from before."
-)
 Step = Callable[[int, int], None]
 
 
@@ -50,6 +46,8 @@ class Method:
         From (layer, rows, size, step) to a Fit.
     aims : bool
         Whether the fit uses the targets, the stream and the readout of its rows.
+    kernels : bool
+        Whether blocks that are polished together are also to train alike.
     several : Method, optional
         What takes its place where more than one block writes into a residual stream.
     """
@@ -57,6 +55,7 @@ class Method:
     name: str
     fit: Callable[[Layer, Rows, int, Step], Fit]
     aims: bool = False
+    kernels: bool = False
     several: Method | None = None
 
 
@@ -101,7 +100,7 @@ def shrink(
         fits[block.name] = replace(made, layer=plain_gauge(made.layer)) if plain else made
         _put(slim, block, fits[block.name], train, seed=seed)
     polished = method.aims and polish_fits(
-        original, slim, chosen, fits, (train, held), seed=seed, progress=progress
+        original, slim, chosen, fits, (train, held), kernels=method.kernels, seed=seed, progress=progress
     )
     plan = Plan(
         tuple(_planned(block, fits[block.name], counts[block.name], plain) for block in chosen),
@@ -110,8 +109,9 @@ def shrink(
     )
     attach_plan(slim, plan)
     rename_config(slim, plan.blocks)
+    judged = judge(original, slim, fits, train, held or train, seed=seed) if method.kernels else ()
     gap = function_gap(original, slim, held or train)
-    notes = _notes(original, chosen, fits, cut=cut, held=bool(held))
+    notes = (*judged, *_notes(original, chosen, fits, cut=cut, held=bool(held)))
     if not isinstance(widths, Mapping):
         notes = (*notes, *blocks.left_out)
     if polished:
@@ -119,31 +119,6 @@ def shrink(
     if widths == "polylog" or isinstance(widths, Within):
         notes = (*expectations(original, chosen, train, wanted, aims=method.aims, seed=seed), *notes)
     return slim, plan, summarise(original, slim, chosen, fits, gap, first_rows(calls[0]), notes)
-
-
-def polish_fits(
-    original: nn.Module,
-    slim: nn.Module,
-    blocks: list[Block],
-    fits: dict[str, Fit],
-    calls: tuple[list[Call], list[Call]],
-    *,
-    seed: int,
-    progress: Progress,
-) -> bool:
-    """Move the inexact blocks of `slim` together, in place, where they are several; tell whether they moved.
-
-    `calls` are those that the fits saw and those that they did not, which judge. Entries of `fits` that
-    moved no longer name kept neurons.
-    """
-    inexact = [block for block in blocks if fits[block.name].function_error > 0]
-    if len(inexact) < 2 or not calls[1]:
-        return False
-    with follow(progress, "all blocks together") as step:
-        course = polish(original, slim, inexact, *calls, seed=seed, progress=step)
-    if course.helped:
-        fits |= {b.name: replace(fits[b.name], indices=None, method="moved together") for b in inexact}
-    return course.helped
 
 
 def check_weights(model: nn.Module) -> None:
@@ -282,7 +257,13 @@ def steps_of(block: Block) -> str:
 def _notes(
     original: nn.Module, blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool
 ) -> tuple[str, ...]:
-    notes = [f"block {block.name}: {note}" for block in blocks for note in fits[block.name].notes]
+    told: dict[str, list[str]] = {}
+    for block in blocks:
+        for note in fits[block.name].notes:
+            told.setdefault(note, []).append(block.name)
+    notes = [
+        f"block{'s' if len(names) > 1 else ''} {', '.join(names)}: {note}" for note, names in told.items()
+    ]
     if cut:
         notes.append(
             "The calibration holds more values per batch than the model takes; only the first were used."

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from jlab_compress.fitting.layer import Fit
 from jlab_compress.fitting.together import Course, move_together
+from jlab_compress.network.backward import run
 from jlab_compress.network.blocks import Block
-from jlab_compress.network.extraction import means_of, rows_of
-from jlab_compress.network.inputs import Call, outputs_of
-from jlab_compress.network.tracing import undisturbed
+from jlab_compress.network.firststep import first_step_gap
+from jlab_compress.network.inputs import Call
+from jlab_compress.network.pairs import pairs_of
+from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.views import exchanged
 
-ROWS = 32
+ROWS, STEPS = 32, 400
+POLISHED = (
+    "The blocks were moved together against the original's hidden states and backward signals; errors of "
+    "single blocks are from before."
+)
+FOLLOWS_BELOW = 0.3
+JUDGED = (
+    "Blocks of one residual stream are judged together: a first step on a made-up task moves the outputs of "
+    "held-out rows with a gap of {:.2g} (SGD or Adam, the larger; they will follow below {}). Compare the "
+    "trainings with validate before you rely on it."
+)
 
 
 def polish(
@@ -25,6 +38,7 @@ def polish(
     calls: Sequence[Call],
     held: Sequence[Call],
     *,
+    kernels: bool = False,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Course:
@@ -32,7 +46,11 @@ def polish(
 
     Fits made block by block do not know what later blocks make of their errors. Here the slim model runs
     as a whole and its hidden states behind every block's norm (its outputs, where no block has one) are
-    drawn to the original's. Every parameter outside of the blocks stays.
+    drawn to the original's, and so are the gradients that the blocks send back, for random sums of the
+    outputs: slopes say more of a function than its values at a few hundred rows (Czarnecki and others 2017).
+    With `kernels` the blocks' tangent kernels are matched too, and multiplicities move with their sum kept:
+    then the slim model trains alike under plain gradients as under those whose size an optimizer divides
+    out. Every parameter outside of the blocks stays.
 
     Parameters
     ----------
@@ -42,6 +60,8 @@ def polish(
         Those that may move.
     calls, held : sequence of Call
         Calibration to learn from, its exchanged views with it, and rows that no fit has seen, which judge.
+    kernels : bool
+        Whether the blocks should also train alike.
     seed : int
         Of the order.
     progress : callable, optional
@@ -51,19 +71,27 @@ def polish(
     -------
     Course
         The mean squared relative error on held-out rows before and after; never higher after. Cost: at
-        most 200 passes of 32 rows through both models, one of them with gradients.
+        most 400 passes of 32 rows through both models, forwards and backwards.
     """
     parts = [chunk for call in (*calls, *exchanged(calls, seed=seed)) for chunk in _chunks(call)]
     judges = [chunk for call in held for chunk in _chunks(call)]
     watched = list(dict.fromkeys(b.residual.norm for b in blocks if b.residual is not None))
+    pairs = pairs_of(original, slim, blocks)
+    looked_at = [pair.block for pair in pairs]
     free = _free_parameters(slim, blocks)
     flags = {p: p.requires_grad for p in slim.parameters()}
+    draws = torch.Generator().manual_seed(seed)
 
     def loss(number: int) -> Tensor:
-        call = parts[number] if number < len(parts) else judges[number - len(parts)]
-        wanted = states(original, call, watched)
-        found = states(slim, call, watched, gradients=torch.is_grad_enabled())
-        return torch.stack([_error(a, b) for a, b in zip(found, wanted, strict=True)]).sum()
+        learning = number < len(parts)
+        call = parts[number] if learning else judges[number - len(parts)]
+        draw = draws if learning else torch.Generator().manual_seed(seed + number)
+        wanted = run(original, call, watched, looked_at, generator=draw if pairs else None)
+        found = run(slim, call, watched, looked_at, gradients=torch.is_grad_enabled())
+        errors = [_error(a, b) for a, b in zip(found.states, wanted.states, strict=True)]
+        for pair in pairs:
+            errors += pair.errors(found, wanted, draw, kernels=kernels)
+        return torch.stack(errors).sum()
 
     try:
         for p in flags:
@@ -71,40 +99,66 @@ def polish(
         for p in free:
             p.requires_grad_(True)
         numbers = range(len(parts) + len(judges))
-        return move_together(
-            free, loss, numbers[: len(parts)], numbers[len(parts) :], seed=seed, progress=progress
+        course = move_together(
+            free,
+            loss,
+            numbers[: len(parts)],
+            numbers[len(parts) :],
+            logs=[pair.logs for pair in pairs] if kernels else (),
+            steps=STEPS if pairs else None,
+            seed=seed,
+            progress=progress,
         )
     finally:
         for p, flag in flags.items():
             p.requires_grad_(flag)
             p.grad = None
+    for pair in pairs if kernels else ():
+        pair.recount()
+    return course
 
 
-def states(model: nn.Module, call: Call, watched: Sequence[str], *, gradients: bool = False) -> list[Tensor]:
-    """Return what leaves the watched modules, as rows without padding; the model's outputs if none is.
+def polish_fits(
+    original: nn.Module,
+    slim: nn.Module,
+    blocks: list[Block],
+    fits: dict[str, Fit],
+    calls: tuple[list[Call], list[Call]],
+    *,
+    kernels: bool,
+    seed: int,
+    progress: Progress,
+) -> bool:
+    """Move the inexact blocks of `slim` together, in place, where they are several; tell whether they moved.
 
-    Where the last of them gives one row per position, the means over the positions follow: what is read
-    from a sequence is more often its mean than any one position.
+    `calls` are those that the fits saw and those that they did not, which judge. Entries of `fits` that
+    moved no longer name kept neurons.
     """
-    found: dict[str, Tensor] = {}
-    hooks = [model.get_submodule(name).register_forward_hook(_keeper(found, name)) for name in watched]
-    try:
-        with undisturbed(model), torch.set_grad_enabled(gradients):
-            outputs = outputs_of(call(model))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not watched:
-        return outputs
-    rows, last = [rows_of(found[name], call) for name in watched], found[watched[-1]]
-    return [*rows, means_of(last, call)] if last.dim() == 3 else rows
+    inexact = [block for block in blocks if fits[block.name].function_error > 0]
+    if len(inexact) < 2 or not calls[1]:
+        return False
+    with follow(progress, "all blocks together") as step:
+        course = polish(original, slim, inexact, *calls, kernels=kernels, seed=seed, progress=step)
+    if course.helped:
+        fits |= {b.name: replace(fits[b.name], indices=None, method="moved together") for b in inexact}
+    return course.helped
 
 
-def _keeper(found: dict[str, Tensor], name: str) -> Callable[..., None]:
-    def keep(module: nn.Module, args: Any, output: Tensor) -> None:
-        found[name] = output
-
-    return keep
+def judge(
+    original: nn.Module,
+    slim: nn.Module,
+    fits: dict[str, Fit],
+    calls: list[Call],
+    held: list[Call],
+    *,
+    seed: int,
+) -> tuple[str, ...]:
+    """Say of all fits at once, in place, whether they will follow; return the note on it."""
+    step = first_step_gap(original, slim, calls, held, seed=seed)
+    if step is None:
+        return ()
+    fits |= {name: replace(fit, follows=step < FOLLOWS_BELOW) for name, fit in fits.items()}
+    return (JUDGED.format(step, FOLLOWS_BELOW),)
 
 
 def _error(found: Tensor, wanted: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def test_counting_alike_keeps_the_function_and_the_mass():
     assert not torch.allclose(slim.select(torch.arange(4), torch.full((4,), 3.0))(x), slim(x), atol=1e-2)
 
 
-def test_a_counted_fit_has_the_function_of_the_fit_and_promises_nothing():
+def test_a_counted_fit_has_the_function_of_a_refit_and_is_not_judged_alone():
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(80, 3, generator=generator)
     wide = Layer(
@@ -79,7 +79,7 @@ def test_a_counted_fit_has_the_function_of_the_fit_and_promises_nothing():
         torch.ones(16),
         torch.tanh,
     )
-    counted, plain = fit_counted(wide, rows, 6), fit_function(wide, rows, 6)
+    counted, plain = fit_counted(wide, rows, 6), fit_function(wide, rows, 6, move=False)
     assert torch.allclose(counted.layer(rows), plain.layer(rows), atol=1e-5)
-    assert counted.follows is False
-    assert "validate" in counted.notes[-1]
+    assert counted.layer.multiplicities.tolist() == pytest.approx([16 / 6] * 6)
+    assert counted.follows is None

@@ -1,0 +1,136 @@
+"""Runs of a model whose hidden states, block inputs and backward signals are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jlab_compress.network.blocks import Block
+from jlab_compress.network.extraction import means_of, rows_of
+from jlab_compress.network.inputs import Call, outputs_of
+from jlab_compress.network.tracing import undisturbed
+
+ROWS = 256
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one call left behind.
+
+    Parameters
+    ----------
+    states : list of Tensor
+        What leaves the watched modules, as rows without padding, and behind the last of them, where it
+        gives one row per position, the means over positions: what is read from a sequence is more often its
+        mean than any one position. The model's outputs where no module is watched.
+    inputs : mapping of str to Tensor (q, n_in)
+        By block name, the rows that enter it.
+    cotangents : mapping of str to Tensor (q, n_out)
+        By block name, what a random sum of the outputs sends back to the block's output.
+    """
+
+    states: list[Tensor]
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    cotangents: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def picked(self, name: str, generator: torch.Generator) -> Tensor:
+        """Return up to 256 of the rows of a block to which something is sent back."""
+        alive = self.cotangents[name].abs().sum(dim=1).nonzero()[:, 0]
+        return alive[torch.randperm(len(alive), generator=generator)[:ROWS].to(alive.device)]
+
+
+def run(
+    model: nn.Module,
+    call: Call,
+    watched: Sequence[str],
+    blocks: Sequence[Block] = (),
+    *,
+    gradients: bool = False,
+    generator: torch.Generator | None = None,
+) -> Run:
+    """Run a model in evaluation mode and return what was watched.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Original or slim.
+    call : Call
+        Its inputs.
+    watched : sequence of str
+        Dotted paths of the modules whose states are returned.
+    blocks : sequence of Block
+        Those whose inputs are returned.
+    gradients : bool
+        Whether the states and inputs can be differentiated.
+    generator : torch.Generator, optional
+        Draws a random sum of the outputs; the blocks' cotangents are its gradients. None leaves them out.
+    """
+    left: dict[str, Tensor] = {}
+    inputs: dict[str, Tensor] = {}
+    leaves: dict[str, Tensor] = {}
+    hooks = [model.get_submodule(name).register_forward_hook(_keep(left, name)) for name in watched]
+    for block in blocks:
+        maker, reader = (model.get_submodule(path) for path in (block.incoming[0], block.outgoing))
+        hooks.append(maker.register_forward_pre_hook(_keep_input(inputs, block.name), with_kwargs=True))
+        if generator is not None:
+            hooks.append(reader.register_forward_hook(_add_leaf(leaves, block.name)))
+    try:
+        with undisturbed(model), torch.set_grad_enabled(gradients or generator is not None):
+            outputs = outputs_of(call(model))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    states = [rows_of(left[name], call) for name in watched] or outputs
+    if watched and left[watched[-1]].dim() == 3:
+        states.append(means_of(left[watched[-1]], call))
+    sent = _sent_back(outputs, leaves, call, generator) if generator is not None else {}
+    if not gradients:
+        states, inputs = [s.detach() for s in states], {name: x.detach() for name, x in inputs.items()}
+    return Run(states, {name: rows_of(x, call) for name, x in inputs.items()}, sent)
+
+
+def _keep(found: dict[str, Tensor], name: str) -> Callable[..., None]:
+    def keep(module: nn.Module, args: Any, output: Tensor) -> None:
+        found[name] = output
+
+    return keep
+
+
+def _keep_input(found: dict[str, Tensor], name: str) -> Callable[..., None]:
+    def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
+        found[name] = args[0] if args else next(iter(kwargs.values()))
+
+    return keep
+
+
+def _add_leaf(leaves: dict[str, Tensor], name: str) -> Callable[..., Tensor]:
+    def add(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        leaves[name] = torch.zeros_like(output, requires_grad=True)
+        return output + leaves[name]
+
+    return add
+
+
+@torch.enable_grad()
+def _sent_back(
+    outputs: list[Tensor], leaves: dict[str, Tensor], call: Call, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the gradients at the leaves, as rows without padding, of a random sum of the outputs.
+
+    Each row of a batch has its own random vector, the same at all positions that the mask keeps: what is
+    read from a sequence is read everywhere.
+    """
+    total = torch.zeros(())
+    for output in outputs:
+        first = (output if output.dim() < 3 else output[:, :1]).detach()
+        draw = torch.randn(first.shape, generator=generator).to(first)
+        kept = rows_of(output, call) if output.dim() == 3 else output
+        drawn = rows_of(draw.expand_as(output), call) if output.dim() == 3 else draw
+        total = total.to(output) + (kept * drawn).sum()
+    found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    gradients = zip(leaves, found, strict=True)
+    return {name: rows_of(g, call) for name, g in gradients if g is not None and bool(g.any())}
