@@ -68,8 +68,9 @@ def transfer_optimizer(optimizer: Optimizer, original: nn.Module, slim: nn.Modul
         groups.append(options | {"params": [targets[name] for name in owned]})
         for old, name in zip(group["params"], owned, strict=True):
             if old in optimizer.state:
+                own = [(matches[b], axis) for b, axis in axes.get(name, [])]
                 state[targets[name]] = {
-                    key: _carried(value, key, old, [(matches[b], axis) for b, axis in axes.get(name, [])])
+                    key: _laid_out(_carried(value, key, old, own), targets[name])
                     for key, value in optimizer.state[old].items()
                 }
     twin: Optimizer = type(optimizer).__new__(type(optimizer))
@@ -93,6 +94,13 @@ def _copy_attributes(optimizer: Optimizer, twin: Optimizer) -> None:
     for key, value in vars(optimizer).items():
         if key not in vars(twin) and key != "step":
             setattr(twin, key, copy.deepcopy(value))
+
+
+def _laid_out(value: Any, parameter: Tensor) -> Any:
+    """Return a state entry in the memory order of its parameter, which fused optimizers take for granted."""
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _carried(value: Any, key: str, parameter: Tensor, matches: list[tuple[Match, Axis]]) -> Any:
