@@ -88,7 +88,7 @@ def move_together(
     ----------
     free : sequence of Tensor
         Leaves that require gradients; on return they hold the last values, or the first ones where the
-        last are no better on the held-out batches.
+        last are no better on the held-out batches or the loss lets no gradient through.
     loss : callable
         Batch number to a scalar that depends on `free`.
     batches, held : sequence of int
@@ -127,8 +127,11 @@ def move_together(
         order = order or torch.randperm(len(batches), generator=generator).tolist()
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * _share(step, steps)
+        value = loss(batches[order.pop()])
+        if not value.requires_grad:
+            break
         optimizer.zero_grad()
-        torch.autograd.backward(loss(batches[order.pop()]))
+        torch.autograd.backward(value)
         optimizer.step()
         if progress is not None:
             progress(step, steps)

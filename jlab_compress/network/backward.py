@@ -131,6 +131,8 @@ def _sent_back(
         kept = rows_of(output, call) if output.dim() == 3 else output
         drawn = rows_of(draw.expand_as(output), call) if output.dim() == 3 else draw
         total = total.to(output) + (kept * drawn).sum()
+    if not total.requires_grad:
+        return {}
     found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
     gradients = zip(leaves, found, strict=True)
     return {name: rows_of(g, call) for name, g in gradients if g is not None and bool(g.any())}

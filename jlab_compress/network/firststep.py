@@ -39,8 +39,8 @@ def first_step_gap(
     -------
     float or None
         The larger of the gaps for SGD and for Adam: 0 where both models move alike, 1 where the slim one does
-        not move. None where parameters are of half precision, in which small steps are lost. Cost, for each
-        pair and model: one pass with gradients and four without.
+        not move. None where no gradient comes through, or parameters are of half precision, in which small
+        steps are lost. Cost, for each pair and model: one pass with gradients and four without.
     """
     if any(p.dtype not in (torch.float32, torch.float64) for p in original.parameters()):
         return None
@@ -48,6 +48,8 @@ def first_step_gap(
     for number, (call, other) in enumerate(zip(calls[:PAIRS], held[:PAIRS], strict=False)):
         task = _task(original, call, seed + number)
         both = [_gradients(model, call, task) for model in (original, slim)]
+        if not all(both):
+            return None
         for i, direction in enumerate(DIRECTIONS):
             length = (
                 STEP * _size(dict(original.named_parameters()), both[0]) / _size(both[0], both[0], direction)
@@ -84,6 +86,8 @@ def _gradients(model: nn.Module, call: Call, task: list[Tensor]) -> Gradients:
     free = {name: p for name, p in twin.named_parameters() if p.requires_grad}
     with undisturbed(twin), torch.enable_grad():
         gain = torch.stack([(o * t).sum() for o, t in zip(_outputs(twin, call), task, strict=True)]).sum()
+        if not gain.requires_grad:
+            return {}
         found = torch.autograd.grad(gain, list(free.values()), allow_unused=True)
     return {name: g for name, g in zip(free, found, strict=True) if g is not None}
 

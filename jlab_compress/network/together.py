@@ -18,7 +18,7 @@ from jlab_compress.network.pairs import pairs_of
 from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.views import exchanged
 
-ROWS, STEPS = 32, 400
+ROWS, PASSES, MOST_STEPS = 32, 25, 400
 POLISHED = (
     "The blocks were moved together against the original's hidden states and backward signals; errors of "
     "single blocks are from before."
@@ -71,7 +71,7 @@ def polish(
     -------
     Course
         The mean squared relative error on held-out rows before and after; never higher after. Cost: at
-        most 400 passes of 32 rows through both models, forwards and backwards.
+        most 400 times 32 rows through both models, forwards and backwards.
     """
     parts = [chunk for call in (*calls, *exchanged(calls, seed=seed)) for chunk in _chunks(call)]
     judges = [chunk for call in held for chunk in _chunks(call)]
@@ -105,7 +105,7 @@ def polish(
             numbers[: len(parts)],
             numbers[len(parts) :],
             logs=[pair.logs for pair in pairs] if kernels else (),
-            steps=STEPS if pairs else None,
+            steps=min(PASSES * len(parts), MOST_STEPS) if pairs else None,
             seed=seed,
             progress=progress,
         )

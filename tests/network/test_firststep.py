@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.network.compression import compress_baseline
+from jlab_compress.network.compression import compress, compress_baseline
 from jlab_compress.network.firststep import first_step_gap
 from jlab_compress.network.slim import fold
-from tests.network.test_together import calls, model
+from tests.network.test_together import calls, follows, model
 
 __all__ = ["model"]
 SEEN, OTHER = calls(1, 40), calls(2, 40)
@@ -47,6 +47,26 @@ def test_better_widths_have_smaller_gaps(model):
     ]
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[0] > 2 * gaps[2]
+
+
+class Silent(nn.Module):
+    """A model that lets no gradient through."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    @torch.no_grad()
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_a_model_that_lets_no_gradient_through_is_slimmed_and_not_judged(model):
+    silent = Silent(model)
+    assert first_step_gap(silent, silent, SEEN, OTHER) is None
+    made = compress(silent, 12, calibration=calls(3, 300)[0].args[0], progress=False)
+    assert made.model.inner.up[0].out_features == 12
+    assert follows(made) == {None}
 
 
 def test_models_stay_and_half_precision_is_not_judged(model):
