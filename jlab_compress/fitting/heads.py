@@ -42,12 +42,15 @@ class HeadRows:
         Outputs to reproduce; those of the block by default.
     readout : Readout
         What stands behind the outputs.
+    made_up : int
+        How many of the last rows are made up: fits learn from them, but they do not judge.
     """
 
     values: Tensor
     kernels: tuple[Tensor, ...] = ()
     targets: Tensor | None = None
     readout: Readout = Readout(None, None)  # noqa: RUF009
+    made_up: int = 0
 
     def of(self, layer: Layer) -> Tensor:
         """Return the outputs (q, n_out) of all heads of a layer with those very values."""
@@ -162,7 +165,9 @@ def fit_heads_function(layer: Layer, rows: HeadRows, size: int, *, seed: int = 0
         none. With a readout the better of two choices on held-out rows: weighted as it counts outputs, and
         plain; judged behind it, before a last refit on all rows.
     """
-    split, each = split_rows(len(rows.values), seed), rows.size(layer)
+    total, each = len(rows.values), rows.size(layer)
+    split = split_rows(total - rows.made_up, seed)
+    learn = torch.cat([split.fit, torch.arange(total - rows.made_up, total)])
     wanted = rows.of(layer) if rows.targets is None else rows.targets
     importance = rows.readout.importance(wanted, torch.arange(len(wanted)))
 
@@ -174,8 +179,8 @@ def fit_heads_function(layer: Layer, rows: HeadRows, size: int, *, seed: int = 0
     tried = []
     for counted in (importance, torch.ones_like(importance)):
         weights = counted.mean(dim=1)
-        indices = _chosen(layer, rows.values[split.fit], wanted[split.fit], counted[split.fit], size)
-        slim = refitted(indices, weights, split.fit)
+        indices = _chosen(layer, rows.values[learn], wanted[learn], counted[learn], size)
+        slim = refitted(indices, weights, learn)
         error = _held_out(rows.select(indices, each), slim, wanted, split.held)
         tried.append((error, indices, weights))
         if rows.readout.transform is None:

@@ -20,6 +20,7 @@ from jlab_compress.network.multihead import open_attention
 from jlab_compress.network.recorded import parts_of, read_recorded
 from jlab_compress.network.surgery import is_conv1d, on_cpu
 from jlab_compress.network.surroundings import gather_inputs, gather_rows
+from jlab_compress.network.views import exchanged
 
 PROBES = 96
 PROBED_CALLS = 4
@@ -50,7 +51,7 @@ def fit_heads(slim: nn.Module, block: Block, size: int, method: str, *, calls: l
             f"layers between), for which {method!r} is not defined; expected one of {sorted(_FITS)}"
         )
     layer = on_cpu(read_recorded(slim, block, block.width))
-    rows = head_rows(slim, block, calls, seed=seed)
+    rows = head_rows(slim, block, calls, views=method == "function", seed=seed)
     if method == "greedy":
         rows = replace(rows, readout=Readout(None, None))
     if method == "dynamics":
@@ -68,11 +69,14 @@ def forecast_heads(
     return fits.predict_head_errors(layer, rows, widths, seed=seed)
 
 
-def head_rows(slim: nn.Module, block: Block, calls: list[Call], *, seed: int) -> HeadRows:
+def head_rows(
+    slim: nn.Module, block: Block, calls: list[Call], *, views: bool = False, seed: int
+) -> HeadRows:
     """Return what a block's heads give in `slim` on the calibration, and what stands behind them.
 
     The goal is what the block itself would give there. Heads that also make up for the errors of earlier
-    slim blocks fit each row better and the whole model worse.
+    slim blocks fit each row better and the whole model worse. With `views` rows from exchanged views of the
+    calibration follow.
     """
     if block.chain:
         return HeadRows(gather_inputs(slim, block.outgoing, calls, seed=seed))
@@ -80,7 +84,9 @@ def head_rows(slim: nn.Module, block: Block, calls: list[Call], *, seed: int) ->
         open_attention(slim.get_submodule(name))
     place = (block.outgoing, block.outgoing, block.residual)
     goal = gather_rows(slim, slim, place, calls, moved=False, scaled=False, seed=seed)
-    return HeadRows(goal.inputs, (), None, Readout(goal.stream, goal.readout))
+    if views and (made_up := exchanged(calls, seed=seed)):
+        goal = goal.joined(gather_rows(slim, slim, place, made_up, moved=False, scaled=False, seed=seed))
+    return HeadRows(goal.inputs, (), None, Readout(goal.stream, goal.readout), goal.made_up)
 
 
 def head_kernels(slim: nn.Module, block: Block, calls: list[Call], *, seed: int) -> tuple[Tensor, Tensor]:

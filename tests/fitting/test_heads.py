@@ -16,6 +16,7 @@ from jlab_compress.fitting.heads import (
     with_matrix,
 )
 from jlab_compress.fitting.layer import Layer
+from jlab_compress.fitting.rows import relative_error, split_rows
 from jlab_compress.fitting.selection import greedy_columns, least_squares
 from jlab_compress.fitting.stream import Readout
 from jlab_compress.network.recorded import no_activation
@@ -138,3 +139,16 @@ def test_the_forecast_is_what_the_fits_reach():
     assert found.function_errors[0] > found.function_errors[1] > found.function_errors[2] == 0.0
     assert found.function_errors[1] == fit_heads_function(layer, rows, 5).function_error
     assert found.kernel_errors[1] == fit_heads_dynamics(layer, rows, 5).kernel_error
+
+
+def test_rows_that_are_made_up_teach_and_do_not_judge():
+    layer, values, wanted = heads(4), draw(30, 4 * EACH), draw(30, OUT, seed=3)
+    wanted[20:] *= 5.0
+    fit = fit_heads_function(layer, HeadRows(values, targets=wanted, made_up=10), 4)
+    split = split_rows(20)
+    learn = torch.cat([split.fit, torch.arange(20, 30)])
+    columns, bias = least_squares(values[learn], wanted[learn], intercept=True)
+    expected = relative_error(values[split.held] @ columns + bias, wanted[split.held])
+    assert fit.function_error == pytest.approx(expected)
+    real = fit_heads_function(layer, HeadRows(values[:20], targets=wanted[:20]), 4)
+    assert real.function_error != pytest.approx(expected)
