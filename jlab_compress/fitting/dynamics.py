@@ -111,6 +111,8 @@ class Case:
         Rows to fit on and rows to judge on.
     movement : float
         How far the outputs are expected to move.
+    untrained : bool
+        Whether the outputs still mean little against how far they will move.
     answers, scales : list
         What the wide layer answers on the rows to fit on, and what errors are divided by.
     seed : int
@@ -121,6 +123,7 @@ class Case:
     inputs: Tensor
     split: Split
     movement: float
+    untrained: bool
     answers: list[Answers]
     scales: list[Tensor]
     seed: int
@@ -131,14 +134,9 @@ class Case:
         wide, rows, split = layer.to(torch.float32), inputs.float(), split_rows(len(inputs), seed)
         seen = rows[split.fit]
         expected = expected_movement(wide, seen) if movement is None else movement
-        answers = ask(wide, seen, seed=seed)
-        return Case(wide, rows, split, expected, answers, normalisers(answers, expected), seed)
-
-    @property
-    def untrained(self) -> bool:
-        """Whether the outputs still mean little against how far they will move."""
-        outputs = self.layer(self.inputs[self.split.fit])
-        return self.movement > float(outputs.square().mean().sqrt())
+        untrained = is_untrained(wide, seen, expected)
+        answers = ask(wide, seen, smooth=untrained, seed=seed)
+        return Case(wide, rows, split, expected, untrained, answers, normalisers(answers, expected), seed)
 
     def moved(self, start: Layer, steps: int, count: Callable[[], None]) -> Fit:
         """Move nodes from a start; multiplicities that are all equal stay as they are."""
@@ -148,6 +146,11 @@ class Case:
             start, self.answers, self.scales, steps=steps, rate=RATE, fixed_counts=equal, progress=count
         )
         return judged(slim, self.layer, self.inputs, MOVED, seed=self.seed)
+
+
+def is_untrained(layer: Layer, inputs: Tensor, movement: float) -> bool:
+    """Tell whether the outputs still mean little against how far they will move."""
+    return movement > float(layer(inputs).square().mean().sqrt())
 
 
 def starts_for(case: Case, size: int) -> tuple[Layer, ...]:

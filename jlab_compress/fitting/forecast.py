@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jlab_compress.fitting.clustering import cluster_neurons, merge_clusters
 from jlab_compress.fitting.duplicates import merge_duplicates
-from jlab_compress.fitting.dynamics import equal_counts, is_homogeneous, kernel_error
+from jlab_compress.fitting.dynamics import equal_counts, is_homogeneous, is_untrained, kernel_error
 from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moved_nodes import ask, expected_movement, move_nodes, normalisers
@@ -177,8 +177,10 @@ def dynamics_errors(
 def trial_errors(layer: Layer, fit: Tensor, held: Tensor, size: int, seed: int) -> Pair:
     """Return the held-out errors of outputs and kernel that a few moved nodes reach."""
     wide, rows = layer.to(torch.float32), fit.float()
-    answers = ask(wide, rows, seed=seed, minibatches=TRIAL_BATCHES)
-    scales = normalisers(answers, expected_movement(wide, rows))
+    movement = expected_movement(wide, rows)
+    smooth = is_untrained(wide, rows, movement)
+    answers = ask(wide, rows, smooth=smooth, seed=seed, minibatches=TRIAL_BATCHES)
+    scales = normalisers(answers, movement)
     start = merge_clusters(wide, cluster_neurons(wide, size, seed))
     equal = is_homogeneous(wide)
     start = equal_counts(start) if equal else start

@@ -16,6 +16,7 @@ MINIBATCHES = 100
 ROWS = 150
 PROBES = 2
 ADAPTIVE_SHARE = 1.0
+HIDDEN = 64
 DAMPING = 0.03
 
 
@@ -28,7 +29,7 @@ class Answers:
     inputs : Tensor (B, n_in)
         Calibration rows.
     residuals : Tensor (P, B, n_out)
-        White probes R.
+        White or smooth probes R.
     parts : list of Tensor
         f without bias (B, n_out); then (P, B, n_out) each: K_v R and K_w R, the first step of gradient
         descent, and the same two parts of a step of an adaptive method such as Adam.
@@ -39,8 +40,10 @@ class Answers:
     parts: list[Tensor]
 
 
-def ask(layer: Layer, inputs: Tensor, *, seed: int = 0, minibatches: int = MINIBATCHES) -> list[Answers]:
-    """Ask the wide layer once for its answers on random minibatches and white probes.
+def ask(
+    layer: Layer, inputs: Tensor, *, smooth: bool = False, seed: int = 0, minibatches: int = MINIBATCHES
+) -> list[Answers]:
+    """Ask the wide layer once for its answers on random minibatches and random probes.
 
     Parameters
     ----------
@@ -48,6 +51,10 @@ def ask(layer: Layer, inputs: Tensor, *, seed: int = 0, minibatches: int = MINIB
         n neurons.
     inputs : Tensor (q, n_in)
         Rows to draw from.
+    smooth : bool
+        Whether probes are smooth functions of the inputs, as targets are, instead of white noise. The
+        residuals of a layer that has learnt nothing yet are its targets; those of a trained one can be
+        anything.
     seed : int
         Seed of a private generator.
     minibatches : int
@@ -62,7 +69,10 @@ def ask(layer: Layer, inputs: Tensor, *, seed: int = 0, minibatches: int = MINIB
     answers = []
     for _ in range(minibatches):
         x = inputs[torch.randperm(len(inputs), generator=generator)[:ROWS]]
-        residuals = torch.randn(PROBES, len(x), n_out, generator=generator).to(x)
+        if smooth:
+            residuals = torch.stack([smooth_values(x, n_out, generator) for _ in range(PROBES)])
+        else:
+            residuals = torch.randn(PROBES, len(x), n_out, generator=generator).to(x)
         parts = [x.new_empty(len(x), n_out), *(torch.empty_like(residuals) for _ in range(4))]
         answers.append(Answers(x, residuals, parts))
     # What stays was allocated above, all of it: between the wide layer's large tensors, which come and go,
@@ -72,6 +82,18 @@ def ask(layer: Layer, inputs: Tensor, *, seed: int = 0, minibatches: int = MINIB
         for kept, part in zip(one.parts, parts, strict=True):
             kept.copy_(part)
     return answers
+
+
+def smooth_values(inputs: Tensor, n_out: int, generator: torch.Generator) -> Tensor:
+    """Return a random smooth function of the inputs, (q, n_out), about as large as white noise.
+
+    A two-layer tanh function of 64 neurons, with incoming weights that suit the spread of the rows.
+    """
+    centred = inputs - inputs.mean(dim=0)
+    spread = centred.square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
+    first = torch.randn(inputs.shape[1], HIDDEN, generator=generator).to(inputs) * (2.0 / spread)
+    second = torch.randn(HIDDEN, n_out, generator=generator).to(inputs)
+    return torch.tanh(centred @ first) @ second / math.sqrt(HIDDEN)
 
 
 def answer(layer: Layer, inputs: Tensor, residuals: Tensor, *, adaptive: bool) -> list[Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from jlab_compress.fitting.kernel import kernel_actions
 from jlab_compress.fitting.layer import Layer
+from jlab_compress.fitting.moved_nodes import smooth_values
 from jlab_compress.fitting.rows import Split, relative_error
 
 STEPS = 50
@@ -49,11 +50,7 @@ def make_course(layer: Layer, inputs: Tensor, split: Split, *, movement: float, 
     generator = torch.Generator().manual_seed(seed)
     rows = split.fit[torch.randperm(len(split.fit), generator=generator)[:ROWS]]
     x, outputs = inputs[rows], layer(inputs[rows])
-    centred = x - x.mean(dim=0)
-    spread = centred.square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
-    first = torch.randn(x.shape[1], 64, generator=generator).to(x) * (2.0 / spread)
-    second = torch.randn(64, outputs.shape[1], generator=generator).to(x)
-    shift = torch.tanh(centred @ first) @ second
+    shift = smooth_values(x, outputs.shape[1], generator)
     size = max(float(outputs.square().mean().sqrt()), movement)
     targets = outputs + shift * (size / shift.square().mean().sqrt().clamp_min(1e-12))
     weights = torch.cat([w.flatten() for w in layer.incoming])
