@@ -1,0 +1,97 @@
+"""Plans of one cost, tried out cheaply on the whole model before one of them is believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from jlab_compress.fitting.baselines import greedy_refit
+from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.network.inputs import Call
+from jlab_compress.network.pipe import Method, shrink
+from jlab_compress.network.prices import Prices
+
+CALLS = 6
+HALVINGS = 40
+
+
+def best_tried(
+    model: nn.Module,
+    widths: Mapping[str, int],
+    prices: Prices,
+    calls: Sequence[Call],
+    *,
+    share: float,
+    round_to: int,
+    seed: int,
+) -> dict[str, int]:
+    """Return the best of three plans under one budget: the given widths, uniform ones, and those between.
+
+    Each is tried with greedy selection and refit, block after block on a few batches, and judged by the
+    function gap of the whole model on rows kept apart. Forecasts take the errors of blocks to add up, which
+    they do not quite; so allocated widths are not to be worse than uniform ones.
+
+    Parameters
+    ----------
+    model : nn.Module
+        It stays as it is.
+    widths : mapping of str to int
+        Allocated.
+    prices : Prices
+        Of the widths.
+    calls : sequence of Call
+        The calibration; at most six of its batches are used.
+    share : float
+        The budget.
+    round_to : int
+        As in `allocate_widths`.
+    seed : int
+        Of the rows kept apart.
+
+    Returns
+    -------
+    dict of str to int
+        The given widths where all three are as good. Cost: three narrowings by greedy selection.
+    """
+    uniform = scaled_to(prices, prices.present, share, round_to)
+    middle = {name: math.sqrt(uniform[name] * width) for name, width in widths.items()}
+    plans = [dict(widths), uniform, scaled_to(prices, middle, share, round_to)]
+    if uniform == plans[0]:
+        return uniform
+    few = [calls[len(calls) * i // CALLS] for i in range(CALLS)] if len(calls) > CALLS else list(calls)
+    return min(plans, key=lambda plan: tried_gap(model, plan, few, seed=seed))
+
+
+def scaled_to(prices: Prices, shape: Mapping[str, float], share: float, round_to: int) -> dict[str, int]:
+    """Return the widest widths in proportion to a shape that cost at most a share.
+
+    Examples
+    --------
+    >>> prices = Prices(0.0, ((1.0, ("a",)), (1.0, ("b",))), {"a": 8, "b": 16})
+    >>> scaled_to(prices, {"a": 8, "b": 16}, 0.5, 1)
+    {'a': 4, 'b': 8}
+    """
+
+    def at(factor: float) -> dict[str, int]:
+        sizes = {name: round_to * math.floor(factor * size / round_to) for name, size in shape.items()}
+        return {name: min(prices.present[name], max(round_to, size)) for name, size in sizes.items()}
+
+    low, high = 0.0, max(1.0 + prices.present[name] / size for name, size in shape.items())
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if prices(at(middle)) <= share else (low, middle)
+    return at(high) if prices(at(high)) <= share else at(low)
+
+
+def tried_gap(model: nn.Module, widths: Mapping[str, int], calls: list[Call], *, seed: int) -> float:
+    """Return the held-out function gap of the whole model after greedy selection and refit."""
+
+    def fit(layer: Layer, rows: Any, size: int, step: Any) -> Fit:
+        return greedy_refit(layer, rows.inputs, size, seed=seed)
+
+    _, _, report = shrink(model, dict(widths), calibration=calls, method=Method("trial", fit), seed=seed)
+    gap = report.facts["function_gap"]
+    return float(gap) if isinstance(gap, float) else math.inf
