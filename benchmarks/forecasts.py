@@ -1,7 +1,7 @@
 """Forecasts beside what the fits then reach: predicted / measured held-out errors.
 
-    python benchmarks/forecasts.py                 # digits, trained and at initialisation; two minutes
-    python benchmarks/forecasts.py --encoder       # one FFN of the sentence encoder; minutes more
+    python benchmarks/forecasts.py                 # digits, trained and at initialisation; four minutes
+    python benchmarks/forecasts.py --encoder       # one FFN of the sentence encoder; ten minutes
     python benchmarks/forecasts.py --seeds 1 --json out.json
 
 "function" is the error of the outputs of `fit_function`; "outputs" and "kernel" are those of the outputs and
@@ -34,7 +34,7 @@ def compared(
 ) -> list[Row]:
     """Return predicted and measured errors at each width, and print them."""
     start = time.process_time()
-    found = predict_errors(layer, x, widths, seed=seed, **behind)
+    found = predict_errors(layer, x, widths, seed=seed, kernel=False, **behind)
     both = predict_errors(layer, x, widths, seed=seed, dynamics=True)
     seconds = time.process_time() - start
     rows = []
@@ -75,7 +75,7 @@ def on_encoder() -> list[Row]:
     place = (block.incoming[0], block.outgoing, block.residual)
     rows = gather_rows(model, model, place, calls, moved=False, seed=0)
     behind = {"stream": rows.stream, "readout": rows.readout}
-    return compared("encoder FFN", read_block(model, block), rows.inputs, (192, 384), 0, **behind)
+    return compared("encoder FFN", read_block(model, block), rows.inputs, (768, 384, 192), 0, **behind)
 
 
 if __name__ == "__main__":

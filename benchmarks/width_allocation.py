@@ -112,7 +112,7 @@ def on_encoder() -> list[Row]:
     def error(slim: nn.Module) -> float:
         return float((embeddings(slim, test) - full).norm() / full.norm())
 
-    return compared(model, calibration, (0.25,), make, error, "encoder, greedy + refit")
+    return compared(model, calibration, (0.5, 0.25), make, error, "encoder, greedy + refit")
 
 
 if __name__ == "__main__":

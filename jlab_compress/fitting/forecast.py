@@ -167,7 +167,7 @@ def dynamics_errors(
     ]
     curves = []
     for part in (0, 1):
-        lowest, curve = 1.0, dict[int, float]()
+        lowest, curve = math.inf, dict[int, float]()
         for s in narrow:
             lowest = curve[s] = min(lowest, ratios[part] * least[s][part])
         curves.append(tuple(curve.get(s, 0.0) for s in widths))
