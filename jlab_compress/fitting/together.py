@@ -19,10 +19,10 @@ WARM_UP = 0.1
 
 
 def fit_counted(layer: Layer, inputs: Tensor, size: int, **goal: Any) -> Fit:
-    """Choose and refit `size` neurons, each counted n / s times: a start for several layers in a stream.
+    """Choose and refit `size` neurons, each counted n / s times: a start for layers in a residual stream.
 
-    With several slim layers in one residual stream errors compound, and the tangent kernels of single layers
-    are taken where the slim network no longer is. So neurons are only chosen here, as `fit_function` does,
+    With slim layers in one residual stream errors compound, and tangent kernels of single layers are taken
+    where the slim network no longer is. So neurons are only chosen here, as `fit_function` does,
     and moved later, all layers together. v_j becomes v_j / c with c = n / s, which leaves the function as it
     is and gives each neuron the step of the copies that it stands for.
 

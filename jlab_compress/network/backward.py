@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.network.blocks import Block
-from jlab_compress.network.extraction import means_of, rows_of
+from jlab_compress.network.extraction import ReachedError, means_of, rows_of
 from jlab_compress.network.inputs import Call, outputs_of
 from jlab_compress.network.tracing import undisturbed
 
@@ -67,12 +67,15 @@ def run(
     gradients : bool
         Whether the states and inputs can be differentiated.
     generator : torch.Generator, optional
-        Draws a random sum of the outputs; the blocks' cotangents are its gradients. None leaves them out.
+        Draws a random sum of the outputs; the blocks' cotangents are its gradients. Without it the run ends
+        behind the last watched module.
     """
+    outputs: list[Tensor] = []
     left: dict[str, Tensor] = {}
     inputs: dict[str, Tensor] = {}
     leaves: dict[str, Tensor] = {}
-    hooks = [model.get_submodule(name).register_forward_hook(_keep(left, name)) for name in watched]
+    last = len(watched) if generator is None else None
+    hooks = [model.get_submodule(name).register_forward_hook(_keep(left, name, last)) for name in watched]
     for block in blocks:
         maker, reader = (model.get_submodule(path) for path in (block.incoming[0], block.outgoing))
         hooks.append(maker.register_forward_pre_hook(_keep_input(inputs, block.name), with_kwargs=True))
@@ -81,6 +84,8 @@ def run(
     try:
         with undisturbed(model), torch.set_grad_enabled(gradients or generator is not None):
             outputs = outputs_of(call(model))
+    except ReachedError:
+        pass
     finally:
         for hook in hooks:
             hook.remove()
@@ -93,9 +98,13 @@ def run(
     return Run(states, {name: rows_of(x, call) for name, x in inputs.items()}, sent)
 
 
-def _keep(found: dict[str, Tensor], name: str) -> Callable[..., None]:
+def _keep(found: dict[str, Tensor], name: str, last: int | None) -> Callable[..., None]:
+    """Keep what leaves a module; end the run once `last` of them have been left, unless that is None."""
+
     def keep(module: nn.Module, args: Any, output: Tensor) -> None:
         found[name] = output
+        if len(found) == last:
+            raise ReachedError
 
     return keep
 

@@ -113,8 +113,8 @@ def compress(
 
     Notes
     -----
-    Several slim blocks of one residual stream are chosen one after the other under every aim but "moments"
-    and then moved together, so that hidden states and backward signals are the original's, with "dynamics"
+    Neurons of blocks in a residual stream are chosen block after block under every aim but "moments" and then
+    moved together, so that hidden states and backward signals are the original's, with "dynamics"
     the blocks' tangent kernels too.
     Activations of one block at a time are in memory, at most 16,384 rows. Source of the multiplicities
     and of the division of gradients: Wang, Luo, Poggio, Chuang, Ziyin (2026), arXiv 2510.00504.
@@ -205,7 +205,7 @@ def _method(preserve: Preserve, seed: int) -> Method:
         return Method(preserve, partial(_aimed, fit, seed=seed), aims=True, kernels=kernels)
 
     if preserve == "function":
-        return replace(aimed(fit_function), several=aimed(partial(fit_function, move=False)))
+        return replace(aimed(fit_function), streamed=aimed(partial(fit_function, move=False)))
     if preserve == "moments":
         return Method(preserve, partial(_moments, seed=seed))
-    return Method(preserve, partial(_dynamics, seed=seed), several=aimed(fit_counted, kernels=True))
+    return Method(preserve, partial(_dynamics, seed=seed), streamed=aimed(fit_counted, kernels=True))

@@ -21,7 +21,7 @@ MOST_ROWS = 16_384
 MOST_POSITIONS = 64
 
 
-class _ReachedError(Exception):
+class ReachedError(Exception):
     """Ends a forward call once the last wanted layer has run."""
 
 
@@ -101,7 +101,7 @@ def _watch(
     try:
         with undisturbed(model):
             call(model)
-    except _ReachedError:
+    except ReachedError:
         pass
     except Exception as error:
         raise ValueError(
@@ -124,7 +124,7 @@ def _attach(module: nn.Module, side: str, found: dict[str, list[Tensor]], label:
         value = patches(module, value) if side == "input" and is_conv(module) else value
         found[label].append(value.detach().clone())
         if all(found.values()):
-            raise _ReachedError
+            raise ReachedError
 
     def watch(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
         keep(output if side == "output" else args[0] if args else next(iter(kwargs.values())))
@@ -138,13 +138,13 @@ def rows_with_graph(model: nn.Module, call: Call, name: str) -> Tensor:
 
     def keep(module: nn.Module, args: Any, output: Tensor) -> None:
         found[name].append(output)
-        raise _ReachedError
+        raise ReachedError
 
     hook = model.get_submodule(name).register_forward_hook(keep)
     try:
         with undisturbed(model), torch.enable_grad():
             call(model)
-    except _ReachedError:
+    except ReachedError:
         pass
     finally:
         hook.remove()

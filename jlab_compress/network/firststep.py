@@ -12,7 +12,7 @@ from jlab_compress.network.extraction import rows_of
 from jlab_compress.network.inputs import Call, outputs_of
 from jlab_compress.network.tracing import copy_model, undisturbed
 
-PAIRS, STEP = 2, 1e-4
+STEPS, LOOKS, LENGTH = 2, 8, 1e-4
 # Plain gradients, and their signs, which are Adam's first step.
 DIRECTIONS: tuple[Callable[[Tensor], Tensor], ...] = (lambda gradient: gradient, torch.sign)
 Gradients = dict[str, Tensor]
@@ -31,7 +31,7 @@ def first_step_gap(
     original, slim : nn.Module
         Neither is changed.
     calls, held : sequence of Call
-        What steps are taken on and what is looked at, in turn, two pairs at most.
+        What steps are taken on, two at most, and what is looked at, up to eight after each step.
     seed : int
         Of the task.
 
@@ -40,22 +40,25 @@ def first_step_gap(
     float or None
         The larger of the gaps for SGD and for Adam: 0 where both models move alike, 1 where the slim one does
         not move. None where no gradient comes through, or parameters are of half precision, in which small
-        steps are lost. Cost, for each pair and model: one pass with gradients and four without.
+        steps are lost. Cost, for each step and model: one pass with gradients and up to 32 without.
     """
     if any(p.dtype not in (torch.float32, torch.float64) for p in original.parameters()):
         return None
     errors, sizes = [0.0, 0.0], [0.0, 0.0]
-    for number, (call, other) in enumerate(zip(calls[:PAIRS], held[:PAIRS], strict=False)):
+    for number, call in enumerate(calls[:STEPS]):
+        others = held[number::STEPS][:LOOKS]
         task = _task(original, call, seed + number)
         both = [_gradients(model, call, task) for model in (original, slim)]
         if not all(both):
             return None
         for i, direction in enumerate(DIRECTIONS):
             length = (
-                STEP * _size(dict(original.named_parameters()), both[0]) / _size(both[0], both[0], direction)
+                LENGTH
+                * _size(dict(original.named_parameters()), both[0])
+                / _size(both[0], both[0], direction)
             )
             wanted, found = (
-                _movement(model, other, {name: length * direction(g) for name, g in gradients.items()})
+                _movement(model, others, {name: length * direction(g) for name, g in gradients.items()})
                 for model, gradients in zip((original, slim), both, strict=True)
             )
             errors[i] += float((found - wanted).square().sum())
@@ -99,12 +102,14 @@ def _size(
     return math.sqrt(max(total, torch.finfo(torch.float32).tiny))
 
 
-def _movement(model: nn.Module, call: Call, steps: Gradients) -> Tensor:
+def _movement(model: nn.Module, calls: Sequence[Call], steps: Gradients) -> Tensor:
     """Return how the outputs move, all in one row."""
     twin = copy_model(model)
     with undisturbed(twin):
-        before = _outputs(twin, call)
+        before = [output for call in calls for output in _outputs(twin, call)]
         for name, parameter in twin.named_parameters():
             if name in steps:
                 parameter.add_(steps[name])
-        return torch.cat([(a - b).flatten() for a, b in zip(_outputs(twin, call), before, strict=True)])
+        after = [output for call in calls for output in _outputs(twin, call)]
+    moved = [(a - b).flatten() for a, b in zip(after, before, strict=True)]
+    return torch.cat(moved) if moved else torch.zeros(0)

@@ -48,15 +48,15 @@ class Method:
         Whether the fit uses the targets, the stream and the readout of its rows.
     kernels : bool
         Whether blocks that are polished together are also to train alike.
-    several : Method, optional
-        What takes its place where more than one block writes into a residual stream.
+    streamed : Method, optional
+        What takes its place where a block writes into a residual stream.
     """
 
     name: str
     fit: Callable[[Layer, Rows, int, Step], Fit]
     aims: bool = False
     kernels: bool = False
-    several: Method | None = None
+    streamed: Method | None = None
 
 
 @random_states_kept()
@@ -88,8 +88,8 @@ def shrink(
     chosen = [block for block in blocks if block.name in wanted]
     if plain:
         _check_plain(chosen)
-    if method.several is not None and sum(block.residual is not None for block in chosen) > 1:
-        method = method.several
+    if method.streamed is not None and any(block.residual is not None for block in chosen):
+        method = method.streamed
     fits: dict[str, Fit] = {}
     counts: dict[str, tuple[float, ...]] = {}
     for number, block in enumerate(chosen, 1):

@@ -110,7 +110,7 @@ def sweep(
     blocks = blocks_on(model, calls)
     wanted = _wanted(widths, blocks, round_to)
     copied = copy_model(model)
-    aims = preserve == "function" or compounding(blocks.named(name) for name in wanted)
+    aims = preserve == "function" or streamed(blocks.named(name) for name in wanted)
     forecasts = {
         name: forecast(copied, blocks.named(name), calls, sizes, aims=aims, seed=seed)
         for name, sizes in wanted.items()
@@ -145,9 +145,9 @@ def forecast(
     return predict_errors(layer, rows.inputs, list(widths), **behind, kernel=kernel, seed=seed)
 
 
-def compounding(blocks: Iterable[Block]) -> bool:
-    """Tell whether several blocks write into a residual stream: they are fitted for the function then."""
-    return sum(block.residual is not None for block in blocks) > 1
+def streamed(blocks: Iterable[Block]) -> bool:
+    """Tell whether a block writes into a residual stream: its outputs are judged behind the norm then."""
+    return any(block.residual is not None for block in blocks)
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def wanted_widths(
     """Return the width of each block to compress, for what `compress` takes or a `Within`."""
     if not isinstance(widths, Within):
         return read_widths(widths, blocks, round_to=round_to)
-    aims = not widths.kernel or compounding(open_blocks(blocks))
+    aims = not widths.kernel or streamed(open_blocks(blocks))
     return {
         block.name: rounded_up(widths.width(model, block, calls, aims=aims, seed=seed), block, round_to)
         for block in open_blocks(blocks)

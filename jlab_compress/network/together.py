@@ -25,7 +25,7 @@ POLISHED = (
 )
 FOLLOWS_BELOW = 0.3
 JUDGED = (
-    "Blocks of one residual stream are judged together: a first step on a made-up task moves the outputs of "
+    "Blocks of a residual stream are judged together: a first step on a made-up task moves the outputs of "
     "held-out rows with a gap of {:.2g} (SGD or Adam, the larger; they will follow below {}). Compare the "
     "trainings with validate before you rely on it."
 )
@@ -129,13 +129,15 @@ def polish_fits(
     seed: int,
     progress: Progress,
 ) -> bool:
-    """Move the inexact blocks of `slim` together, in place, where they are several; tell whether they moved.
+    """Move the inexact blocks of `slim` together, in place; tell whether they moved.
 
-    `calls` are those that the fits saw and those that they did not, which judge. Entries of `fits` that
-    moved no longer name kept neurons.
+    One alone moves only in a residual stream; elsewhere its own fit has done all. `calls` are those that the
+    fits saw and those that they did not, which judge. Entries of `fits` that moved no longer name kept
+    neurons.
     """
     inexact = [block for block in blocks if fits[block.name].function_error > 0]
-    if len(inexact) < 2 or not calls[1]:
+    alone = len(inexact) == 1 and inexact[0].residual is None
+    if not inexact or alone or not calls[1]:
         return False
     with follow(progress, "all blocks together") as step:
         course = polish(original, slim, inexact, *calls, kernels=kernels, seed=seed, progress=step)

@@ -68,8 +68,11 @@ def test_errors_in_a_residual_stream_are_those_behind_its_norm():
         layer.linear2.weight.mul_(0.01)
     x = rows(40, 5, 8)
     (found,) = sweep(layer, [8], calibration=x, preserve="function").forecasts.values()
-    (alone,) = sweep(layer, [8], calibration=x, preserve="dynamics").forecasts.values()
+    (both,) = sweep(layer, [8], calibration=x, preserve="dynamics").forecasts.values()
+    bare = nn.Sequential(layer.linear1, nn.ReLU(), layer.linear2)
+    (alone,) = sweep(bare, [8], calibration=x.reshape(-1, 8), preserve="function").forecasts.values()
     assert found.function_errors[0] < 0.1 * alone.function_errors[0]
+    assert both.function_errors == found.function_errors
 
 
 def test_widths_default_to_halvings_and_polylog_for_all_or_named_blocks():

@@ -64,7 +64,7 @@ def test_states_are_those_behind_the_norms(model):
     assert not found.requires_grad
 
 
-def test_compress_for_the_function_polishes_several_blocks(model):
+def test_compress_for_the_function_moves_blocks_of_a_stream_together(model):
     before = copy.deepcopy(model.state_dict())
     made = compress(model, 6, calibration=calls(1, 300)[0].args[0], preserve="function", progress=False)
     assert {b.method for b in made.plan.blocks} == {"moved together"}
@@ -72,7 +72,10 @@ def test_compress_for_the_function_polishes_several_blocks(model):
     one = compress(
         model, {"up.0": 6}, calibration=calls(1, 300)[0].args[0], preserve="function", progress=False
     )
-    assert one.plan.blocks[0].method != "moved together"
+    assert one.plan.blocks[0].method == "moved together"
+    chain = nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 3))
+    alone = compress(chain, 6, calibration=calls(1, 300)[0].args[0], preserve="function", progress=False)
+    assert alone.plan.blocks[0].method != "moved together"
 
 
 def test_several_blocks_of_a_stream_keep_their_mass_and_are_judged_together(model):
@@ -82,8 +85,9 @@ def test_several_blocks_of_a_stream_keep_their_mass_and_are_judged_together(mode
     assert float(counts.sum()) == pytest.approx(24)
     assert float(counts.max()) > 1.1 * float(counts.min())
     assert any("judged together" in note for note in made.report.notes)
-    one = compress(model, {"up.0": 6}, calibration=x, progress=False)
-    assert not any("judged together" in note for note in one.report.notes)
+    chain = nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 3))
+    alone = compress(chain, 6, calibration=x, progress=False)
+    assert not any("judged together" in note for note in alone.report.notes)
     plain = compress(model, 6, calibration=x, plain=True, progress=False).model
     assert type(plain.up[0]) is nn.Linear
 
