@@ -123,7 +123,7 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     data, held = labelled(sentences.task), labelled(sentences.test)[: 2 if given.quick else 12]
     calibration = [inputs_of(batch) for batch in batches(sentences.calibration.texts)]
     rows: list[dict[str, Any]] = []
-    for seed in range(1 if given.quick else given.seeds):
+    for seed in range(given.first, given.first + (1 if given.quick else given.seeds)):
         model = Classifier(seed).eval()
         orders = [
             torch.randperm(len(data), generator=torch.Generator().manual_seed(100 * seed + i))[: given.steps]
@@ -170,6 +170,7 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first", type=int, default=0, help="the first of the seeds")
     parser.add_argument("--plans", nargs="*", choices=PLANS, default=list(PLANS))
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--json", type=Path)

@@ -23,7 +23,7 @@ from jlab_compress.network.structure import is_homogeneous
 from jlab_compress.network.summary import summarise
 from jlab_compress.network.surgery import on_cpu
 from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
-from jlab_compress.network.sweeping import Within, expectations, wanted_widths
+from jlab_compress.network.sweeping import Within, expectations, streamed, wanted_widths
 from jlab_compress.network.together import POLISHED, judge, polish_fits
 from jlab_compress.network.tracing import copy_model, random_states_kept, undisturbed
 from jlab_compress.network.views import exchanged
@@ -49,7 +49,7 @@ class Method:
     kernels : bool
         Whether blocks that are polished together are also to train alike.
     streamed : Method, optional
-        What takes its place where a block writes into a residual stream.
+        What takes its place where neurons, or several blocks, write into a residual stream.
     """
 
     name: str
@@ -88,7 +88,7 @@ def shrink(
     chosen = [block for block in blocks if block.name in wanted]
     if plain:
         _check_plain(chosen)
-    if method.streamed is not None and any(block.residual is not None for block in chosen):
+    if method.streamed is not None and streamed(chosen):
         method = method.streamed
     fits: dict[str, Fit] = {}
     counts: dict[str, tuple[float, ...]] = {}

@@ -146,8 +146,12 @@ def forecast(
 
 
 def streamed(blocks: Iterable[Block]) -> bool:
-    """Tell whether a block writes into a residual stream: its outputs are judged behind the norm then."""
-    return any(block.residual is not None for block in blocks)
+    """Tell whether neurons, or several blocks, write into a residual stream.
+
+    They are moved for the whole network then and judged behind the norm, unlike the heads of a single block.
+    """
+    writers = [block for block in blocks if block.residual is not None]
+    return len(writers) > 1 or any(not block.recorded for block in writers)
 
 
 @dataclass(frozen=True)

@@ -131,12 +131,12 @@ def polish_fits(
 ) -> bool:
     """Move the inexact blocks of `slim` together, in place; tell whether they moved.
 
-    One alone moves only in a residual stream; elsewhere its own fit has done all. `calls` are those that the
-    fits saw and those that they did not, which judge. Entries of `fits` that moved no longer name kept
-    neurons.
+    Neurons of one block move only in a residual stream; elsewhere its own fit has done all. `calls` are those
+    that the fits saw and those that they did not, which judge. Entries of `fits` that moved no longer name
+    kept neurons.
     """
     inexact = [block for block in blocks if fits[block.name].function_error > 0]
-    alone = len(inexact) == 1 and inexact[0].residual is None
+    alone = len(inexact) == 1 and (inexact[0].residual is None or inexact[0].recorded)
     if not inexact or alone or not calls[1]:
         return False
     with follow(progress, "all blocks together") as step:
