@@ -106,7 +106,7 @@ test('two thousand layers stay fluid', LIMIT, async () => {
         await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
         taken.push(performance.now() - start);
       }
-      found[name] = Math.min(...taken);
+      found[name] = taken.sort((a, b) => a - b)[2];
     }
     return found;
   });

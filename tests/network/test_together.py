@@ -51,6 +51,9 @@ def test_polish_lowers_the_error_of_hidden_states_and_moves_blocks_only(model):
     course = polish(model, spoilt, blocks, calls(1, 256), calls(2, 64))
     assert course.helped
     assert course.after < 0.7 * course.before
+    x = calls(3, 64)[0].args[0]
+    errors = [(net(x) - model(x)).square().sum().item() for net in (before, spoilt)]
+    assert errors[1] < 0.5 * errors[0]
     assert torch.equal(spoilt.head.weight, before.head.weight)
     assert not torch.equal(spoilt.up[0].weight, before.up[0].weight)
     assert [p.requires_grad for p in spoilt.parameters()] == [p.requires_grad for p in before.parameters()]
