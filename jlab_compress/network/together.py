@@ -1,4 +1,4 @@
-"""Slim blocks polished together: the slim model as a whole against the hidden states of the original."""
+"""Slim blocks moved together: the slim model as a whole against the states and gradients of the original."""
 
 from __future__ import annotations
 
