@@ -16,9 +16,11 @@ from jlab_compress.network.firststep import first_step_gap
 from jlab_compress.network.inputs import Call
 from jlab_compress.network.pairs import pairs_of
 from jlab_compress.network.progress import Progress, follow
-from jlab_compress.network.views import exchanged
+from jlab_compress.network.views import exchange, positions_of
 
-ROWS, PASSES, MOST_STEPS = 32, 25, 400
+# A row of a sequence holds many positions, so fewer rows make a batch.
+ROWS, SEQUENCES = 32, 16
+PASSES, MOST_STEPS = 25, 1000
 POLISHED = (
     "The blocks were moved together against the original's hidden states and backward signals; errors of "
     "single blocks are from before."
@@ -59,7 +61,8 @@ def polish(
     blocks : sequence of Block
         Those that may move.
     calls, held : sequence of Call
-        Calibration to learn from, its exchanged views with it, and rows that no fit has seen, which judge.
+        Calibration to learn from, every other time as a new exchanged view, and rows that no fit has seen,
+        which judge.
     kernels : bool
         Whether the blocks should also train alike.
     seed : int
@@ -71,21 +74,24 @@ def polish(
     -------
     Course
         The mean squared relative error on held-out rows before and after; never higher after. Cost: at
-        most 400 times 32 rows through both models, forwards and backwards.
+        most 1000 batches of 32 rows, or of 16 sequences, through both models, forwards and backwards.
     """
-    parts = [chunk for call in (*calls, *exchanged(calls, seed=seed)) for chunk in _chunks(call)]
+    draws = torch.Generator().manual_seed(seed)
+    parts = [chunk for call in calls for chunk in _chunks(call)]
+    mixed = [chunk for chunk in parts if exchange(chunk, draws) is not None]
     judges = [chunk for call in held for chunk in _chunks(call)]
+    every, learned = [*parts, *mixed, *judges], len(parts) + len(mixed)
     watched = list(dict.fromkeys(b.residual.norm for b in blocks if b.residual is not None))
     pairs = pairs_of(original, slim, blocks)
     looked_at = [pair.block for pair in pairs]
     free = _free_parameters(slim, blocks)
     flags = {p: p.requires_grad for p in slim.parameters()}
-    draws = torch.Generator().manual_seed(seed)
 
     def loss(number: int) -> Tensor:
-        learning = number < len(parts)
-        call = parts[number] if learning else judges[number - len(parts)]
-        draw = draws if learning else torch.Generator().manual_seed(seed + number)
+        draw = draws if number < learned else torch.Generator().manual_seed(seed + number)
+        call = every[number]
+        if len(parts) <= number < learned:
+            call = exchange(call, draw) or call
         wanted = run(original, call, watched, looked_at, generator=draw if pairs else None)
         found = run(slim, call, watched, looked_at, gradients=torch.is_grad_enabled())
         errors = [_error(a, b) for a, b in zip(found.states, wanted.states, strict=True)]
@@ -98,14 +104,14 @@ def polish(
             p.requires_grad_(False)
         for p in free:
             p.requires_grad_(True)
-        numbers = range(len(parts) + len(judges))
+        numbers = range(len(every))
         course = move_together(
             free,
             loss,
-            numbers[: len(parts)],
-            numbers[len(parts) :],
+            numbers[:learned],
+            numbers[learned:],
             logs=[pair.logs for pair in pairs] if kernels else (),
-            steps=min(PASSES * len(parts), MOST_STEPS) if pairs else None,
+            steps=min(PASSES * learned, MOST_STEPS) if pairs else None,
             seed=seed,
             progress=progress,
         )
@@ -175,5 +181,6 @@ def _free_parameters(slim: nn.Module, blocks: Sequence[Block]) -> list[nn.Parame
 
 
 def _chunks(call: Call) -> list[Call]:
-    pieces = [call.take(rows) for rows in torch.split(torch.arange(call.rows), ROWS)]
+    size = ROWS if positions_of(call) is None else SEQUENCES
+    pieces = [call.take(rows) for rows in torch.split(torch.arange(call.rows), size)]
     return [call] if any(piece is None for piece in pieces) else [p for p in pieces if p is not None]

@@ -40,21 +40,15 @@ def exchanged(calls: Sequence[Call], *, seed: int = 0) -> list[Call]:
     True
     """
     generator = torch.Generator().manual_seed(seed)
-    shapes = [_positions(call) for call in calls]
-    return [_exchange(call, shape, generator) for call, shape in zip(calls, shapes, strict=True) if shape]
+    views = [exchange(call, generator) for call in calls]
+    return [view for view in views if view is not None]
 
 
-def _positions(call: Call) -> tuple[int, int] | None:
-    """Return (rows, positions) where all tensors of the call have them, one of them whole numbers."""
-    shapes = {tuple(t.shape[:2]) for t in call.tensors if t.dim() > 1}
-    whole = any(t.dim() == 2 and not t.is_floating_point() and t.dtype != torch.bool for t in call.tensors)
-    if not whole or len(shapes) != 1 or call.rows < 2:
+def exchange(call: Call, generator: torch.Generator) -> Call | None:
+    """Return one view of one call as in `exchanged`, or None where it has none."""
+    shape = positions_of(call)
+    if shape is None or call.rows < 2:
         return None
-    rows, positions = shapes.pop()
-    return rows, positions
-
-
-def _exchange(call: Call, shape: tuple[int, int], generator: torch.Generator) -> Call:
     mine = torch.rand(shape, generator=generator) >= SHARE
     other = torch.randperm(shape[0], generator=generator)
 
@@ -66,3 +60,13 @@ def _exchange(call: Call, shape: tuple[int, int], generator: torch.Generator) ->
 
     kwargs = {key: mixed(value) for key, value in call.kwargs.items()}
     return replace(call, args=tuple(mixed(value) for value in call.args), kwargs=kwargs)
+
+
+def positions_of(call: Call) -> tuple[int, int] | None:
+    """Return (rows, positions) where all tensors of the call have them, one of them whole numbers."""
+    shapes = {tuple(t.shape[:2]) for t in call.tensors if t.dim() > 1}
+    whole = any(t.dim() == 2 and not t.is_floating_point() and t.dtype != torch.bool for t in call.tensors)
+    if not whole or len(shapes) != 1:
+        return None
+    rows, positions = shapes.pop()
+    return rows, positions
