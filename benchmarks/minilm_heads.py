@@ -1,8 +1,8 @@
 """Attention heads of a sentence encoder: what is lost at 9, 6 and 3 of 12 heads, by every way to choose them.
 
     python benchmarks/minilm_heads.py              # three seeds, 512 sentences to fit on, 384 to judge
-    python benchmarks/minilm_heads.py --half       # one seed, half of the heads only
-    python benchmarks/minilm_heads.py --quick      # the same with 128 sentences to fit on and 96 to judge
+    python benchmarks/minilm_heads.py --half       # half of the heads only, three seeds
+    python benchmarks/minilm_heads.py --quick      # one seed, 128 sentences to fit on, 96 to judge
 
 Errors are ||f_slim - f|| / ||f|| of the sentence embeddings on test sentences that no fit has seen.
 """
@@ -38,10 +38,10 @@ def slimmed(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed, fewer sentences, half of the heads")
-    parser.add_argument("--half", action="store_true", help="one seed, half of the heads")
+    parser.add_argument("--half", action="store_true", help="half of the heads only")
     options = parser.parse_args()
     quick, small = options.quick, options.quick or options.half
-    seeds, wanted = range(1 if small else 3), (6,) if small else WIDTHS
+    seeds, wanted = range(1 if quick else 3), (6,) if small else WIDTHS
     model = encoder()
     errors: dict[tuple[str, int], list[float]] = {}
     seconds: dict[str, list[float]] = {}
