@@ -28,12 +28,9 @@ class Gram:
     incoming: Tensor
 
     def errors(self, wanted: Gram) -> list[Tensor]:
-        """Return the squared relative errors of the two parts.
-
-        Rows and columns are scaled by the wanted diagonal first, so that every row counts alike.
-        """
+        """Return the `squared_kernel_error` of the two parts."""
         pairs = (self.outgoing, wanted.outgoing), (self.incoming, wanted.incoming)
-        return [squared_error(*_scaled(found, aim)) for found, aim in pairs]
+        return [squared_kernel_error(*pair) for pair in pairs]
 
 
 def gram_of(layer: Layer, inputs: Tensor, cotangents: Tensor) -> Gram:
@@ -93,8 +90,12 @@ def squared_error(found: Tensor, wanted: Tensor) -> Tensor:
     return (found - wanted).square().sum() / wanted.square().sum().clamp_min(torch.finfo(wanted.dtype).tiny)
 
 
-def _scaled(found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def squared_kernel_error(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return the squared relative error of a kernel (q, q) between rows.
+
+    Rows and columns are scaled by the wanted diagonal first, so that every row counts alike.
+    """
     own = wanted.diagonal()
     roots = own.clamp_min(FAINT * float(own.mean())).clamp_min(torch.finfo(own.dtype).tiny).rsqrt()
     scales = roots[:, None] * roots
-    return found * scales, wanted * scales
+    return squared_error(found * scales, wanted * scales)

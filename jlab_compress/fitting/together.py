@@ -13,7 +13,7 @@ from torch import Tensor
 from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Fit, Layer
 
-EPOCHS, MOST_STEPS = 10, 400
+EPOCHS, MOST_STEPS = 10, 200
 RATE, LOG_RATE = 0.01, 0.05
 WARM_UP = 0.1
 
@@ -96,7 +96,7 @@ def move_together(
     logs : sequence of Tensor
         Further leaves, logarithms of multiplicities, that move too.
     steps : int, optional
-        Ten passes over the batches by default, at most 400 steps.
+        Ten passes over the batches by default, at most 200 steps.
     seed : int
         Of the order of the batches.
     progress : callable, optional

@@ -128,7 +128,17 @@ def _add_leaf(leaves: dict[str, Tensor], name: str) -> Callable[..., Tensor]:
 def _sent_back(
     outputs: list[Tensor], leaves: dict[str, Tensor], call: Call, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return the gradients at the leaves, as rows without padding, of a random sum of the outputs.
+    """Return the gradients at the leaves, as rows without padding, of a random sum of the outputs."""
+    total = random_sum(outputs, call, generator)
+    if not total.requires_grad:
+        return {}
+    found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    gradients = zip(leaves, found, strict=True)
+    return {name: rows_of(g, call) for name, g in gradients if g is not None and bool(g.any())}
+
+
+def random_sum(outputs: list[Tensor], call: Call, generator: torch.Generator) -> Tensor:
+    """Return a random sum of all outputs of a call.
 
     Each row of a batch has its own random vector, the same at all positions that the mask keeps: what is
     read from a sequence is read everywhere.
@@ -140,8 +150,4 @@ def _sent_back(
         kept = rows_of(output, call) if output.dim() == 3 else output
         drawn = rows_of(draw.expand_as(output), call) if output.dim() == 3 else draw
         total = total.to(output) + (kept * drawn).sum()
-    if not total.requires_grad:
-        return {}
-    found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-    gradients = zip(leaves, found, strict=True)
-    return {name: rows_of(g, call) for name, g in gradients if g is not None and bool(g.any())}
+    return total

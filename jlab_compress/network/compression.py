@@ -208,4 +208,5 @@ def _method(preserve: Preserve, seed: int) -> Method:
         return replace(aimed(fit_function), streamed=aimed(partial(fit_function, move=False)))
     if preserve == "moments":
         return Method(preserve, partial(_moments, seed=seed))
-    return Method(preserve, partial(_dynamics, seed=seed), streamed=aimed(fit_counted, kernels=True))
+    streamed = aimed(fit_counted, kernels=True)
+    return Method(preserve, partial(_dynamics, seed=seed), tangents=True, streamed=streamed)

@@ -24,7 +24,8 @@ from jlab_compress.network.summary import summarise
 from jlab_compress.network.surgery import on_cpu
 from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
 from jlab_compress.network.sweeping import Within, expectations, streamed, wanted_widths
-from jlab_compress.network.together import POLISHED, judge, polish_fits
+from jlab_compress.network.tangents import match_fits
+from jlab_compress.network.together import judge, polish_fits
 from jlab_compress.network.tracing import copy_model, random_states_kept, undisturbed
 from jlab_compress.network.views import exchanged
 from jlab_compress.network.widths import check_round_to
@@ -48,6 +49,8 @@ class Method:
         Whether the fit uses the targets, the stream and the readout of its rows.
     kernels : bool
         Whether blocks that are polished together are also to train alike.
+    tangents : bool
+        Whether several blocks are moved together for the tangent kernel of the whole network.
     streamed : Method, optional
         What takes its place where neurons, or several blocks, write into a residual stream.
     """
@@ -56,6 +59,7 @@ class Method:
     fit: Callable[[Layer, Rows, int, Step], Fit]
     aims: bool = False
     kernels: bool = False
+    tangents: bool = False
     streamed: Method | None = None
 
 
@@ -99,9 +103,12 @@ def shrink(
         counts[block.name] = tuple(made.layer.multiplicities.tolist())
         fits[block.name] = replace(made, layer=plain_gauge(made.layer)) if plain else made
         _put(slim, block, fits[block.name], train, seed=seed)
-    polished = method.aims and polish_fits(
-        original, slim, chosen, fits, (train, held), kernels=method.kernels, seed=seed, progress=progress
-    )
+    places: dict[str, Any] = {"calls": (train, held), "seed": seed, "progress": progress}
+    moved_on = tuple[str, ...]()
+    if method.aims:
+        moved_on = polish_fits(original, slim, chosen, fits, kernels=method.kernels, **places)
+    elif method.tangents:
+        moved_on = match_fits(original, slim, chosen, fits, **places)
     plan = Plan(
         tuple(_planned(block, fits[block.name], counts[block.name], plain) for block in chosen),
         method.name,
@@ -111,11 +118,9 @@ def shrink(
     rename_config(slim, plan.blocks)
     judged = judge(original, slim, fits, train, held or train, seed=seed) if method.kernels else ()
     gap = function_gap(original, slim, held or train)
-    notes = (*judged, *_notes(original, chosen, fits, cut=cut, held=bool(held)))
+    notes = (*moved_on, *judged, *_notes(original, chosen, fits, cut=cut, held=bool(held)))
     if not isinstance(widths, Mapping):
         notes = (*notes, *blocks.left_out)
-    if polished:
-        notes = (POLISHED, *notes)
     if widths == "polylog" or isinstance(widths, Within):
         notes = (*expectations(original, chosen, train, wanted, aims=method.aims, seed=seed), *notes)
     return slim, plan, summarise(original, slim, chosen, fits, gap, first_rows(calls[0]), notes)

@@ -14,6 +14,7 @@ from jlab_compress.network.backward import run
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.firststep import first_step_gap
 from jlab_compress.network.inputs import Call
+from jlab_compress.network.moving import free_parameters, only_free, portions, spread_error
 from jlab_compress.network.pairs import pairs_of
 from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.views import exchange, positions_of
@@ -77,15 +78,16 @@ def polish(
         most 1000 batches of 32 rows, or of 16 sequences, through both models, forwards and backwards.
     """
     draws = torch.Generator().manual_seed(seed)
-    parts = [chunk for call in calls for chunk in _chunks(call)]
-    mixed = [chunk for chunk in parts if exchange(chunk, draws) is not None]
-    judges = [chunk for call in held for chunk in _chunks(call)]
-    every, learned = [*parts, *mixed, *judges], len(parts) + len(mixed)
     watched = list(dict.fromkeys(b.residual.norm for b in blocks if b.residual is not None))
     pairs = pairs_of(original, slim, blocks)
     looked_at = [pair.block for pair in pairs]
-    free = _free_parameters(slim, blocks)
-    flags = {p: p.requires_grad for p in slim.parameters()}
+    parts, judges = (
+        [p for call in some for p in portions(call, SEQUENCES if pairs and positions_of(call) else ROWS)]
+        for some in (calls, held)
+    )
+    mixed = [part for part in parts if exchange(part, draws) is not None]
+    every, learned = [*parts, *mixed, *judges], len(parts) + len(mixed)
+    free = free_parameters(slim, blocks)
 
     def loss(number: int) -> Tensor:
         draw = draws if number < learned else torch.Generator().manual_seed(seed + number)
@@ -94,16 +96,12 @@ def polish(
             call = exchange(call, draw) or call
         wanted = run(original, call, watched, looked_at, generator=draw if pairs else None)
         found = run(slim, call, watched, looked_at, gradients=torch.is_grad_enabled())
-        errors = [_error(a, b) for a, b in zip(found.states, wanted.states, strict=True)]
+        errors = [spread_error(a, b) for a, b in zip(found.states, wanted.states, strict=True)]
         for pair in pairs:
             errors += pair.errors(found, wanted, draw, kernels=kernels)
         return torch.stack(errors).sum()
 
-    try:
-        for p in flags:
-            p.requires_grad_(False)
-        for p in free:
-            p.requires_grad_(True)
+    with only_free(slim, free):
         numbers = range(len(every))
         course = move_together(
             free,
@@ -115,10 +113,6 @@ def polish(
             seed=seed,
             progress=progress,
         )
-    finally:
-        for p, flag in flags.items():
-            p.requires_grad_(flag)
-            p.grad = None
     for pair in pairs if kernels else ():
         pair.recount()
     return course
@@ -134,8 +128,8 @@ def polish_fits(
     kernels: bool,
     seed: int,
     progress: Progress,
-) -> bool:
-    """Move the inexact blocks of `slim` together, in place; tell whether they moved.
+) -> tuple[str, ...]:
+    """Move the inexact blocks of `slim` together by `polish`, in place; return the note on it.
 
     Neurons of one block move only in a residual stream; elsewhere its own fit has done all. `calls` are those
     that the fits saw and those that they did not, which judge. Entries of `fits` that moved no longer name
@@ -144,12 +138,13 @@ def polish_fits(
     inexact = [block for block in blocks if fits[block.name].function_error > 0]
     alone = len(inexact) == 1 and (inexact[0].residual is None or inexact[0].recorded)
     if not inexact or alone or not calls[1]:
-        return False
+        return ()
     with follow(progress, "all blocks together") as step:
         course = polish(original, slim, inexact, *calls, kernels=kernels, seed=seed, progress=step)
-    if course.helped:
-        fits |= {b.name: replace(fits[b.name], indices=None, method="moved together") for b in inexact}
-    return course.helped
+    if not course.helped:
+        return ()
+    fits |= {b.name: replace(fits[b.name], indices=None, method="moved together") for b in inexact}
+    return (POLISHED,)
 
 
 def judge(
@@ -167,20 +162,3 @@ def judge(
         return ()
     fits |= {name: replace(fit, follows=step < FOLLOWS_BELOW) for name, fit in fits.items()}
     return (JUDGED.format(step, FOLLOWS_BELOW),)
-
-
-def _error(found: Tensor, wanted: Tensor) -> Tensor:
-    spread = (wanted - wanted.mean(dim=0)).square().sum().clamp_min(torch.finfo(wanted.dtype).tiny)
-    return (found - wanted).square().sum() / spread
-
-
-def _free_parameters(slim: nn.Module, blocks: Sequence[Block]) -> list[nn.Parameter]:
-    names = [name for block in blocks for name in (*block.incoming, block.outgoing)]
-    found = [p for name in names for p in slim.get_submodule(name).parameters(recurse=False)]
-    return list(dict.fromkeys(found))
-
-
-def _chunks(call: Call) -> list[Call]:
-    size = ROWS if positions_of(call) is None else SEQUENCES
-    pieces = [call.take(rows) for rows in torch.split(torch.arange(call.rows), size)]
-    return [call] if any(piece is None for piece in pieces) else [p for p in pieces if p is not None]

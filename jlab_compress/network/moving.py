@@ -1,0 +1,47 @@
+"""What moves when slim blocks are moved together, in what portions, and how their outputs are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from jlab_compress.network.blocks import Block
+from jlab_compress.network.inputs import Call
+
+
+def free_parameters(slim: nn.Module, blocks: Sequence[Block]) -> list[nn.Parameter]:
+    """Return the parameters of the layers that make and read the neurons of some blocks, each once."""
+    names = [name for block in blocks for name in (*block.incoming, block.outgoing)]
+    found = [p for name in names for p in slim.get_submodule(name).parameters(recurse=False)]
+    return list(dict.fromkeys(found))
+
+
+@contextmanager
+def only_free(slim: nn.Module, free: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Let only some parameters require gradients; afterwards all are as before, without gradients."""
+    flags = {p: p.requires_grad for p in slim.parameters()}
+    try:
+        for p in flags:
+            p.requires_grad_(False)
+        for p in free:
+            p.requires_grad_(True)
+        yield
+    finally:
+        for p, flag in flags.items():
+            p.requires_grad_(flag)
+            p.grad = None
+
+
+def portions(call: Call, size: int) -> list[Call]:
+    """Return a call in portions of at most `size` rows, or whole where its rows cannot be taken apart."""
+    pieces = [call.take(rows) for rows in torch.split(torch.arange(call.rows), size)]
+    return [call] if any(piece is None for piece in pieces) else [p for p in pieces if p is not None]
+
+
+def spread_error(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return ||found - wanted||^2 over the squared spread of what is wanted around its mean over rows."""
+    spread = (wanted - wanted.mean(dim=0)).square().sum().clamp_min(torch.finfo(wanted.dtype).tiny)
+    return (found - wanted).square().sum() / spread
