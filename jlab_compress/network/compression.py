@@ -115,7 +115,9 @@ def compress(
     -----
     Neurons of blocks in a residual stream are chosen block after block under every aim but "moments" and then
     moved together, so that hidden states and backward signals are the original's, with "dynamics"
-    the blocks' tangent kernels too.
+    the blocks' tangent kernels too. Other linear layers of several blocks are moved together under
+    "dynamics", after each has its own fit, so that outputs and the tangent kernel of the whole network are
+    the original's.
     Activations of one block at a time are in memory, at most 16,384 rows. Source of the multiplicities
     and of the division of gradients: Wang, Luo, Poggio, Chuang, Ziyin (2026), arXiv 2510.00504.
 

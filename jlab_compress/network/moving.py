@@ -21,7 +21,7 @@ def free_parameters(slim: nn.Module, blocks: Sequence[Block]) -> list[nn.Paramet
 
 @contextmanager
 def only_free(slim: nn.Module, free: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Let only some parameters require gradients; afterwards all are as before, without gradients."""
+    """Let only some parameters require gradients; afterwards all are as before, those without gradients."""
     flags = {p: p.requires_grad for p in slim.parameters()}
     try:
         for p in flags:
@@ -32,6 +32,7 @@ def only_free(slim: nn.Module, free: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for p, flag in flags.items():
             p.requires_grad_(flag)
+        for p in free:
             p.grad = None
 
 

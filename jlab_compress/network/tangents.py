@@ -22,6 +22,8 @@ from jlab_compress.network.surgery import input_scale
 from jlab_compress.network.tracing import copy_model, undisturbed
 
 ROWS, STEPS = 256, 400
+# Inputs that are no plain vectors (images, tokens) make a step dear.
+DEAR_ROWS, DEAR_STEPS = 32, 100
 MATCHED = (
     "The blocks were moved together against the original's outputs and the tangent kernel of the whole "
     "network; errors of single blocks are from before."
@@ -158,7 +160,7 @@ def match_tangents(
     Parameters
     ----------
     original, slim : nn.Module
-        The model before, and a copy of it with slim blocks.
+        The model before, which stays, and a copy of it with slim blocks.
     blocks : sequence of Block
         Those that may move: linear layers with neurons between them.
     calls, held : sequence of Call
@@ -172,7 +174,8 @@ def match_tangents(
     -------
     Course
         The squared relative error on held-out rows before and after; never higher after. Cost: 400 batches
-        of at most 256 rows through both models, forwards and backwards, and once more backwards.
+        of at most 256 rows, or 100 of 32 where inputs are no plain vectors, through both models, forwards and
+        backwards, and once more backwards.
 
     Raises
     ------
@@ -180,7 +183,9 @@ def match_tangents(
         If something in the model cannot be differentiated twice.
     """
     layers = list(dict.fromkeys(name for block in blocks for name in (*block.incoming, block.outgoing)))
-    parts, judges = ([p for call in some for p in portions(call, ROWS)] for some in (calls, held))
+    vectors = all(t.dim() <= 2 and t.is_floating_point() for call in calls for t in call.tensors)
+    size, steps = (ROWS, STEPS) if vectors else (DEAR_ROWS, DEAR_STEPS)
+    parts, judges = ([p for call in some for p in portions(call, size)] for some in (calls, held))
     every, draws = [*parts, *judges], torch.Generator().manual_seed(seed)
     free = free_parameters(slim, blocks)
 
@@ -193,10 +198,10 @@ def match_tangents(
         found = tangents(slim, every[number], layers, draw, graph=learning)
         return found.error(wanted, draw)
 
-    with only_free(slim, free):
+    with only_free(original, ()), only_free(slim, free):
         numbers = range(len(every))
         learned, judged = numbers[: len(parts)], numbers[len(parts) :]
-        return move_together(free, loss, learned, judged, steps=STEPS, seed=seed, progress=progress)
+        return move_together(free, loss, learned, judged, steps=steps, seed=seed, progress=progress)
 
 
 def match_fits(
