@@ -74,8 +74,9 @@ class Tangents:
         for mine, theirs in zip(self.sides, wanted.sides, strict=True):
             alive = theirs.cotangents.abs().sum(dim=1).nonzero()[:, 0]
             rows = alive[torch.randperm(len(alive), generator=generator)[:ROWS].to(alive.device)]
-            kernels.append(squared_kernel_error(mine.kernel(rows), theirs.kernel(rows)))
-        return torch.stack(errors).sum() + torch.stack(kernels).mean()
+            if len(rows) > 0:
+                kernels.append(squared_kernel_error(mine.kernel(rows), theirs.kernel(rows)))
+        return torch.stack(errors).sum() + sum(kernels) / max(1, len(kernels))
 
 
 def tangents(
@@ -99,7 +100,7 @@ def tangents(
     Raises
     ------
     RuntimeError
-        If a layer does not reach the outputs, or something between cannot be differentiated (twice).
+        If something between the layers and the outputs cannot be differentiated, with `graph` twice.
     """
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -107,7 +108,7 @@ def tangents(
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor:
             left = output if output.requires_grad else output.detach().requires_grad_()
             seen[name] = (args[0] if args else next(iter(kwargs.values())), left)
-            return left
+            return left.clone()  # which an activation may change in place
 
         return hook
 
@@ -120,7 +121,8 @@ def tangents(
         with undisturbed(model), torch.enable_grad():
             outputs = outputs_of(call(model))
             total = random_sum(outputs, call, generator)
-            found = torch.autograd.grad(total, [seen[name][1] for name in layers], create_graph=graph)
+            left = [seen[name][1] for name in layers]
+            found = torch.autograd.grad(total, left, create_graph=graph, materialize_grads=True)
     finally:
         for hook in hooks:
             hook.remove()

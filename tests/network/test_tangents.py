@@ -40,6 +40,26 @@ def test_kernels_are_inner_products_of_gradients():
         assert torch.allclose(side.kernel(torch.arange(5)), wanted @ wanted.T)
 
 
+def test_activations_that_work_in_place_do_not_spoil_the_cotangents():
+    plain, changing = chain(act=nn.ReLU), chain(act=lambda: nn.ReLU(inplace=True))
+    one, other = (tangents(net, Call((rows(1, 9),)), LAYERS, draw()) for net in (plain, changing))
+    for a, b in zip(one.sides, other.sides, strict=True):
+        assert torch.equal(a.cotangents, b.cotangents)
+        assert torch.equal(a.inputs, b.inputs)
+    assert MATCHED in compress(changing, 6, calibration=rows(1, 100), progress=False).report.notes
+
+
+def test_layers_to_which_nothing_is_sent_back_do_not_count():
+    net = chain(act=nn.ReLU)
+    net[2].bias.data.sub_(100.0)
+    wanted = tangents(net, Call((rows(1, 9),)), LAYERS, draw())
+    assert not wanted.sides[0].cotangents.any()
+    net[4].weight.data.mul_(2.0)
+    assert float(tangents(net, Call((rows(1, 9),)), LAYERS, draw()).error(wanted, draw())) == 0.0
+    net[4].bias.data.add_(1.0)
+    assert float(tangents(net, Call((rows(1, 9),)), LAYERS, draw()).error(wanted, draw())) > 1.0
+
+
 def test_neurons_with_multiplicities_have_the_kernels_of_their_copies():
     net = chain(width=8)
     with torch.no_grad():
