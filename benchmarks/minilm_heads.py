@@ -39,9 +39,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed, fewer sentences, half of the heads")
     parser.add_argument("--half", action="store_true", help="half of the heads only")
+    parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     quick, small = options.quick, options.quick or options.half
-    seeds, wanted = range(1 if quick else 3), (6,) if small else WIDTHS
+    seeds, wanted = range(1 if quick else options.seeds), (6,) if small else WIDTHS
     model = encoder()
     errors: dict[tuple[str, int], list[float]] = {}
     seconds: dict[str, list[float]] = {}

@@ -21,7 +21,7 @@ from jlab_compress.network.views import exchange, positions_of
 
 # A row of a sequence holds many positions, so fewer rows make a batch.
 ROWS, SEQUENCES = 32, 16
-PASSES, MOST_STEPS = 25, 1000
+PASSES, MOST_STEPS, MOST_WITH_KERNELS = 25, 700, 1000
 POLISHED = (
     "The blocks were moved together against the original's hidden states and backward signals; errors of "
     "single blocks are from before."
@@ -75,7 +75,8 @@ def polish(
     -------
     Course
         The mean squared relative error on held-out rows before and after; never higher after. Cost: at
-        most 1000 batches of 32 rows, or of 16 sequences, through both models, forwards and backwards.
+        most 700 batches (with `kernels` 1000) of 32 rows, or of 16 sequences, through both models, forwards
+        and backwards.
     """
     draws = torch.Generator().manual_seed(seed)
     watched = list(dict.fromkeys(b.residual.norm for b in blocks if b.residual is not None))
@@ -109,7 +110,7 @@ def polish(
             numbers[:learned],
             numbers[learned:],
             logs=[pair.logs for pair in pairs] if kernels else (),
-            steps=min(PASSES * learned, MOST_STEPS) if pairs else None,
+            steps=min(PASSES * learned, MOST_WITH_KERNELS if kernels else MOST_STEPS) if pairs else None,
             seed=seed,
             progress=progress,
         )
