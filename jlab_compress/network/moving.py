@@ -42,7 +42,10 @@ def portions(call: Call, size: int) -> list[Call]:
     return [call] if any(piece is None for piece in pieces) else [p for p in pieces if p is not None]
 
 
-def spread_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return ||found - wanted||^2 over the squared spread of what is wanted around its mean over rows."""
-    spread = (wanted - wanted.mean(dim=0)).square().sum().clamp_min(torch.finfo(wanted.dtype).tiny)
-    return (found - wanted).square().sum() / spread
+def spread_error(found: Tensor, wanted: Tensor, floor: float = 0.0) -> Tensor:
+    """Return ||found - wanted||^2 over the squared spread of what is wanted around its mean over rows.
+
+    The square of `floor` is added to the latter.
+    """
+    spread = (wanted - wanted.mean(dim=0)).square().sum() + floor**2
+    return (found - wanted).square().sum() / spread.clamp_min(torch.finfo(wanted.dtype).tiny)

@@ -11,19 +11,22 @@ from torch import Tensor, nn
 
 from jlab_compress.fitting.gram import squared_kernel_error
 from jlab_compress.fitting.layer import Fit
+from jlab_compress.fitting.moved_nodes import expected_movement
 from jlab_compress.fitting.together import Course, move_together
 from jlab_compress.network.backward import random_sum
 from jlab_compress.network.blocks import Block
+from jlab_compress.network.exchange import read_block
 from jlab_compress.network.extraction import rows_of
 from jlab_compress.network.inputs import Call, in_words, outputs_of
 from jlab_compress.network.moving import free_parameters, only_free, portions, spread_error
 from jlab_compress.network.progress import Progress, follow
-from jlab_compress.network.surgery import input_scale
+from jlab_compress.network.surgery import input_scale, matrix_of
+from jlab_compress.network.surroundings import gather_inputs
 from jlab_compress.network.tracing import copy_model, undisturbed
 
-ROWS, STEPS = 256, 400
-# Inputs that are no plain vectors (images, tokens) make a step dear.
-DEAR_ROWS, DEAR_STEPS = 32, 100
+ROWS, STEPS = 256, 800
+# A step is dear where the layers have many weights, and where inputs are no plain vectors (images, tokens).
+CHEAP_WEIGHTS, LEAST_SHARE, DEAR_ROWS = 1_000_000, 0.25, 32
 MATCHED = (
     "The blocks were moved together against the original's outputs and the tangent kernel of the whole "
     "network; errors of single blocks are from before."
@@ -64,12 +67,14 @@ class Tangents:
     outputs: list[Tensor]
     sides: list[Side]
 
-    def error(self, wanted: Tangents, generator: torch.Generator) -> Tensor:
+    def error(self, wanted: Tangents, generator: torch.Generator, *, movement: float = 0.0) -> Tensor:
         """Return the squared relative error of the outputs plus the mean one of the layers' kernels.
 
+        Outputs that training will move by `movement` times their size need not be met better than that.
         Kernels are compared at up to 256 rows per layer to which something is sent back.
         """
-        errors = [spread_error(a, b) for a, b in zip(self.outputs, wanted.outputs, strict=True)]
+        pairs = zip(self.outputs, wanted.outputs, strict=True)
+        errors = [spread_error(a, b, movement * float(b.norm())) for a, b in pairs]
         kernels = []
         for mine, theirs in zip(self.sides, wanted.sides, strict=True):
             alive = theirs.cotangents.abs().sum(dim=1).nonzero()[:, 0]
@@ -175,9 +180,9 @@ def match_tangents(
     Returns
     -------
     Course
-        The squared relative error on held-out rows before and after; never higher after. Cost: 400 batches
-        of at most 256 rows, or 100 of 32 where inputs are no plain vectors, through both models, forwards and
-        backwards, and once more backwards.
+        The squared relative error on held-out rows before and after; never higher after. Cost: 800 batches
+        of at most 256 rows through both models, forwards and backwards, and once more backwards; down to 200
+        with more than a million weights, and 200 of 32 rows where inputs are no plain vectors.
 
     Raises
     ------
@@ -186,7 +191,10 @@ def match_tangents(
     """
     layers = list(dict.fromkeys(name for block in blocks for name in (*block.incoming, block.outgoing)))
     vectors = all(t.dim() <= 2 and t.is_floating_point() for call in calls for t in call.tensors)
-    size, steps = (ROWS, STEPS) if vectors else (DEAR_ROWS, DEAR_STEPS)
+    size = ROWS if vectors else DEAR_ROWS
+    weights = sum(matrix_of(original.get_submodule(name)).numel() for name in layers)
+    share = max(LEAST_SHARE, min(1.0, (CHEAP_WEIGHTS / weights) ** 0.5)) if vectors else LEAST_SHARE
+    movement = expected_share(original, blocks[-1], calls, seed=seed)
     parts, judges = ([p for call in some for p in portions(call, size)] for some in (calls, held))
     every, draws = [*parts, *judges], torch.Generator().manual_seed(seed)
     free = free_parameters(slim, blocks)
@@ -198,12 +206,24 @@ def match_tangents(
         wanted = tangents(original, every[number], layers, draw)
         draw.set_state(state)
         found = tangents(slim, every[number], layers, draw, graph=learning)
-        return found.error(wanted, draw)
+        return found.error(wanted, draw, movement=movement)
 
     with only_free(original, ()), only_free(slim, free):
         numbers = range(len(every))
         learned, judged = numbers[: len(parts)], numbers[len(parts) :]
+        steps = round(STEPS * share)
         return move_together(free, loss, learned, judged, steps=steps, seed=seed, progress=progress)
+
+
+def expected_share(original: nn.Module, last: Block, calls: Sequence[Call], *, seed: int) -> float:
+    """Return how far training will move a block's outputs, as a multiple of their size.
+
+    About ten at initialisation, next to nothing where the outputs have been trained.
+    """
+    layer = read_block(original, last)
+    inputs = gather_inputs(original, last.incoming[0], list(calls), seed=seed).to(layer.outgoing)
+    size = float(replace(layer, outgoing_bias=None)(inputs).square().mean().sqrt())
+    return expected_movement(layer, inputs) / max(size, torch.finfo(inputs.dtype).tiny)
 
 
 def match_fits(

@@ -7,7 +7,7 @@ from torch import nn
 from jlab_compress.network.blocks import find_blocks
 from jlab_compress.network.compression import compress
 from jlab_compress.network.inputs import Call
-from jlab_compress.network.tangents import MATCHED, match_tangents, tangents
+from jlab_compress.network.tangents import MATCHED, expected_share, match_tangents, tangents
 
 LAYERS = ["0", "2", "4"]
 
@@ -115,6 +115,18 @@ def test_compress_moves_several_blocks_together_and_says_so():
     )
     single = compress(net, {"0": 6}, calibration=rows(1, 200).float(), progress=False)
     assert MATCHED not in single.report.notes
+
+
+def test_fresh_outputs_are_expected_to_move_by_far_and_meaningful_ones_by_little():
+    net, calls = chain(width=200), [Call((rows(1, 100),))]
+    last = find_blocks(net, rows(1, 4))[-1]
+    fresh = expected_share(net, last, calls, seed=0)
+    assert 3 < fresh < 30
+    with torch.no_grad():
+        net[4].weight.copy_(net[2:4](net[:2](rows(1, 100))).mean(dim=0).sign() * 0.1)
+    assert expected_share(net, last, calls, seed=0) < fresh / 5
+    one, other = (tangents(m, calls[0], LAYERS, draw()) for m in (net, chain(width=200)))
+    assert float(other.error(one, draw(), movement=10.0)) < float(other.error(one, draw()))
 
 
 class Once(torch.autograd.Function):
