@@ -131,15 +131,19 @@ def divided(gradient: Tensor, squares: Tensor) -> Tensor:
 
 
 def expected_movement(layer: Layer, inputs: Tensor) -> float:
-    """Estimate how far training will move the outputs, from how much they already mean.
+    """Return `movement_of` what a layer's neurons give and of its outgoing weights."""
+    return movement_of(layer.hidden(inputs), layer.outgoing, layer.multiplicities)
+
+
+def movement_of(hidden: Tensor, outgoing: Tensor, multiplicities: Tensor) -> float:
+    """Estimate how far training will move outputs (h c) V, from how much they already mean.
 
     With V = rms(v)^2 mean_x sum_j c_j h_j^2, what f^2 would be if outgoing weights were drawn at random,
     A^2 = 100 V^2 / mean f^2: about (10 rms f)^2 at initialisation, next to nothing for trained outputs.
     """
-    hidden = layer.hidden(inputs)
-    drawn = float(layer.outgoing.square().mean() * (hidden.square() @ layer.multiplicities).mean())
-    present = float(((hidden * layer.multiplicities) @ layer.outgoing).square().mean())
-    return 10.0 * drawn / math.sqrt(max(present, torch.finfo(inputs.dtype).tiny))
+    drawn = float(outgoing.square().mean() * (hidden.square() @ multiplicities).mean())
+    present = float(((hidden * multiplicities) @ outgoing).square().mean())
+    return 10.0 * drawn / math.sqrt(max(present, torch.finfo(hidden.dtype).tiny))
 
 
 def normalisers(answers: list[Answers], movement: float) -> list[Tensor]:

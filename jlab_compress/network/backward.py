@@ -26,7 +26,7 @@ class Run:
     states : list of Tensor
         What leaves the watched modules, as rows without padding, and behind the last of them, where it
         gives one row per position, the means over positions: what is read from a sequence is more often its
-        mean than any one position. The model's outputs where no module is watched.
+        mean than any one position. Then the model's outputs, where they are wanted or no module is watched.
     inputs : mapping of str to Tensor (q, n_in)
         By block name, the rows that enter it.
     cotangents : mapping of str to Tensor (q, n_out)
@@ -49,6 +49,7 @@ def run(
     watched: Sequence[str],
     blocks: Sequence[Block] = (),
     *,
+    whole: bool = False,
     gradients: bool = False,
     generator: torch.Generator | None = None,
 ) -> Run:
@@ -64,21 +65,29 @@ def run(
         Dotted paths of the modules whose states are returned.
     blocks : sequence of Block
         Those whose inputs are returned.
+    whole : bool
+        Whether the model's outputs are states too.
     gradients : bool
         Whether the states and inputs can be differentiated.
     generator : torch.Generator, optional
-        Draws a random sum of the outputs; the blocks' cotangents are its gradients. Without it the run ends
-        behind the last watched module.
+        Draws a random sum of the outputs; the blocks' cotangents are its gradients. With neither the run ends
+        once it has been through all watched modules and into all blocks.
     """
     outputs: list[Tensor] = []
     left: dict[str, Tensor] = {}
     inputs: dict[str, Tensor] = {}
     leaves: dict[str, Tensor] = {}
-    last = len(watched) if generator is None else None
-    hooks = [model.get_submodule(name).register_forward_hook(_keep(left, name, last)) for name in watched]
+    to_the_end = whole or not watched or generator is not None
+
+    def seen_all() -> None:
+        if not to_the_end and len(left) == len(watched) and len(inputs) == len(blocks):
+            raise ReachedError
+
+    hooks = [model.get_submodule(name).register_forward_hook(_keep(left, name, seen_all)) for name in watched]
     for block in blocks:
         maker, reader = (model.get_submodule(path) for path in (block.incoming[0], block.outgoing))
-        hooks.append(maker.register_forward_pre_hook(_keep_input(inputs, block.name), with_kwargs=True))
+        keep = _keep_input(inputs, block.name, seen_all)
+        hooks.append(maker.register_forward_pre_hook(keep, with_kwargs=True))
         if generator is not None:
             hooks.append(reader.register_forward_hook(_add_leaf(leaves, block.name)))
     try:
@@ -89,29 +98,28 @@ def run(
     finally:
         for hook in hooks:
             hook.remove()
-    states = [rows_of(left[name], call) for name in watched] or outputs
+    states = [rows_of(left[name], call) for name in watched]
     if watched and left[watched[-1]].dim() == 3:
         states.append(means_of(left[watched[-1]], call))
+    states += outputs if whole or not watched else []
     sent = _sent_back(outputs, leaves, call, generator) if generator is not None else {}
     if not gradients:
         states, inputs = [s.detach() for s in states], {name: x.detach() for name, x in inputs.items()}
     return Run(states, {name: rows_of(x, call) for name, x in inputs.items()}, sent)
 
 
-def _keep(found: dict[str, Tensor], name: str, last: int | None) -> Callable[..., None]:
-    """Keep what leaves a module; end the run once `last` of them have been left, unless that is None."""
-
+def _keep(found: dict[str, Tensor], name: str, then: Callable[[], None]) -> Callable[..., None]:
     def keep(module: nn.Module, args: Any, output: Tensor) -> None:
         found[name] = output
-        if len(found) == last:
-            raise ReachedError
+        then()
 
     return keep
 
 
-def _keep_input(found: dict[str, Tensor], name: str) -> Callable[..., None]:
+def _keep_input(found: dict[str, Tensor], name: str, then: Callable[[], None]) -> Callable[..., None]:
     def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
         found[name] = args[0] if args else next(iter(kwargs.values()))
+        then()
 
     return keep
 

@@ -152,10 +152,10 @@ def rows_with_graph(model: nn.Module, call: Call, name: str) -> Tensor:
     return rows_of(outputs.movedim(1, -1) if is_conv(model.get_submodule(name)) else outputs, call)
 
 
-def patches(conv: Any, images: Tensor) -> Tensor:
+def patches(conv: Any, images: Tensor, *, most: int = MOST_POSITIONS) -> Tensor:
     """Return what a convolution's filter sees, (batch, positions, channels * filter size).
 
-    At most 64 positions, drawn once for all images.
+    Only at the positions that are `looked_at`.
     """
     single = images.dim() == len(conv.kernel_size) + 1
     seen = images.unsqueeze(0) if single else images
@@ -164,8 +164,13 @@ def patches(conv: Any, images: Tensor) -> Tensor:
     for axis, size, step, gap in zip(axes, conv.kernel_size, conv.stride, conv.dilation, strict=True):
         seen = seen.unfold(axis, gap * (size - 1) + 1, step)[..., ::gap]
     seen = seen.movedim(1, len(axes) + 1).flatten(1, len(axes)).flatten(2)
-    order = torch.randperm(seen.shape[1], generator=torch.Generator().manual_seed(seen.shape[1]))
-    return seen[:, order[:MOST_POSITIONS].sort().values.to(seen.device)]
+    return seen[:, looked_at(seen.shape[1], most).to(seen.device)]
+
+
+def looked_at(positions: int, most: int) -> Tensor:
+    """Return which of an image's positions are looked at: at most `most`, drawn once for all images."""
+    order = torch.randperm(positions, generator=torch.Generator().manual_seed(positions))
+    return order[:most].sort().values
 
 
 def rows_of(values: Tensor, call: Call) -> Tensor:

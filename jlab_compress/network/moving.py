@@ -12,9 +12,18 @@ from jlab_compress.network.blocks import Block
 from jlab_compress.network.inputs import Call
 
 
+def needs_whole(block: Block) -> bool:
+    """Tell whether a block is fitted by the network around it alone: channels, and neurons with a batch norm.
+
+    What a channel does at one position says little of what its map is worth, and all positions train one
+    filter; a norm's statistics, scale and shift have no place in the fit of a single layer.
+    """
+    return not block.recorded and (block.kind == "conv" or block.norm is not None)
+
+
 def free_parameters(slim: nn.Module, blocks: Sequence[Block]) -> list[nn.Parameter]:
-    """Return the parameters of the layers that make and read the neurons of some blocks, each once."""
-    names = [name for block in blocks for name in (*block.incoming, block.outgoing)]
+    """Return the parameters of the layers that make, normalise and read the neurons of blocks, each once."""
+    names = [name for b in blocks for name in (*b.incoming, b.norm, b.outgoing) if name is not None]
     found = [p for name in names for p in slim.get_submodule(name).parameters(recurse=False)]
     return list(dict.fromkeys(found))
 

@@ -14,8 +14,10 @@ from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.network.attributes import drops_weights, rename_config, rename_widths
 from jlab_compress.network.blocks import Block, blocks_on, check_model
 from jlab_compress.network.exchange import read_block, write_block
+from jlab_compress.network.following import match_fits, movable
 from jlab_compress.network.headfits import fit_heads
 from jlab_compress.network.inputs import Call, check_seed, first_rows, outputs_of, read_batches, split_rows
+from jlab_compress.network.moving import needs_whole
 from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.slim import attach_plan
@@ -24,7 +26,6 @@ from jlab_compress.network.summary import summarise
 from jlab_compress.network.surgery import on_cpu
 from jlab_compress.network.surroundings import Rows, gather_inputs, gather_rows
 from jlab_compress.network.sweeping import Within, expectations, streamed, wanted_widths
-from jlab_compress.network.tangents import match_fits
 from jlab_compress.network.together import judge, polish_fits
 from jlab_compress.network.tracing import copy_model, random_states_kept, undisturbed
 from jlab_compress.network.views import exchanged
@@ -52,7 +53,8 @@ class Method:
     tangents : bool
         Whether several blocks are moved together for the tangent kernel of the whole network.
     streamed : Method, optional
-        What takes its place where neurons, or several blocks, write into a residual stream.
+        What takes its place where neurons, or several blocks, write into a residual stream, and for blocks
+        that need the whole network.
     """
 
     name: str
@@ -94,12 +96,14 @@ def shrink(
         _check_plain(chosen)
     if method.streamed is not None and streamed(chosen):
         method = method.streamed
+    whole = {b.name: method.streamed for b in movable(slim, chosen, held) if needs_whole(b)}
     fits: dict[str, Fit] = {}
     counts: dict[str, tuple[float, ...]] = {}
     for number, block in enumerate(chosen, 1):
         with follow(progress, block.name, f"block {block.name}: {number} of {len(chosen)}") as step:
             size, moved = wanted[block.name], bool(fits)
-            made = _fit_block(original, slim, block, train, size, method, moved=moved, seed=seed, step=step)
+            way = whole.get(block.name) or method
+            made = _fit_block(original, slim, block, train, size, way, moved=moved, seed=seed, step=step)
         counts[block.name] = tuple(made.layer.multiplicities.tolist())
         fits[block.name] = replace(made, layer=plain_gauge(made.layer)) if plain else made
         _put(slim, block, fits[block.name], train, seed=seed)
@@ -116,7 +120,9 @@ def shrink(
     )
     attach_plan(slim, plan)
     rename_config(slim, plan.blocks)
-    judged = judge(original, slim, fits, train, held or train, seed=seed) if method.kernels else ()
+    judged = tuple[str, ...]()
+    if method.kernels or (method.tangents and whole):
+        judged = judge(original, slim, fits, train, held or train, seed=seed)
     gap = function_gap(original, slim, held or train)
     notes = (*moved_on, *judged, *_notes(original, chosen, fits, cut=cut, held=bool(held)))
     if not isinstance(widths, Mapping):

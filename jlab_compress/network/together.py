@@ -14,7 +14,14 @@ from jlab_compress.network.backward import run
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.firststep import first_step_gap
 from jlab_compress.network.inputs import Call
-from jlab_compress.network.moving import free_parameters, only_free, portions, spread_error
+from jlab_compress.network.moving import (
+    free_parameters,
+    needs_whole,
+    only_free,
+    portions,
+    spread_error,
+)
+from jlab_compress.network.normstatistics import norms_of, renew_statistics
 from jlab_compress.network.pairs import pairs_of
 from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.views import exchange, positions_of
@@ -22,14 +29,15 @@ from jlab_compress.network.views import exchange, positions_of
 # A row of a sequence holds many positions, so fewer rows make a batch.
 ROWS, SEQUENCES = 32, 16
 PASSES, MOST_STEPS, MOST_WITH_KERNELS = 25, 700, 1000
+IMAGE_PASSES, MOST_WITH_IMAGES = 60, 2000
 POLISHED = (
     "The blocks were moved together against the original's hidden states and backward signals; errors of "
     "single blocks are from before."
 )
 FOLLOWS_BELOW = 0.3
 JUDGED = (
-    "Blocks of a residual stream are judged together: a first step on a made-up task moves the outputs of "
-    "held-out rows with a gap of {:.2g} (SGD or Adam, the larger; they will follow below {}). Compare the "
+    "Blocks that were moved together are judged together: a first step on a made-up task moves the outputs "
+    "of held-out rows with a gap of {:.2g} (SGD or Adam, the larger; they will follow below {}). Compare the "
     "trainings with validate before you rely on it."
 )
 
@@ -48,7 +56,7 @@ def polish(
     """Move the neurons of all slim blocks together, in place: pass a copy.
 
     Fits made block by block do not know what later blocks make of their errors. Here the slim model runs
-    as a whole and its hidden states behind every block's norm (its outputs, where no block has one) are
+    as a whole and its hidden states behind every block's norm (its outputs, where a block has none) are
     drawn to the original's, and so are the gradients that the blocks send back, for random sums of the
     outputs: slopes say more of a function than its values at a few hundred rows (Czarnecki and others 2017).
     With `kernels` the blocks' tangent kernels are matched too, and multiplicities move with their sum kept:
@@ -75,11 +83,12 @@ def polish(
     -------
     Course
         The mean squared relative error on held-out rows before and after; never higher after. Cost: at
-        most 700 batches (with `kernels` 1000) of 32 rows, or of 16 sequences, through both models, forwards
-        and backwards.
+        most 700 batches (with `kernels` 1000, of images 2000) of 32 rows, or of 16 sequences, through both
+        models, forwards and backwards.
     """
     draws = torch.Generator().manual_seed(seed)
     watched = list(dict.fromkeys(b.residual.norm for b in blocks if b.residual is not None))
+    whole, images = any(b.residual is None for b in blocks), any(needs_whole(b) for b in blocks)
     pairs = pairs_of(original, slim, blocks)
     looked_at = [pair.block for pair in pairs]
     parts, judges = (
@@ -95,8 +104,8 @@ def polish(
         call = every[number]
         if len(parts) <= number < learned:
             call = exchange(call, draw) or call
-        wanted = run(original, call, watched, looked_at, generator=draw if pairs else None)
-        found = run(slim, call, watched, looked_at, gradients=torch.is_grad_enabled())
+        wanted = run(original, call, watched, looked_at, whole=whole, generator=draw if pairs else None)
+        found = run(slim, call, watched, looked_at, whole=whole, gradients=torch.is_grad_enabled())
         errors = [spread_error(a, b) for a, b in zip(found.states, wanted.states, strict=True)]
         for pair in pairs:
             errors += pair.errors(found, wanted, draw, kernels=kernels)
@@ -110,13 +119,25 @@ def polish(
             numbers[:learned],
             numbers[learned:],
             logs=[pair.logs for pair in pairs] if kernels else (),
-            steps=min(PASSES * learned, MOST_WITH_KERNELS if kernels else MOST_STEPS) if pairs else None,
+            steps=steps_for(learned, pairs=bool(pairs), kernels=kernels, images=images),
             seed=seed,
             progress=progress,
         )
     for pair in pairs if kernels else ():
         pair.recount()
+    if course.helped:
+        renew_statistics(slim, norms_of(blocks), calls)
     return course
+
+
+def steps_for(batches: int, *, pairs: bool, kernels: bool, images: bool) -> int | None:
+    """Return how many steps blocks are moved together, None for as many as `move_together` takes.
+
+    More where nothing else moves them: with backward signals to match, and channels, which are cheap to run.
+    """
+    if pairs:
+        return min(PASSES * batches, MOST_WITH_KERNELS if kernels else MOST_STEPS)
+    return min(IMAGE_PASSES * batches, MOST_WITH_IMAGES) if images else None
 
 
 def polish_fits(
@@ -132,13 +153,13 @@ def polish_fits(
 ) -> tuple[str, ...]:
     """Move the inexact blocks of `slim` together by `polish`, in place; return the note on it.
 
-    Neurons of one block move only in a residual stream; elsewhere its own fit has done all. `calls` are those
-    that the fits saw and those that they did not, which judge. Entries of `fits` that moved no longer name
-    kept neurons.
+    Neurons of one block move only in a residual stream or if the block `needs_whole`; elsewhere its own fit
+    has done all. `calls` are those that the fits saw and those that they did not, which judge. Entries of
+    `fits` that moved no longer name kept neurons.
     """
     inexact = [block for block in blocks if fits[block.name].function_error > 0]
-    alone = len(inexact) == 1 and (inexact[0].residual is None or inexact[0].recorded)
-    if not inexact or alone or not calls[1]:
+    done = [b for b in inexact if (b.residual is None or b.recorded) and not needs_whole(b)]
+    if not inexact or len(inexact) == len(done) == 1 or not calls[1]:
         return ()
     with follow(progress, "all blocks together") as step:
         course = polish(original, slim, inexact, *calls, kernels=kernels, seed=seed, progress=step)

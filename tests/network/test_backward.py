@@ -102,3 +102,16 @@ def test_rows_to_which_nothing_is_sent_back_are_not_picked(model):
     blocks = list(find_blocks(net, torch.randn(4, 8)))
     found = run(net, calls(1, 6)[0], [], blocks, generator=generator())
     assert found.picked("inner.up.1", generator()).sort().values.tolist() == [0, 1]
+
+
+def test_a_block_behind_the_last_norm_is_reached_and_then_the_run_ends(model):
+    blocks = list(find_blocks(model, torch.randn(2, 8)))
+    (call,) = calls(1, 5)
+    ended = []
+    model.head.register_forward_hook(lambda module, args, output: ended.append(True))
+    found = run(model, call, ["norm.0"], blocks)
+    assert set(found.inputs) == {block.name for block in blocks}
+    assert not ended
+    assert len(found.states) == 1
+    whole = run(model, call, ["norm.0"], blocks, whole=True)
+    assert torch.equal(whole.states[-1], model(*call.args))

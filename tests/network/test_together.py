@@ -8,7 +8,7 @@ from jlab_compress.network.backward import run
 from jlab_compress.network.blocks import find_blocks
 from jlab_compress.network.compression import compress, compress_baseline
 from jlab_compress.network.inputs import Call
-from jlab_compress.network.together import polish
+from jlab_compress.network.together import POLISHED, polish
 
 
 class Residual(nn.Module):
@@ -144,3 +144,14 @@ def test_an_interrupt_while_blocks_move_together_leaves_the_model(model):
         compress(model, 6, calibration=x, preserve="function", progress=stop)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("preserve", ["function", "dynamics"])
+def test_an_encoder_that_norms_first_and_not_at_the_end_is_moved_too(preserve):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 24, dropout=0.0, norm_first=True, batch_first=True)
+    net = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+    x = torch.randn(60, 5, 8, generator=torch.Generator().manual_seed(1))
+    made = compress(net, 8, calibration=x, preserve=preserve, progress=False)
+    assert POLISHED in made.report.notes
+    assert {b.method for b in made.plan.blocks} == {"moved together"}

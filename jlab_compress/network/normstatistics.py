@@ -1,0 +1,77 @@
+"""Running statistics of batch norms whose neurons have moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jlab_compress.network.blocks import Block
+from jlab_compress.network.inputs import Call
+from jlab_compress.network.tracing import undisturbed
+
+
+def norms_of(blocks: Sequence[Block]) -> list[str]:
+    """Return the dotted paths of the blocks' batch norms, each once."""
+    return list(dict.fromkeys(block.norm for block in blocks if block.norm is not None))
+
+
+@torch.no_grad()
+def renew_statistics(model: nn.Module, norms: Sequence[str], calls: Sequence[Call]) -> None:
+    """Give batch norms the statistics of neurons that have moved, in place, and the same outputs as before.
+
+    Until then a norm divides by the statistics of neurons that are no more, and the first training batches
+    would replace them. Here they become those of the calibration, and scale and shift undo that.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A copy.
+    norms : sequence of str
+        Dotted paths of the batch norms.
+    calls : sequence of Call
+        The calibration.
+    """
+    for name, (mean, variance) in statistics(model, norms, calls).items():
+        norm: Any = model.get_submodule(name)
+        old = (norm.running_var + norm.eps).sqrt()
+        norm.bias.add_(norm.weight * (mean - norm.running_mean) / old)
+        norm.weight.mul_((variance + norm.eps).sqrt() / old)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+
+
+def statistics(
+    model: nn.Module, norms: Sequence[str], calls: Sequence[Call]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return mean and variance of every unit that enters some batch norms, over all rows and positions."""
+    sums: dict[str, Tensor] = {}
+    if not norms:
+        return {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any) -> None:
+            units = args[0].detach().transpose(0, 1).flatten(1).double()
+            found = torch.stack(
+                [torch.full_like(units[:, 0], units.shape[1]), units.sum(dim=1), units.square().sum(dim=1)]
+            )
+            sums[name] = sums[name] + found if name in sums else found
+
+        return hook
+
+    hooks = [model.get_submodule(name).register_forward_pre_hook(keep(name)) for name in norms]
+    try:
+        for call in calls:
+            with undisturbed(model), torch.no_grad():
+                call(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = {}
+    for name, (count, total, squares) in sums.items():
+        mean = total / count
+        like = model.get_submodule(name).running_var
+        found[name] = (mean.to(like), (squares / count - mean.square()).clamp_min(0.0).to(like))
+    return found
