@@ -15,7 +15,7 @@ from jlab_compress.fitting.moved_nodes import movement_of
 from jlab_compress.fitting.together import Course, move_together
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.inputs import Call, in_words
-from jlab_compress.network.moving import free_parameters, needs_whole, only_free, portions
+from jlab_compress.network.moving import MOVED_TOGETHER, free_parameters, needs_whole, only_free, portions
 from jlab_compress.network.normstatistics import norms_of, renew_statistics
 from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.surgery import input_scale, is_conv, is_linear, matrix_of
@@ -232,5 +232,5 @@ def match_fits(
     with torch.no_grad():
         for mine, new in zip(slim.state_dict().values(), moved.state_dict().values(), strict=True):
             mine.copy_(new)
-    fits |= {b.name: replace(fits[b.name], indices=None, method="moved together") for b in moving}
+    fits |= {b.name: replace(fits[b.name], indices=None, method=MOVED_TOGETHER) for b in moving}
     return (MATCHED,)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.inputs import Call
 
+MOVED_TOGETHER = "moved together"
+
 
 def needs_whole(block: Block) -> bool:
     """Tell whether a block is fitted by the network around it alone: channels, and neurons with a batch norm.

@@ -15,6 +15,7 @@ from jlab_compress.network.blocks import Block
 from jlab_compress.network.firststep import first_step_gap
 from jlab_compress.network.inputs import Call
 from jlab_compress.network.moving import (
+    MOVED_TOGETHER,
     free_parameters,
     needs_whole,
     only_free,
@@ -165,7 +166,7 @@ def polish_fits(
         course = polish(original, slim, inexact, *calls, kernels=kernels, seed=seed, progress=step)
     if not course.helped:
         return ()
-    fits |= {b.name: replace(fits[b.name], indices=None, method="moved together") for b in inexact}
+    fits |= {b.name: replace(fits[b.name], indices=None, method=MOVED_TOGETHER) for b in inexact}
     return (POLISHED,)
 
 

@@ -131,3 +131,17 @@ def test_the_last_layer_is_the_one_that_runs_last():
     net.forward = lambda x: net["second"](net["first"](x))
     assert last_layer(net, Call((torch.ones(2, 2),))) == "second"
     assert [b.name for b in find_blocks(convolutions(), images(0, 4))] == ["0", "2"]
+
+
+def test_greedy_selection_is_returned_where_it_is_nearer(monkeypatch):
+    net, x = convolutions(), images(1, 120)
+    monkeypatch.setattr("jlab_compress.network.together.renew_statistics", lambda slim, *args: spoil(slim))
+    made = compress(net, 4, calibration=x, preserve="function", progress=False)
+    assert made.report.notes[0].startswith("Greedy selection with refit was kept")
+    plain = compress_baseline(net, 4, calibration=x, method="greedy").model
+    assert all(torch.equal(a, b) for a, b in zip(made.model.parameters(), plain.parameters(), strict=True))
+
+
+@torch.no_grad()
+def spoil(slim):
+    slim[6].bias.add_(9.0)

@@ -37,3 +37,12 @@ def test_a_bad_plan_gives_way_and_a_good_one_stays():
     assert gaps[0] < 0.9 * gaps[1]
     good = scaled_to(PRICES, PRICES.present, share, 1)
     assert best_tried(NET, good, PRICES, calls, share=share, **options) == good
+
+
+def test_a_plan_that_is_hardly_better_gives_way_to_uniform_widths(monkeypatch):
+    gaps = iter([0.98, 1.0, 0.99, 0.9, 1.0, 0.99])
+    monkeypatch.setattr("jlab_compress.network.trials.tried_gap", lambda *args, **kwargs: next(gaps))
+    given = {"0": 30, "2": 5}
+    share = PRICES(given)
+    tries = [best_tried(NET, given, PRICES, [Call((X,))], share=share, round_to=1, seed=0) for _ in range(2)]
+    assert tries == [scaled_to(PRICES, PRICES.present, share, 1), given]
