@@ -92,7 +92,7 @@ def run(
             hooks.append(reader.register_forward_hook(_add_leaf(leaves, block.name)))
     try:
         with undisturbed(model), torch.set_grad_enabled(gradients or generator is not None):
-            outputs = outputs_of(call(model))
+            outputs = outputs_with_rows(model, call)
     except ReachedError:
         pass
     finally:
@@ -145,15 +145,23 @@ def _sent_back(
     return {name: rows_of(g, call) for name, g in gradients if g is not None and bool(g.any())}
 
 
+def outputs_with_rows(model: nn.Module, call: Call) -> list[Tensor]:
+    """Return the outputs of a call but for single numbers, such as a loss beside the logits."""
+    return [output for output in outputs_of(call(model)) if output.dim() > 0]
+
+
 def random_sum(outputs: list[Tensor], call: Call, generator: torch.Generator) -> Tensor:
     """Return a random sum of all outputs of a call.
 
-    Each row of a batch has its own random vector, the same at all positions that the mask keeps: what is
-    read from a sequence is read everywhere.
+    Each row of a batch has its own random vector, the same at all positions that the mask keeps, or of all
+    pixels of an image: what is read from a sequence is read everywhere.
     """
     total = torch.zeros(())
     for output in outputs:
-        first = (output if output.dim() < 3 else output[:, :1]).detach()
+        if output.dim() > 3:
+            first = output.detach().flatten(2)[:, :, 0].view(*output.shape[:2], *[1] * (output.dim() - 2))
+        else:
+            first = (output if output.dim() < 3 else output[:, :1]).detach()
         draw = torch.randn(first.shape, generator=generator).to(first)
         kept = rows_of(output, call) if output.dim() == 3 else output
         drawn = rows_of(draw.expand_as(output), call) if output.dim() == 3 else draw

@@ -15,19 +15,15 @@ from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.fitting.moments import fit_moments
 from jlab_compress.fitting.together import fit_counted
-from jlab_compress.network.moving import MOVED_TOGETHER
 from jlab_compress.network.pipe import Method, Step, shrink
 from jlab_compress.network.plan import Plan
-from jlab_compress.network.progress import Progress, follow
+from jlab_compress.network.progress import Progress
 from jlab_compress.network.surroundings import Rows
 from jlab_compress.network.sweeping import Within, sweep
 from jlab_compress.report import Report
 
 Preserve = Literal["dynamics", "function", "moments"]
-NEARER = (
-    "Greedy selection with refit was kept: moved together, the blocks had a function gap of {:.2g} on "
-    "held-out rows, where it has {:.2g}."
-)
+
 
 __all__ = ["Compression", "compress", "compress_baseline", "sweep"]
 
@@ -146,25 +142,7 @@ def compress(
         widths = Within.read(tolerance, kernel=preserve == "dynamics")
     method = _method(preserve, seed)
     options: dict[str, Any] = {"seed": seed, "plain": plain, "round_to": round_to, "progress": progress}
-    made = Compression(*shrink(model, widths, calibration=calibration, method=method, **options))
-    if preserve == "function" and any(b.method == MOVED_TOGETHER for b in made.plan.blocks):
-        return _unless_greedy_is_nearer(made, model, calibration, plain=plain, seed=seed, progress=progress)
-    return made
-
-
-def _unless_greedy_is_nearer(
-    made: Compression, model: nn.Module, calibration: Any, *, plain: bool, seed: int, progress: Progress
-) -> Compression:
-    """Return greedy selection with refit at the same widths where it is nearer on held-out rows."""
-    widths = {block.name: block.width_after for block in made.plan.blocks}
-    with follow(progress, "greedy selection, to compare") as step:
-        options: dict[str, Any] = {"calibration": calibration, "seed": seed, "plain": plain}
-        other = Compression(*shrink(model, widths, method=_baseline("greedy", seed), **options))
-        step(1, 1)
-    gaps = [float(str(one.report.facts["function_gap"])) for one in (made, other)]
-    if gaps[0] <= gaps[1]:
-        return made
-    return replace(other, report=replace(other.report, notes=(NEARER.format(*gaps), *other.report.notes)))
+    return Compression(*shrink(model, widths, calibration=calibration, method=method, **options))
 
 
 def compress_baseline(
@@ -237,7 +215,9 @@ def _method(preserve: Preserve, seed: int) -> Method:
         return Method(preserve, partial(_aimed, fit, seed=seed), aims=True, kernels=kernels)
 
     if preserve == "function":
-        return replace(aimed(fit_function), streamed=aimed(partial(fit_function, move=False)))
+        chosen_only, greedy = aimed(partial(fit_function, move=False)), _baseline("greedy", seed)
+        chosen_only = replace(chosen_only, rival=greedy)
+        return replace(aimed(fit_function), streamed=chosen_only, rival=greedy)
     if preserve == "moments":
         return Method(preserve, partial(_moments, seed=seed))
     streamed = aimed(fit_counted, kernels=True)

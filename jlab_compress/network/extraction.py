@@ -6,6 +6,7 @@ kept one block at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -163,8 +164,9 @@ def patches(conv: Any, images: Tensor, *, most: int = MOST_POSITIONS) -> Tensor:
     axes = range(2, seen.dim())
     for axis, size, step, gap in zip(axes, conv.kernel_size, conv.stride, conv.dilation, strict=True):
         seen = seen.unfold(axis, gap * (size - 1) + 1, step)[..., ::gap]
-    seen = seen.movedim(1, len(axes) + 1).flatten(1, len(axes)).flatten(2)
-    return seen[:, looked_at(seen.shape[1], most).to(seen.device)]
+    places = looked_at(math.prod(seen.shape[axis] for axis in axes), most).to(seen.device)
+    at: tuple[Any, ...] = torch.unravel_index(places, seen.shape[2 : 2 + len(axes)])
+    return seen[(slice(None), slice(None), *at)].transpose(1, 2).flatten(2)
 
 
 def looked_at(positions: int, most: int) -> Tensor:

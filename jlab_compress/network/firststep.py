@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from jlab_compress.network.backward import outputs_with_rows
 from jlab_compress.network.extraction import rows_of
-from jlab_compress.network.inputs import Call, outputs_of
+from jlab_compress.network.inputs import Call
 from jlab_compress.network.tracing import copy_model, undisturbed
 
 STEPS, LOOKS, LENGTH = 2, 8, 1e-4
@@ -68,7 +69,7 @@ def first_step_gap(
 
 def _outputs(model: nn.Module, call: Call) -> list[Tensor]:
     """Return the outputs without padded positions."""
-    found = outputs_of(call(model))
+    found = outputs_with_rows(model, call)
     return [rows_of(output, call) if output.dim() == 3 else output for output in found]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,35 +14,49 @@ from jlab_compress.fitting.moved_nodes import movement_of
 from jlab_compress.fitting.together import Course, move_together
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.inputs import Call, in_words
-from jlab_compress.network.moving import MOVED_TOGETHER, free_parameters, needs_whole, only_free, portions
+from jlab_compress.network.moving import (
+    MOVED_TOGETHER,
+    UNMOVED,
+    free_parameters,
+    layers_of,
+    needs_whole,
+    only_free,
+    portions,
+    running,
+    take_over,
+)
 from jlab_compress.network.normstatistics import norms_of, renew_statistics
 from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.surgery import input_scale, is_conv, is_linear, matrix_of
 from jlab_compress.network.surroundings import gather_inputs
 from jlab_compress.network.tangents import ROWS, Answer, tangents
-from jlab_compress.network.tracing import copy_model, undisturbed
+from jlab_compress.network.tracing import copy_model
 
 STEPS = 800
 # A step is dear where the layers have many weights, and where inputs are images or tokens: there batches
 # are small, and the original answers so many questions once and for all.
 CHEAP_WEIGHTS, LEAST_SHARE, QUESTIONS = 1_000_000, 0.25, 64
 DEAR_ROWS, FEWEST_ROWS, MOST_GRADIENTS = 32, 8, 2**25
+MOST_KEPT, LOOKED_AT = 2**18, 2048
 MATCHED = (
     "The blocks were moved together against the original's outputs and the tangent kernel of the whole "
     "network; errors of single blocks are from before."
 )
-UNMATCHED = "The blocks could not be moved together, as the model cannot be differentiated twice: {}"
 
 
-def movable(slim: nn.Module, blocks: Sequence[Block], held: Sequence[Call]) -> list[Block]:
+def movable(model: nn.Module, blocks: Sequence[Block], calls: Sequence[Call]) -> list[Block]:
     """Return the blocks that are to be moved together: several linear ones, or any that `needs_whole`.
 
-    None in half precision, or without rows that judge.
+    None in half precision, or without rows that judge. Not those of which another module calls the
+    parameters of a layer, which does not run itself.
     """
-    exact = all(p.dtype in (torch.float32, torch.float64) for p in slim.parameters())
+    exact = all(p.dtype in (torch.float32, torch.float64) for p in model.parameters())
     able = [b for b in blocks if not b.recorded and b.kind in ("mlp", "gated-mlp", "conv")]
-    enough = len(able) > 1 or any(needs_whole(b) for b in able)
-    return able if exact and held and enough else []
+    if not able or not calls or not exact:
+        return []
+    ran = set(running(model, calls[0]))
+    able = [b for b in able if ran.issuperset(layers_of([b]))]
+    return able if len(able) > 1 or any(needs_whole(b) for b in able) else []
 
 
 @dataclass
@@ -59,7 +72,8 @@ class Questions:
     parts, judges : list of Call
         Batches to learn from, and those that judge; numbered in this order.
     fresh : bool
-        Whether the sums to learn from are drawn anew each time; else a question has one answer, kept.
+        Whether the sums to learn from are drawn anew each time; else a question has one answer, which is kept
+        unless it is large.
     seed : int
         Of the draws.
     """
@@ -85,9 +99,12 @@ class Questions:
             again.set_state(self.draws.get_state())
             return call, again, tangents(self.original, call, self.layers, self.draws).answer(self.draws)
         draw, again = (torch.Generator().manual_seed(self.seed + number) for _ in range(2))
-        if number not in self.answers:
-            self.answers[number] = tangents(self.original, call, self.layers, draw).answer(draw)
-        return call, again, self.answers[number]
+        answer = self.answers.get(number)
+        if answer is None:
+            answer = tangents(self.original, call, self.layers, draw).answer(draw)
+        if sum(output.numel() for output in answer.outputs) <= MOST_KEPT:
+            self.answers[number] = answer
+        return call, again, answer
 
 
 def match_tangents(
@@ -158,12 +175,6 @@ def match_tangents(
     return course
 
 
-def layers_of(blocks: Sequence[Block]) -> list[str]:
-    """Return the layers whose kernels are matched: those that make and read neurons, and their norms."""
-    names = [name for b in blocks for name in (*b.incoming, b.norm, b.outgoing) if name is not None]
-    return list(dict.fromkeys(names))
-
-
 def _entries(model: nn.Module, name: str) -> int:
     module = model.get_submodule(name)
     return sum(p.numel() for p in module.parameters(recurse=False))
@@ -174,9 +185,10 @@ def expected_share(original: nn.Module, calls: Sequence[Call], *, seed: int) -> 
 
     About ten at initialisation, next to nothing where the outputs have been trained; read off the last layer.
     """
-    name = last_layer(original, calls[0])
+    name = layers_that_run(original, calls[0])[-1]
     last = original.get_submodule(name)
-    hidden, scale = gather_inputs(original, name, list(calls), seed=seed), input_scale(last)
+    hidden = gather_inputs(original, name, list(calls[:1]), seed=seed)[:LOOKED_AT]
+    scale = input_scale(last)
     outgoing = matrix_of(last).T.to(hidden)
     outgoing = outgoing if scale is None else outgoing * scale.to(hidden)[:, None]
     size = float((hidden @ outgoing).square().mean().sqrt())
@@ -184,22 +196,13 @@ def expected_share(original: nn.Module, calls: Sequence[Call], *, seed: int) -> 
     return movement_of(hidden, outgoing, ones) / max(size, torch.finfo(hidden.dtype).tiny)
 
 
-def last_layer(model: nn.Module, call: Call) -> str:
-    """Return the dotted path of the linear layer or convolution that runs last."""
-    names = {module: name for name, module in model.named_modules() if is_linear(module) or is_conv(module)}
-    ran: list[str] = []
+def layers_that_run(model: nn.Module, call: Call) -> list[str]:
+    """Return the dotted paths of linear layers and convolutions, in the order in which they run."""
+    return [name for name in running(model, call) if _is_layer(model.get_submodule(name))]
 
-    def note(module: nn.Module, args: Any, output: Tensor) -> None:
-        ran.append(names[module])
 
-    hooks = [module.register_forward_hook(note) for module in names]
-    try:
-        with undisturbed(model):
-            call(model)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return ran[-1]
+def _is_layer(module: nn.Module) -> bool:
+    return is_linear(module) or is_conv(module)
 
 
 def match_fits(
@@ -226,11 +229,9 @@ def match_fits(
         try:
             course = match_tangents(original, moved, moving, *calls, seed=seed, progress=step)
         except RuntimeError as error:
-            return (UNMATCHED.format(in_words(error)),)
+            return (UNMOVED.format(in_words(error)),)
     if not course.helped:
         return ()
-    with torch.no_grad():
-        for mine, new in zip(slim.state_dict().values(), moved.state_dict().values(), strict=True):
-            mine.copy_(new)
+    take_over(slim, moved)
     fits |= {b.name: replace(fits[b.name], indices=None, method=MOVED_TOGETHER) for b in moving}
     return (MATCHED,)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.inputs import Call
+from jlab_compress.network.tracing import undisturbed
 
 MOVED_TOGETHER = "moved together"
+UNMOVED = "The blocks could not be moved together, as the model cannot be differentiated: {}"
+FAINT = 1e-6
 
 
 def needs_whole(block: Block) -> bool:
@@ -25,7 +29,7 @@ def needs_whole(block: Block) -> bool:
 
 def free_parameters(slim: nn.Module, blocks: Sequence[Block]) -> list[nn.Parameter]:
     """Return the parameters of the layers that make, normalise and read the neurons of blocks, each once."""
-    names = [name for b in blocks for name in (*b.incoming, b.norm, b.outgoing) if name is not None]
+    names = layers_of(blocks)
     found = [p for name in names for p in slim.get_submodule(name).parameters(recurse=False)]
     return list(dict.fromkeys(found))
 
@@ -47,6 +51,40 @@ def only_free(slim: nn.Module, free: Sequence[nn.Parameter]) -> Iterator[None]:
             p.grad = None
 
 
+def layers_of(blocks: Sequence[Block]) -> list[str]:
+    """Return the layers that make, normalise and read the neurons of some blocks, each once."""
+    names = [name for b in blocks for name in (*b.incoming, b.norm, b.outgoing) if name is not None]
+    return list(dict.fromkeys(names))
+
+
+def running(model: nn.Module, call: Call) -> list[str]:
+    """Return the dotted paths of all modules that run, in the order in which they end."""
+    ran: list[str] = []
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(*seen: Any) -> None:
+            ran.append(name)
+
+        return hook
+
+    hooks = [module.register_forward_hook(note(name)) for name, module in model.named_modules()]
+    try:
+        with undisturbed(model):
+            call(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ran
+
+
+@torch.no_grad()
+def take_over(slim: nn.Module, moved: nn.Module) -> None:
+    """Give a model the parameters and buffers of a copy of it, in place."""
+    mine, theirs = ([*model.parameters(), *model.buffers()] for model in (slim, moved))
+    for old, new in zip(mine, theirs, strict=True):
+        old.copy_(new)
+
+
 def portions(call: Call, size: int) -> list[Call]:
     """Return a call in portions of at most `size` rows, or whole where its rows cannot be taken apart."""
     pieces = [call.take(rows) for rows in torch.split(torch.arange(call.rows), size)]
@@ -56,7 +94,8 @@ def portions(call: Call, size: int) -> list[Call]:
 def spread_error(found: Tensor, wanted: Tensor, floor: float = 0.0) -> Tensor:
     """Return ||found - wanted||^2 over the squared spread of what is wanted around its mean over rows.
 
-    The square of `floor` is added to the latter.
+    The square of `floor` is added to the latter, which is more than rounding.
     """
+    least = (FAINT * wanted.norm()).square().clamp_min(torch.finfo(wanted.dtype).tiny)
     spread = (wanted - wanted.mean(dim=0)).square().sum() + floor**2
-    return (found - wanted).square().sum() / spread.clamp_min(torch.finfo(wanted.dtype).tiny)
+    return (found - wanted).square().sum() / torch.maximum(spread, least)

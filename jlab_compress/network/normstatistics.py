@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.inputs import Call
+from jlab_compress.network.moving import portions
 from jlab_compress.network.tracing import undisturbed
+
+ROWS = 32
 
 
 def norms_of(blocks: Sequence[Block]) -> list[str]:
@@ -48,24 +51,25 @@ def statistics(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return mean and variance of every unit that enters some batch norms, over all rows and positions."""
     sums: dict[str, Tensor] = {}
-    if not norms:
-        return {}
 
     def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any) -> None:
-            units = args[0].detach().transpose(0, 1).flatten(1).double()
-            found = torch.stack(
-                [torch.full_like(units[:, 0], units.shape[1]), units.sum(dim=1), units.square().sum(dim=1)]
-            )
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            units = args[0] if args else kwargs["input"]
+            axes = [axis for axis in range(units.dim()) if axis != 1]
+            variance, mean = (part.double() for part in torch.var_mean(units, axes, correction=0))
+            share = torch.ones_like(mean)
+            found = units[:, 0].numel() * torch.stack([share, mean, variance + mean.square()])
             sums[name] = sums[name] + found if name in sums else found
 
         return hook
 
-    hooks = [model.get_submodule(name).register_forward_pre_hook(keep(name)) for name in norms]
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(keep(name), with_kwargs=True) for name in norms
+    ]
     try:
-        for call in calls:
+        for part in (part for call in calls if norms for part in portions(call, ROWS)):
             with undisturbed(model), torch.no_grad():
-                call(model)
+                part(model)
     finally:
         for hook in hooks:
             hook.remove()

@@ -82,7 +82,7 @@ class Pair:
     def errors(self, found: Run, wanted: Run, draw: torch.Generator, *, kernels: bool) -> list[Tensor]:
         """Return the squared relative errors of backward signals, and of kernels, at some rows."""
         name = self.block.name
-        if name not in wanted.cotangents:
+        if name not in wanted.cotangents or name not in wanted.inputs:
             return []
         rows = wanted.picked(name, draw)
         cotangents, layer = wanted.cotangents[name][rows].float(), self.layer()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from jlab_compress.network.exchange import read_block, write_block
 from jlab_compress.network.following import match_fits, movable
 from jlab_compress.network.headfits import fit_heads
 from jlab_compress.network.inputs import Call, check_seed, first_rows, outputs_of, read_batches, split_rows
-from jlab_compress.network.moving import needs_whole
+from jlab_compress.network.moving import MOVED_TOGETHER, needs_whole
 from jlab_compress.network.plan import BlockPlan, Plan
 from jlab_compress.network.progress import Progress, follow
 from jlab_compress.network.slim import attach_plan
@@ -33,6 +34,10 @@ from jlab_compress.network.widths import check_round_to
 from jlab_compress.report import Report
 
 HELD_OUT = 0.1
+NEARER = (
+    "Greedy selection with refit was kept: moved together, the blocks had a function gap of {:.2g} on "
+    "held-out rows, where it has {:.2g}."
+)
 Step = Callable[[int, int], None]
 
 
@@ -55,6 +60,8 @@ class Method:
     streamed : Method, optional
         What takes its place where neurons, or several blocks, write into a residual stream, and for blocks
         that need the whole network.
+    rival : Method, optional
+        Whose slim model is taken instead of one that was moved together, where its function gap is smaller.
     """
 
     name: str
@@ -63,6 +70,7 @@ class Method:
     kernels: bool = False
     tangents: bool = False
     streamed: Method | None = None
+    rival: Method | None = None
 
 
 @random_states_kept()
@@ -88,12 +96,71 @@ def shrink(
     with undisturbed(seed=seed):
         calls, cut = read_batches(model, calibration)
     blocks = blocks_on(model, calls)
-    original, slim = copy_model(model), copy_model(model)
+    original = copy_model(model)
     train, held = split_rows(calls, HELD_OUT, seed)
     wanted = wanted_widths(original, widths, blocks, train, round_to=round_to, seed=seed)
     chosen = [block for block in blocks if block.name in wanted]
     if plain:
         _check_plain(chosen)
+    narrow = partial(_narrow, original, chosen, wanted, train, held, plain=plain, seed=seed)
+    made = narrow(method, progress=progress)
+    notes = made.notes
+    if method.rival is not None and made.moved:
+        with follow(progress, f"{method.rival.name} selection, to compare") as step:
+            other = narrow(method.rival, progress=False)
+            step(1, 1)
+        if other.gap < made.gap:
+            made, notes = other, (NEARER.format(made.gap, other.gap), *other.notes)
+    notes = (*notes, *_notes(original, chosen, made.fits, cut=cut, held=bool(held)))
+    if not isinstance(widths, Mapping):
+        notes = (*notes, *blocks.left_out)
+    if widths == "polylog" or isinstance(widths, Within):
+        aims = made.method.aims
+        notes = (*expectations(original, chosen, train, wanted, aims=aims, seed=seed), *notes)
+    table = summarise(original, made.slim, chosen, made.fits, made.gap, first_rows(calls[0]), notes)
+    return made.slim, made.plan, table
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """A slim model by one method.
+
+    Parameters
+    ----------
+    slim, plan, fits
+        The model, and what each of its blocks became.
+    gap : float
+        The function gap on held-out rows.
+    method : Method
+        As it was used.
+    moved : bool
+        Whether blocks were moved together.
+    notes : tuple of str
+        On that, and on how they were judged.
+    """
+
+    slim: nn.Module
+    plan: Plan
+    fits: dict[str, Fit]
+    gap: float
+    method: Method
+    moved: bool
+    notes: tuple[str, ...]
+
+
+def _narrow(
+    original: nn.Module,
+    chosen: list[Block],
+    wanted: Mapping[str, int],
+    train: list[Call],
+    held: list[Call],
+    method: Method,
+    *,
+    plain: bool,
+    seed: int,
+    progress: Progress,
+) -> Narrowed:
+    slim = copy_model(original)
     if method.streamed is not None and streamed(chosen):
         method = method.streamed
     whole = {b.name: method.streamed for b in movable(slim, chosen, held) if needs_whole(b)}
@@ -124,12 +191,8 @@ def shrink(
     if method.kernels or (method.tangents and whole):
         judged = judge(original, slim, fits, train, held or train, seed=seed)
     gap = function_gap(original, slim, held or train)
-    notes = (*moved_on, *judged, *_notes(original, chosen, fits, cut=cut, held=bool(held)))
-    if not isinstance(widths, Mapping):
-        notes = (*notes, *blocks.left_out)
-    if widths == "polylog" or isinstance(widths, Within):
-        notes = (*expectations(original, chosen, train, wanted, aims=method.aims, seed=seed), *notes)
-    return slim, plan, summarise(original, slim, chosen, fits, gap, first_rows(calls[0]), notes)
+    moved = any(fit.method == MOVED_TOGETHER for fit in fits.values())
+    return Narrowed(slim, plan, fits, gap, method, moved, (*moved_on, *judged))
 
 
 def check_weights(model: nn.Module) -> None:

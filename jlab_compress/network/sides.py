@@ -14,8 +14,10 @@ from jlab_compress.network.inputs import Call
 from jlab_compress.network.surgery import input_scale, is_conv
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-# Of what filters see in one batch, at most so many numbers are looked at.
-MOST_SEEN = 2**24
+# In one batch at most so many positions of a filter are looked at: as many in both models.
+MOST_SEEN = 2**13
+# What is sent back beyond rounding, as a share of the most that is sent to any row.
+FAINT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Side:
     @property
     def alive(self) -> Tensor:
         """The rows to which something is sent back."""
-        return self.cotangents.abs().sum(dim=1).nonzero()[:, 0]
+        return _alive(self.cotangents)
 
     def kernel(self, rows: Tensor) -> Tensor:
         """Return the inner products of the layer's gradients at some rows."""
@@ -64,12 +66,17 @@ class SharedSide:
     @property
     def alive(self) -> Tensor:
         """The rows to which something is sent back."""
-        return self.gradients.abs().sum(dim=1).nonzero()[:, 0]
+        return _alive(self.gradients)
 
     def kernel(self, rows: Tensor) -> Tensor:
         """Return the inner products of the layer's gradients at some rows."""
         gradients = self.gradients[rows]
         return gradients @ gradients.T
+
+
+def _alive(rows: Tensor) -> Tensor:
+    sizes = rows.detach().abs().sum(dim=1)
+    return (sizes > FAINT * sizes.max()).nonzero()[:, 0]
 
 
 def side_of(module: Any, inputs: Tensor, cotangents: Tensor, call: Call) -> Side | SharedSide:
@@ -99,8 +106,7 @@ def _filter_gradients(
     conv: Any, images: Tensor, cotangents: Tensor, scale: Tensor | None, counts: Tensor | None
 ) -> Tensor:
     sent = _positions_last(cotangents, len(conv.kernel_size))
-    each = len(sent) * conv.weight[0].numel()
-    most = max(1, MOST_SEEN // each)
+    most = max(1, MOST_SEEN // len(sent))
     seen = patches(conv, images, most=most)
     seen = seen if scale is None else seen * scale
     seen = seen if conv.bias is None else F.pad(seen, (0, 1), value=1.0)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.fitting.gram import squared_kernel_error
-from jlab_compress.network.backward import random_sum
-from jlab_compress.network.inputs import Call, outputs_of
+from jlab_compress.network.backward import outputs_with_rows, random_sum
+from jlab_compress.network.inputs import Call
 from jlab_compress.network.moving import spread_error
 from jlab_compress.network.sides import SharedSide, Side, side_of
 from jlab_compress.network.tracing import undisturbed
@@ -110,7 +110,7 @@ def tangents(
     ]
     try:
         with undisturbed(model), torch.enable_grad():
-            outputs = outputs_of(call(model))
+            outputs = outputs_with_rows(model, call)
             total = random_sum(outputs, call, generator)
             left = [seen[name][1] for name in layers]
             found = torch.autograd.grad(total, left, create_graph=graph, materialize_grads=True)

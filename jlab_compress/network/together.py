@@ -13,18 +13,22 @@ from jlab_compress.fitting.together import Course, move_together
 from jlab_compress.network.backward import run
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.firststep import first_step_gap
-from jlab_compress.network.inputs import Call
+from jlab_compress.network.inputs import Call, in_words
 from jlab_compress.network.moving import (
     MOVED_TOGETHER,
+    UNMOVED,
     free_parameters,
     needs_whole,
     only_free,
     portions,
+    running,
     spread_error,
+    take_over,
 )
 from jlab_compress.network.normstatistics import norms_of, renew_statistics
 from jlab_compress.network.pairs import pairs_of
 from jlab_compress.network.progress import Progress, follow
+from jlab_compress.network.tracing import copy_model
 from jlab_compress.network.views import exchange, positions_of
 
 # A row of a sequence holds many positions, so fewer rows make a batch.
@@ -36,6 +40,7 @@ POLISHED = (
     "single blocks are from before."
 )
 FOLLOWS_BELOW = 0.3
+UNJUDGED = "Whether the blocks will follow is not known, as the model cannot be differentiated: {}"
 JUDGED = (
     "Blocks that were moved together are judged together: a first step on a made-up task moves the outputs "
     "of held-out rows with a gap of {:.2g} (SGD or Adam, the larger; they will follow below {}). Compare the "
@@ -159,13 +164,21 @@ def polish_fits(
     `fits` that moved no longer name kept neurons.
     """
     inexact = [block for block in blocks if fits[block.name].function_error > 0]
+    if inexact:
+        ran = running(slim, calls[0][0])
+        inexact = [block for block in inexact if block.norm is None or block.norm in ran]
     done = [b for b in inexact if (b.residual is None or b.recorded) and not needs_whole(b)]
     if not inexact or len(inexact) == len(done) == 1 or not calls[1]:
         return ()
+    moved = copy_model(slim)
     with follow(progress, "all blocks together") as step:
-        course = polish(original, slim, inexact, *calls, kernels=kernels, seed=seed, progress=step)
+        try:
+            course = polish(original, moved, inexact, *calls, kernels=kernels, seed=seed, progress=step)
+        except RuntimeError as error:
+            return (UNMOVED.format(in_words(error)),)
     if not course.helped:
         return ()
+    take_over(slim, moved)
     fits |= {b.name: replace(fits[b.name], indices=None, method=MOVED_TOGETHER) for b in inexact}
     return (POLISHED,)
 
@@ -180,7 +193,10 @@ def judge(
     seed: int,
 ) -> tuple[str, ...]:
     """Say of all fits at once, in place, whether they will follow; return the note on it."""
-    step = first_step_gap(original, slim, calls, held, seed=seed)
+    try:
+        step = first_step_gap(original, slim, calls, held, seed=seed)
+    except RuntimeError as error:
+        return (UNJUDGED.format(in_words(error)),)
     if step is None:
         return ()
     fits |= {name: replace(fit, follows=step < FOLLOWS_BELOW) for name, fit in fits.items()}

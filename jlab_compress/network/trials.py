@@ -11,7 +11,7 @@ from torch import nn
 from jlab_compress.fitting.baselines import greedy_refit
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.network.inputs import Call
-from jlab_compress.network.pipe import Method, shrink
+from jlab_compress.network.pipe import Method, function_gap, shrink
 from jlab_compress.network.prices import Prices
 
 CALLS = 6
@@ -33,8 +33,9 @@ def best_tried(
     """Return the best of three plans under one budget: the given widths, uniform ones, and those between.
 
     Each is tried with greedy selection and refit, block after block on a few batches, and judged by the
-    function gap of the whole model on rows kept apart. Forecasts take the errors of blocks to add up, which
-    they do not quite; so allocated widths are taken only where they are better by 3 % at least.
+    function gap of the whole model on the other batches, or on rows kept apart. Forecasts take the errors of
+    blocks to add up, which they do not quite; so allocated widths are taken only where they are better by 3 %
+    at least.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ def best_tried(
     if uniform == plans[0]:
         return uniform
     few = [calls[len(calls) * i // CALLS] for i in range(CALLS)] if len(calls) > CALLS else list(calls)
-    gaps = [tried_gap(model, plan, few, seed=seed) for plan in plans]
+    others = [call for call in calls if not any(call is one for one in few)]
+    gaps = [tried_gap(model, plan, few, others, seed=seed) for plan in plans]
     best = min(range(len(plans)), key=gaps.__getitem__)
     return plans[best] if gaps[best] < CLEARLY * gaps[1] else uniform
 
@@ -90,12 +92,19 @@ def scaled_to(prices: Prices, shape: Mapping[str, float], share: float, round_to
     return at(high) if prices(at(high)) <= share else at(low)
 
 
-def tried_gap(model: nn.Module, widths: Mapping[str, int], calls: list[Call], *, seed: int) -> float:
-    """Return the held-out function gap of the whole model after greedy selection and refit."""
+def tried_gap(
+    model: nn.Module, widths: Mapping[str, int], calls: list[Call], others: list[Call], *, seed: int
+) -> float:
+    """Return the function gap of the whole model after greedy selection and refit.
+
+    On other calls, or where there are none on rows that are kept apart.
+    """
 
     def fit(layer: Layer, rows: Any, size: int, step: Any) -> Fit:
         return greedy_refit(layer, rows.inputs, size, seed=seed)
 
-    _, _, report = shrink(model, dict(widths), calibration=calls, method=Method("trial", fit), seed=seed)
+    slim, _, report = shrink(model, dict(widths), calibration=calls, method=Method("trial", fit), seed=seed)
+    if others:
+        return function_gap(model, slim, others)
     gap = report.facts["function_gap"]
     return float(gap) if isinstance(gap, float) else math.inf

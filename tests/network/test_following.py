@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.network.blocks import find_blocks
+from jlab_compress.network.backward import random_sum
 from jlab_compress.network.compression import compress, compress_baseline
-from jlab_compress.network.following import MATCHED, last_layer
+from jlab_compress.network.following import MATCHED, layers_that_run
 from jlab_compress.network.inputs import Call
 from jlab_compress.network.normstatistics import renew_statistics
 from jlab_compress.network.tangents import tangents
@@ -126,11 +126,102 @@ def test_norms_train_on_from_where_evaluation_is():
     assert (slim.train()(x) - evaluated).norm() < 0.1 * evaluated.norm()
 
 
-def test_the_last_layer_is_the_one_that_runs_last():
-    net = nn.ModuleDict({"second": nn.Linear(3, 2), "first": nn.Linear(2, 3)})
+def test_layers_are_listed_as_they_run():
+    net = nn.ModuleDict({"second": nn.Linear(3, 2), "never": nn.Linear(2, 2), "first": nn.Linear(2, 3)})
     net.forward = lambda x: net["second"](net["first"](x))
-    assert last_layer(net, Call((torch.ones(2, 2),))) == "second"
-    assert [b.name for b in find_blocks(convolutions(), images(0, 4))] == ["0", "2"]
+    assert layers_that_run(net, Call((torch.ones(2, 2),))) == ["first", "second"]
+
+
+@pytest.mark.parametrize("size", [8, 40])
+def test_a_slim_model_that_is_equal_has_the_same_kernels_at_any_size_of_image(size):
+    net = nn.Sequential(nn.Conv2d(2, 16, 3, padding=1), nn.Tanh(), nn.Conv2d(16, 3, 3, padding=1)).double()
+    with torch.no_grad():
+        for value in net[0].parameters():
+            value[4:] = value[:4].repeat(3, *[1] * (value.dim() - 1))
+        net[2].weight[:, 4:] = net[2].weight[:, :4].repeat(1, 3, 1, 1)
+    x = torch.randn(32, 2, size, size, generator=draw(), dtype=torch.float64)
+    slim = compress(net, 4, calibration=x, progress=False).model
+    assert slim[0].output_multiplicities.tolist() == [4.0] * 4
+    mine, theirs = (tangents(m, Call((x,)), ["0", "2"], draw()) for m in (slim, net))
+    assert float(mine.error(theirs.answer(draw()))) < 1e-18
+
+
+class Beside(nn.Module):
+    """Convolutions that give a single number beside the logits, and call their norm by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = convolutions(norms=True)
+        self.extra = None
+
+    def forward(self, x):
+        x = self.net[2](self.net[1](input=self.net[0](x)))
+        x = self.net[3:](x)
+        return x, x.square().mean()
+
+    def get_extra_state(self):
+        return {"any": "thing"}
+
+    def set_extra_state(self, state):
+        self.extra = state
+
+
+@pytest.mark.parametrize("preserve", ["function", "dynamics"])
+def test_single_numbers_beside_the_outputs_and_extra_states_do_not_matter(preserve):
+    made = compress(Beside().eval(), 4, calibration=images(1, 120), preserve=preserve, progress=False)
+    assert {b.method for b in made.plan.blocks} == {"moved together"}
+    assert made.report.facts["function_gap"] < 1.0
+
+
+class Functional(nn.Module):
+    """A norm whose parameters are used, while the module does not run."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 3, 3)
+
+    def forward(self, x):
+        n = self.norm
+        y = nn.functional.batch_norm(self.first(x), n.running_mean, n.running_var, n.weight, n.bias)
+        return self.second(y.relu()).mean(dim=(2, 3))
+
+
+class Broken(nn.Module):
+    """Cannot be differentiated at all: what the backward pass needs is changed in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 3, 3)
+
+    def forward(self, x):
+        y = torch.sigmoid(self.first(x))
+        y.mul_(2.0)
+        return self.second(y).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("preserve", ["function", "dynamics"])
+@pytest.mark.parametrize("build", [Functional, Broken])
+def test_what_cannot_be_moved_is_still_compressed(build, preserve):
+    torch.manual_seed(0)
+    made = compress(build().eval(), 4, calibration=images(1, 60), preserve=preserve, progress=False)
+    assert {b.width_after for b in made.plan.blocks} == {4}
+    assert "moved together" not in {b.method for b in made.plan.blocks}
+    told = [note for note in made.report.notes if "cannot be differentiated" in note]
+    assert bool(told) == (build is Broken)
+
+
+def test_batches_may_come_from_a_generator():
+    net, x = convolutions(), images(1, 120)
+    made = compress(net, 4, calibration=iter(x.split(40)), preserve="function", progress=False)
+    assert {b.width_after for b in made.plan.blocks} == {4}
+
+
+def test_random_sums_tell_the_channels_of_images_apart():
+    image = torch.randn(2, 3, 4, 4, requires_grad=True)
+    (sent,) = torch.autograd.grad(random_sum([image], Call((image,)), draw()), image)
+    assert torch.equal(sent, sent[:, :, :1, :1].expand_as(sent))
+    assert sent[0, 0, 0, 0] != sent[0, 1, 0, 0]
 
 
 def test_greedy_selection_is_returned_where_it_is_nearer(monkeypatch):

@@ -148,7 +148,7 @@ class OnceOnly(nn.Module):
 def test_a_model_that_cannot_be_differentiated_twice_is_still_compressed_and_the_report_says_so():
     net = chain(act=OnceOnly, dtype=torch.float32)
     made = compress(net, 6, calibration=rows(1, 100).float(), progress=False)
-    assert any("cannot be differentiated twice" in note for note in made.report.notes)
+    assert any("cannot be differentiated" in note for note in made.report.notes)
     assert {b.width_after for b in made.plan.blocks} == {6}
     assert "moved together" not in {b.method for b in made.plan.blocks}
 

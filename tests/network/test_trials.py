@@ -33,7 +33,7 @@ def test_a_bad_plan_gives_way_and_a_good_one_stays():
     share = PRICES(bad)
     found = best_tried(NET, bad, PRICES, calls, share=share, **options)
     assert PRICES(found) <= share
-    gaps = [tried_gap(NET, plan, calls, seed=0) for plan in (found, bad)]
+    gaps = [tried_gap(NET, plan, calls, [], seed=0) for plan in (found, bad)]
     assert gaps[0] < 0.9 * gaps[1]
     good = scaled_to(PRICES, PRICES.present, share, 1)
     assert best_tried(NET, good, PRICES, calls, share=share, **options) == good
