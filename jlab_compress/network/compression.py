@@ -15,9 +15,9 @@ from jlab_compress.fitting.function import fit_function
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.fitting.moments import fit_moments
 from jlab_compress.fitting.together import fit_counted
-from jlab_compress.network.pipe import Method, Step, shrink
+from jlab_compress.network.pipe import Method, shrink
 from jlab_compress.network.plan import Plan
-from jlab_compress.network.progress import Progress
+from jlab_compress.network.progress import Progress, Step
 from jlab_compress.network.surroundings import Rows
 from jlab_compress.network.sweeping import Within, sweep
 from jlab_compress.report import Report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,24 +13,21 @@ from jlab_compress.fitting.layer import Fit
 from jlab_compress.fitting.moved_nodes import movement_of
 from jlab_compress.fitting.together import Course, move_together
 from jlab_compress.network.blocks import Block
-from jlab_compress.network.inputs import Call, in_words
+from jlab_compress.network.inputs import Call
 from jlab_compress.network.moving import (
-    MOVED_TOGETHER,
-    UNMOVED,
     free_parameters,
     layers_of,
+    move_fits,
     needs_whole,
     only_free,
     portions,
     running,
-    take_over,
 )
 from jlab_compress.network.normstatistics import norms_of, renew_statistics
-from jlab_compress.network.progress import Progress, follow
+from jlab_compress.network.progress import Progress, Step
 from jlab_compress.network.surgery import input_scale, is_conv, is_linear, matrix_of
 from jlab_compress.network.surroundings import gather_inputs
 from jlab_compress.network.tangents import ROWS, Answer, tangents
-from jlab_compress.network.tracing import copy_model
 
 STEPS = 800
 # A step is dear where the layers have many weights, and where inputs are images or tokens: there batches
@@ -224,14 +221,8 @@ def match_fits(
     moving = movable(slim, inexact, calls[1])
     if not moving:
         return ()
-    moved = copy_model(slim)
-    with follow(progress, "all blocks together") as step:
-        try:
-            course = match_tangents(original, moved, moving, *calls, seed=seed, progress=step)
-        except RuntimeError as error:
-            return (UNMOVED.format(in_words(error)),)
-    if not course.helped:
-        return ()
-    take_over(slim, moved)
-    fits |= {b.name: replace(fits[b.name], indices=None, method=MOVED_TOGETHER) for b in moving}
-    return (MATCHED,)
+
+    def move(moved: nn.Module, step: Step) -> Course:
+        return match_tangents(original, moved, moving, *calls, seed=seed, progress=step)
+
+    return move_fits(slim, moving, fits, move, MATCHED, progress)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from jlab_compress.fitting.layer import Fit
+from jlab_compress.fitting.together import Course
 from jlab_compress.network.blocks import Block
-from jlab_compress.network.inputs import Call
-from jlab_compress.network.tracing import undisturbed
+from jlab_compress.network.inputs import Call, in_words
+from jlab_compress.network.progress import Progress, Step, follow
+from jlab_compress.network.tracing import copy_model, undisturbed
 
 MOVED_TOGETHER = "moved together"
 UNMOVED = "The blocks could not be moved together, as the model cannot be differentiated: {}"
@@ -83,6 +87,44 @@ def take_over(slim: nn.Module, moved: nn.Module) -> None:
     mine, theirs = ([*model.parameters(), *model.buffers()] for model in (slim, moved))
     for old, new in zip(mine, theirs, strict=True):
         old.copy_(new)
+
+
+def move_fits(
+    slim: nn.Module,
+    blocks: Sequence[Block],
+    fits: dict[str, Fit],
+    move: Callable[[nn.Module, Step], Course],
+    note: str,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """Move blocks of a slim model together, in place, and return the note on it.
+
+    Parameters
+    ----------
+    slim : nn.Module
+        Stays as it is where moving did not help or the model cannot be differentiated.
+    blocks : sequence of Block
+        Those that move; their entries of `fits` then no longer name kept neurons.
+    fits : dict of str to Fit
+        By block name; changed in place.
+    move : callable
+        From (a copy of `slim`, a function to call with steps done and in all) to the course that it took.
+    note : str
+        Said where it helped.
+    progress : bool or callable
+        As in `compress`.
+    """
+    moved = copy_model(slim)
+    with follow(progress, "all blocks together") as step:
+        try:
+            course = move(moved, step)
+        except RuntimeError as error:
+            return (UNMOVED.format(in_words(error)),)
+    if not course.helped:
+        return ()
+    take_over(slim, moved)
+    fits |= {b.name: replace(fits[b.name], indices=None, method=MOVED_TOGETHER) for b in blocks}
+    return (note,)
 
 
 def portions(call: Call, size: int) -> list[Call]:

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.layer import Fit, Layer
-from jlab_compress.network.attributes import drops_weights, rename_config, rename_widths
+from jlab_compress.network.attributes import rename_config, rename_widths
 from jlab_compress.network.blocks import Block, blocks_on, check_model
 from jlab_compress.network.exchange import read_block, write_block
 from jlab_compress.network.following import match_fits, movable
 from jlab_compress.network.headfits import fit_heads
 from jlab_compress.network.inputs import Call, check_seed, first_rows, outputs_of, read_batches, split_rows
 from jlab_compress.network.moving import MOVED_TOGETHER, needs_whole
+from jlab_compress.network.notes import notes_on
 from jlab_compress.network.plan import BlockPlan, Plan
-from jlab_compress.network.progress import Progress, follow
+from jlab_compress.network.progress import Progress, Step, follow
 from jlab_compress.network.slim import attach_plan
 from jlab_compress.network.structure import is_homogeneous
 from jlab_compress.network.summary import summarise
@@ -38,7 +39,6 @@ NEARER = (
     "Greedy selection with refit was kept: moved together, the blocks had a function gap of {:.2g} on "
     "held-out rows, where it has {:.2g}."
 )
-Step = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def shrink(
             step(1, 1)
         if other.gap < made.gap:
             made, notes = other, (NEARER.format(made.gap, other.gap), *other.notes)
-    notes = (*notes, *_notes(original, chosen, made.fits, cut=cut, held=bool(held)))
+    notes = (*notes, *notes_on(original, chosen, made.fits, cut=cut, held=bool(held)))
     if not isinstance(widths, Mapping):
         notes = (*notes, *blocks.left_out)
     if widths == "polylog" or isinstance(widths, Within):
@@ -321,45 +321,3 @@ def function_gap(original: nn.Module, slim: nn.Module, calls: list[Call]) -> flo
             error += float((a.double() - b.double()).square().sum())
             size += float(b.double().square().sum())
     return float((error / size) ** 0.5) if size > 0 else float(error > 0)
-
-
-def steps_of(block: Block) -> str:
-    """Return the recorded calls between the block's layers, in one line."""
-    return " ".join(operation.name for operation in getattr(block.activation, "operations", ()))
-
-
-def _notes(
-    original: nn.Module, blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool
-) -> tuple[str, ...]:
-    told: dict[str, list[str]] = {}
-    for block in blocks:
-        for note in fits[block.name].notes:
-            told.setdefault(note, []).append(block.name)
-    notes = [
-        f"block{'s' if len(names) > 1 else ''} {', '.join(names)}: {note}" for note, names in told.items()
-    ]
-    if cut:
-        notes.append(
-            "The calibration holds more values per batch than the model takes; only the first were used."
-        )
-    conv = [block.name for block in blocks if block.kind == "conv"]
-    if conv:
-        notes.append(
-            f"Errors of {', '.join(conv)} are those of what channels add at single positions, before pooling."
-        )
-    if not held:
-        notes.append("Too few calibration rows to keep some apart: the function gap is not on unseen rows.")
-    heads = [block.name for block in blocks if block.kind == "attention"]
-    loose = [name for name in heads if drops_weights(original, name)]
-    if loose:
-        notes.append(
-            f"Dropout acts on attention weights of {', '.join(loose)}: in training mode the slim model "
-            "follows the original in the mean only."
-        )
-    dropped = [block.name for block in blocks if "dropout" in steps_of(block)]
-    if dropped:
-        notes.append(
-            f"Dropout acts on hidden neurons of {', '.join(dropped)}: in training mode the slim model "
-            "follows the original in the mean only."
-        )
-    return tuple(notes)

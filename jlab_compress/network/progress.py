@@ -7,11 +7,12 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
+Step = Callable[[int, int], None]
 Progress = bool | Callable[[str, int, int], None]
 
 
 @contextmanager
-def follow(progress: Progress, name: str, label: str = "") -> Iterator[Callable[[int, int], None]]:
+def follow(progress: Progress, name: str, label: str = "") -> Iterator[Step]:
     """Give a function of (steps done, steps in all) that moves a bar, calls the caller's, or does nothing.
 
     The bar shows the label, or the name where there is none.

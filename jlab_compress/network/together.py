@@ -15,20 +15,17 @@ from jlab_compress.network.blocks import Block
 from jlab_compress.network.firststep import first_step_gap
 from jlab_compress.network.inputs import Call, in_words
 from jlab_compress.network.moving import (
-    MOVED_TOGETHER,
-    UNMOVED,
     free_parameters,
+    move_fits,
     needs_whole,
     only_free,
     portions,
     running,
     spread_error,
-    take_over,
 )
 from jlab_compress.network.normstatistics import norms_of, renew_statistics
 from jlab_compress.network.pairs import pairs_of
-from jlab_compress.network.progress import Progress, follow
-from jlab_compress.network.tracing import copy_model
+from jlab_compress.network.progress import Progress, Step
 from jlab_compress.network.views import exchange, positions_of
 
 # A row of a sequence holds many positions, so fewer rows make a batch.
@@ -170,17 +167,11 @@ def polish_fits(
     done = [b for b in inexact if (b.residual is None or b.recorded) and not needs_whole(b)]
     if not inexact or len(inexact) == len(done) == 1 or not calls[1]:
         return ()
-    moved = copy_model(slim)
-    with follow(progress, "all blocks together") as step:
-        try:
-            course = polish(original, moved, inexact, *calls, kernels=kernels, seed=seed, progress=step)
-        except RuntimeError as error:
-            return (UNMOVED.format(in_words(error)),)
-    if not course.helped:
-        return ()
-    take_over(slim, moved)
-    fits |= {b.name: replace(fits[b.name], indices=None, method=MOVED_TOGETHER) for b in inexact}
-    return (POLISHED,)
+
+    def move(moved: nn.Module, step: Step) -> Course:
+        return polish(original, moved, inexact, *calls, kernels=kernels, seed=seed, progress=step)
+
+    return move_fits(slim, inexact, fits, move, POLISHED, progress)
 
 
 def judge(
