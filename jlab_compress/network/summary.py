@@ -10,6 +10,7 @@ from jlab_compress.fitting.layer import Fit
 from jlab_compress.network.blocks import Block
 from jlab_compress.network.costs import count_bytes, count_macs, count_parameters
 from jlab_compress.network.inputs import Call
+from jlab_compress.network.moving import MOVED_TOGETHER
 from jlab_compress.network.rates import gauge_notes
 from jlab_compress.network.sweeping import LARGE_ERROR
 from jlab_compress.report import Report, Scalar, Table
@@ -74,6 +75,7 @@ def summarise(
     )
     notes = (*notes, *gauge_notes(slim))
     warnings = tuple(w for block in blocks for w in _warnings(block, fits[block.name]))
+    warnings = (*_warnings_together(blocks, fits, gap), *warnings)
     return Report("Compression", summary, facts, (Table("Blocks", COLUMNS, rows),), (), warnings, notes)
 
 
@@ -88,7 +90,7 @@ def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:
 def _warnings(block: Block, fit: Fit) -> list[str]:
     width = f"block {block.name}: at {fit.layer.width} of {block.width} {block.units}"
     found = []
-    if not fit.function_error <= LARGE_ERROR:
+    if fit.method != MOVED_TOGETHER and not fit.function_error <= LARGE_ERROR:
         found.append(
             f"{width} its held-out function error is {fit.function_error:.2g}, so it is not compressible to "
             f"that width; keep more {block.units} or leave it out"
@@ -96,3 +98,14 @@ def _warnings(block: Block, fit: Fit) -> list[str]:
     if fit.follows is False:
         found.append(f"{width} it will not follow the original in further training; keep more {block.units}")
     return found
+
+
+def _warnings_together(blocks: list[Block], fits: Mapping[str, Fit], gap: float) -> list[str]:
+    """Judge blocks that were moved together by the whole model: their own errors are from before."""
+    names = [block.name for block in blocks if fits[block.name].method == MOVED_TOGETHER]
+    if not names or gap <= LARGE_ERROR:
+        return []
+    return [
+        f"blocks moved together ({', '.join(names)}): the held-out function gap is {gap:.2g}, so they are "
+        "not compressible to these widths; keep more neurons or leave some out"
+    ]

@@ -29,3 +29,12 @@ def test_a_block_that_is_not_compressible_to_a_width_is_named(preserve, words):
 @pytest.mark.parametrize("preserve", ["function", "dynamics"])
 def test_nothing_is_warned_about_where_compression_is_fine(preserve):
     assert warnings_at(40, preserve) == ()
+
+
+@pytest.mark.parametrize("width", [1, 30])
+def test_blocks_that_were_moved_together_are_judged_together(width):
+    net = mlp(3, 40, 40, 2, activation=nn.Tanh)
+    warnings = compress(net, width, calibration=rows(100, 3), progress=False).report.warnings
+    together = [w for w in warnings if w.startswith("blocks moved together (0, 2): the held-out function")]
+    assert bool(together) == (width == 1)
+    assert not any("its held-out function error" in w for w in warnings)
