@@ -32,7 +32,9 @@ def test_nothing_is_warned_about_where_compression_is_fine(preserve):
 
 
 @pytest.mark.parametrize("width", [1, 30])
-def test_blocks_that_were_moved_together_are_judged_together(width):
+def test_blocks_that_were_moved_together_are_judged_together(width, monkeypatch):
+    monkeypatch.setattr("jlab_compress.network.following.STEPS", 40)
+    monkeypatch.setattr("jlab_compress.fitting.dynamics.STEPS", 100)
     net = mlp(3, 40, 40, 2, activation=nn.Tanh)
     warnings = compress(net, width, calibration=rows(100, 3), progress=False).report.warnings
     together = [w for w in warnings if w.startswith("blocks moved together (0, 2): the held-out function")]
