@@ -24,7 +24,6 @@ from jlab_compress.report import Report
 
 Preserve = Literal["dynamics", "function", "moments"]
 
-
 __all__ = ["Compression", "compress", "compress_baseline", "sweep"]
 
 

@@ -115,7 +115,7 @@ def shrink(
     if not isinstance(widths, Mapping):
         notes = (*notes, *blocks.left_out)
     if widths == "polylog" or isinstance(widths, Within):
-        aims = made.method.aims
+        aims = method.aims or made.method.aims
         notes = (*expectations(original, chosen, train, wanted, aims=aims, seed=seed), *notes)
     table = summarise(original, made.slim, chosen, made.fits, made.gap, first_rows(calls[0]), notes)
     return made.slim, made.plan, table
@@ -133,10 +133,8 @@ class Narrowed:
         The function gap on held-out rows.
     method : Method
         As it was used.
-    moved : bool
-        Whether blocks were moved together.
     notes : tuple of str
-        On that, and on how they were judged.
+        On blocks that were moved together, and on how they were judged.
     """
 
     slim: nn.Module
@@ -144,8 +142,12 @@ class Narrowed:
     fits: dict[str, Fit]
     gap: float
     method: Method
-    moved: bool
     notes: tuple[str, ...]
+
+    @property
+    def moved(self) -> bool:
+        """Whether blocks were moved together."""
+        return any(fit.method == MOVED_TOGETHER for fit in self.fits.values())
 
 
 def _narrow(
@@ -163,7 +165,8 @@ def _narrow(
     slim = copy_model(original)
     if method.streamed is not None and streamed(chosen):
         method = method.streamed
-    whole = {b.name: method.streamed for b in movable(slim, chosen, held) if needs_whole(b)}
+    apart = movable(slim, chosen, held) if method.streamed is not None else []
+    whole = {b.name: method.streamed for b in apart if needs_whole(b)}
     fits: dict[str, Fit] = {}
     counts: dict[str, tuple[float, ...]] = {}
     for number, block in enumerate(chosen, 1):
@@ -191,8 +194,7 @@ def _narrow(
     if method.kernels or (method.tangents and whole):
         judged = judge(original, slim, fits, train, held or train, seed=seed)
     gap = function_gap(original, slim, held or train)
-    moved = any(fit.method == MOVED_TOGETHER for fit in fits.values())
-    return Narrowed(slim, plan, fits, gap, method, moved, (*moved_on, *judged))
+    return Narrowed(slim, plan, fits, gap, method, (*moved_on, *judged))
 
 
 def check_weights(model: nn.Module) -> None:
