@@ -43,10 +43,10 @@ lint: install
 	$(BIN)/mypy
 
 serve: install
-	$(BIN)/python -m jlab_compress.deployment.serversetup
+	$(BIN)/python -m jlab_compress.deployment.servers.setup.install
 
 serve-mlserver: install
-	$(BIN)/python -m jlab_compress.deployment.serversetup mlserver
+	$(BIN)/python -m jlab_compress.deployment.servers.setup.install mlserver
 
 unit: serve serve-mlserver
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2

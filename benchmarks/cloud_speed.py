@@ -21,7 +21,7 @@ from cloud_problem import draw_problem, finish, reference, reference_compressor,
 
 from jlab_compress import compress_cloud
 from jlab_compress.core.features import basis_features
-from jlab_compress.core.testfunctions import count_functions, fit_basis
+from jlab_compress.core.polynomials import count_functions, fit_basis
 
 # (m, k, n, goal): N = 35, 165, 1001, 165
 CASES = (

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from jlab_compress import compress
-from jlab_compress.fitting.rows import relative_error
-from jlab_compress.network.compression import compress_baseline
+from jlab_compress.compression.compress import compress_baseline
+from jlab_compress.fitting.row_split import relative_error
 
 STEPS = 200
 

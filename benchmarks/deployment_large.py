@@ -13,10 +13,10 @@ import time
 import torch
 from torch import nn
 
-from jlab_compress.deployment.mlserversetup import find_mlserver
-from jlab_compress.deployment.repository import export_repository
-from jlab_compress.deployment.serving import serve
-from jlab_compress.deployment.tritonsetup import find_triton
+from jlab_compress.deployment.servers.process import serve
+from jlab_compress.deployment.servers.repository import export_repository
+from jlab_compress.deployment.servers.setup.mlserver_setup import find_mlserver
+from jlab_compress.deployment.servers.setup.triton_setup import find_triton
 
 WIDTH = 33500
 

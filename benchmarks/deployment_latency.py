@@ -18,12 +18,12 @@ import torch
 from minilm_data import batches, corpus, encoder
 from torch import Tensor, nn
 
-from jlab_compress.deployment.fileformat import bytes_of, write_graph
-from jlab_compress.deployment.measurement import count_macs, measure_latency
-from jlab_compress.deployment.onnx import folded_of, frozen
-from jlab_compress.deployment.signature import Signature, read_signature
-from jlab_compress.deployment.tracing import trace
-from jlab_compress.network.compression import compress_baseline
+from jlab_compress.compression.compress import compress_baseline
+from jlab_compress.deployment.onnx.costs import count_macs, measure_latency
+from jlab_compress.deployment.onnx.export import folded_of, frozen
+from jlab_compress.deployment.onnx.files import bytes_of, write_graph
+from jlab_compress.deployment.onnx.graph import trace
+from jlab_compress.deployment.onnx.signature import Signature, read_signature
 from jlab_compress.report import Report, Table
 
 FRACTIONS = (0.5, 0.25, 0.125)

@@ -22,7 +22,7 @@ import torch
 from digits_problem import Digits, digits, fresh_layer, train, trained_layer
 from torch import Tensor
 
-from jlab_compress.fitting.baselines import (
+from jlab_compress.fitting.aims.baselines import (
     greedy_refit,
     interpolative,
     kmeans_merge,
@@ -30,10 +30,10 @@ from jlab_compress.fitting.baselines import (
     nnls_outputs,
     random_subset,
 )
-from jlab_compress.fitting.dynamics import fit_dynamics
-from jlab_compress.fitting.function import fit_function
+from jlab_compress.fitting.aims.dynamics import fit_dynamics
+from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.layer import Fit, Layer
-from jlab_compress.fitting.rows import relative_error
+from jlab_compress.fitting.row_split import relative_error
 
 OPTIMIZERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
     "SGD": lambda p: torch.optim.SGD(p, 0.1),

@@ -15,7 +15,7 @@ from statistics import fmean
 import torch
 from digits_problem import accuracy, digits, trained_layer
 
-from jlab_compress.fitting.baselines import (
+from jlab_compress.fitting.aims.baselines import (
     greedy_refit,
     interpolative,
     kmeans_merge,
@@ -23,9 +23,9 @@ from jlab_compress.fitting.baselines import (
     nnls_outputs,
     random_subset,
 )
-from jlab_compress.fitting.forecast import predict_errors
-from jlab_compress.fitting.function import fit_function
-from jlab_compress.fitting.rows import relative_error
+from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress.fitting.forecast.predict import predict_errors
+from jlab_compress.fitting.row_split import relative_error
 
 METHODS = {
     "random subset": random_subset,

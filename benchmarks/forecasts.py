@@ -21,9 +21,9 @@ import torch
 from digits_problem import digits, fresh_layer, trained_layer
 from torch import Tensor
 
-from jlab_compress.fitting.dynamics import fit_dynamics
-from jlab_compress.fitting.forecast import predict_errors
-from jlab_compress.fitting.function import fit_function
+from jlab_compress.fitting.aims.dynamics import fit_dynamics
+from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress.fitting.forecast.predict import predict_errors
 from jlab_compress.fitting.layer import Fit, Layer
 
 Row = dict[str, Any]
@@ -64,10 +64,10 @@ def compared(
 def on_encoder() -> list[Row]:
     from minilm_data import batches, corpus, encoder
 
-    from jlab_compress.network.blocks import find_blocks
-    from jlab_compress.network.exchange import read_block
-    from jlab_compress.network.inputs import read_batches
-    from jlab_compress.network.surroundings import gather_rows
+    from jlab_compress.compression.signals.block_rows import gather_rows
+    from jlab_compress.execution.calls import read_batches
+    from jlab_compress.inspection.exchange import read_block
+    from jlab_compress.inspection.find import find_blocks
 
     model = encoder()
     calls, _ = read_batches(model, batches(corpus().calibration.texts))

@@ -24,11 +24,11 @@ import torch
 from minilm_data import SOURCES, Sentences, batches, corpus, encoder
 from torch import Tensor, nn
 
-from jlab_compress.fitting.baselines import greedy_refit
+from jlab_compress.compression.compress import compress, compress_baseline
+from jlab_compress.compression.pipeline import Method, shrink
+from jlab_compress.fitting.aims.baselines import greedy_refit
 from jlab_compress.fitting.layer import Fit, Layer
-from jlab_compress.fitting.together import counted_alike
-from jlab_compress.network.compression import compress, compress_baseline
-from jlab_compress.network.pipe import Method, shrink
+from jlab_compress.fitting.moving.adam import counted_alike
 
 WIDTH = 768
 ONE = {"encoder.encoder.layer.2.intermediate.dense": WIDTH}

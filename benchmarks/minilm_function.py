@@ -27,8 +27,8 @@ import torch
 from minilm_data import batches, corpus, embeddings, encoder
 from torch import Tensor, nn
 
-from jlab_compress.fitting.selection import greedy_columns, least_squares
-from jlab_compress.network.compression import compress, compress_baseline
+from jlab_compress.compression.compress import compress, compress_baseline
+from jlab_compress.fitting.solvers.least_squares import greedy_columns, least_squares
 
 Batches = list[dict[str, Tensor]]
 BAR = "greedy + affine refit"

@@ -16,8 +16,8 @@ from statistics import fmean
 from minilm_data import batches, corpus, embeddings, encoder
 from torch import Tensor, nn
 
-from jlab_compress.network.blocks import find_blocks
-from jlab_compress.network.compression import compress, compress_baseline
+from jlab_compress.compression.compress import compress, compress_baseline
+from jlab_compress.inspection.find import find_blocks
 from jlab_compress.report import Report, Table
 
 WIDTHS = (9, 6, 3)

@@ -11,7 +11,7 @@ import time
 from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
-from jlab_compress.notebook.comm import Channel
+from jlab_compress.notebook.kernel.channel import Channel
 
 
 class Listener:

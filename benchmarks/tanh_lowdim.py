@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jlab_compress.fitting.baselines import (
+from jlab_compress.fitting.aims.baselines import (
     greedy_refit,
     interpolative,
     kmeans_merge,
@@ -29,10 +29,10 @@ from jlab_compress.fitting.baselines import (
     nnls_outputs,
     random_subset,
 )
-from jlab_compress.fitting.dynamics import fit_dynamics
+from jlab_compress.fitting.aims.dynamics import fit_dynamics
+from jlab_compress.fitting.aims.rehearsal import Course, largest_eigenvalue, train_on
 from jlab_compress.fitting.layer import Fit, Layer
-from jlab_compress.fitting.rows import relative_error
-from jlab_compress.fitting.simulation import Course, largest_eigenvalue, train_on
+from jlab_compress.fitting.row_split import relative_error
 from jlab_compress.report import Report, Table
 
 ROWS = 1200

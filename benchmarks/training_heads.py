@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from training_race import FULL, MOVED, NAIVE, PAPER, RANDOM, REORDERED, race, race_row, scaled, settled
 
-from jlab_compress.core.cells import compress_cloud
-from jlab_compress.network.weighted import weigh
+from jlab_compress.core.compress_cloud import compress_cloud
 from jlab_compress.report import Report, Table
-from jlab_compress.validation.sidebyside import Curve
+from jlab_compress.slim.weighted import weigh
+from jlab_compress.validation.training.side_by_side import Curve
 
 HEAD, SEGMENTS, CONTEXT = 2, 16, 8
 

@@ -12,16 +12,16 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from jlab_compress.core.cells import compress_cloud
+from jlab_compress.compression.compress import compress
 from jlab_compress.core.cloud import Cloud
-from jlab_compress.core.testfunctions import largest_degree
+from jlab_compress.core.compress_cloud import compress_cloud
+from jlab_compress.core.polynomials import largest_degree
+from jlab_compress.fitting.aims.moments import rebuild
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moments import rebuild
-from jlab_compress.network.compression import compress
-from jlab_compress.network.surgery import read_layer
-from jlab_compress.network.weighted import WeightedLinear
-from jlab_compress.validation.sidebyside import Contest, Curve, train_side_by_side
-from jlab_compress.validation.steps import default_step
+from jlab_compress.slim.surgery import read_layer
+from jlab_compress.slim.weighted import WeightedLinear
+from jlab_compress.validation.training.side_by_side import Contest, Curve, train_side_by_side
+from jlab_compress.validation.training.steps import default_step
 
 FULL, REORDERED = "original", "original, other order"
 MOVED, DYNAMICS = "ours, moved centres", "ours, dynamics"

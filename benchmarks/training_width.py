@@ -34,9 +34,9 @@ from training_race import (
     wide_net,
 )
 
-from jlab_compress.network.surgery import read_layer
 from jlab_compress.report import Report, Table
-from jlab_compress.validation.sidebyside import Curve
+from jlab_compress.slim.surgery import read_layer
+from jlab_compress.validation.training.side_by_side import Curve
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from digits_problem import digits
 from torch import Tensor, nn
 
 from jlab_compress import allocate_widths, compress, find_blocks
-from jlab_compress.network.compression import compress_baseline
-from jlab_compress.network.costs import count_parameters
+from jlab_compress.compression.compress import compress_baseline
+from jlab_compress.graph.costs import count_parameters
 
 Row = dict[str, Any]
 

@@ -10,63 +10,64 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jlab_compress.core.cells import compress_cloud
+    from jlab_compress.compression.budget.allocation import allocate_widths
+    from jlab_compress.compression.compress import Compression, compress, sweep
     from jlab_compress.core.cloud import Cloud, merge_clouds
+    from jlab_compress.core.compress_cloud import compress_cloud
     from jlab_compress.core.recombination import Recombination, recombine
     from jlab_compress.data.dataset import WeightedDataset, compress_dataset
-    from jlab_compress.deployment.exportreport import ExportReport
-    from jlab_compress.deployment.onnx import export_onnx
-    from jlab_compress.deployment.program import export_program
-    from jlab_compress.deployment.repository import export_repository
-    from jlab_compress.deployment.trial import ServedComparison, serve_and_compare
+    from jlab_compress.deployment.onnx.export import export_onnx
+    from jlab_compress.deployment.onnx.export_report import ExportReport
+    from jlab_compress.deployment.servers.comparison import ServedComparison, serve_and_compare
+    from jlab_compress.deployment.servers.repository import export_repository
+    from jlab_compress.deployment.torch_program import export_program
     from jlab_compress.errors import ExportMismatchError, RecombinationError, UnsupportedBlockError
-    from jlab_compress.network.allocation import allocate_widths
-    from jlab_compress.network.blocks import Block, find_blocks
-    from jlab_compress.network.compression import Compression, compress, sweep
-    from jlab_compress.network.gradients import add_gradient_noise_, clip_grad_norm_, squared_norm
-    from jlab_compress.network.optimizers import transfer_optimizer
-    from jlab_compress.network.rates import adam_rate_factors, scale_rates
-    from jlab_compress.network.slim import fold, plan_of
-    from jlab_compress.network.storage import load, save
-    from jlab_compress.notebook.panel import panel
-    from jlab_compress.validation.training import Validation, validate
+    from jlab_compress.inspection.block import Block
+    from jlab_compress.inspection.find import find_blocks
+    from jlab_compress.notebook.widget.panel import panel
+    from jlab_compress.slim.conversion import fold, plan_of
+    from jlab_compress.slim.storage import load, save
+    from jlab_compress.training.adam_rates import adam_rate_factors, scale_rates
+    from jlab_compress.training.gradient_sums import add_gradient_noise_, clip_grad_norm_, squared_norm
+    from jlab_compress.training.optimizer_transfer import transfer_optimizer
+    from jlab_compress.validation.validate import Validation, validate
 
 _HOME = {
-    "Block": "network.blocks",
+    "Block": "inspection.block",
     "Cloud": "core.cloud",
-    "Compression": "network.compression",
+    "Compression": "compression.compress",
     "ExportMismatchError": "errors",
-    "ExportReport": "deployment.exportreport",
+    "ExportReport": "deployment.onnx.export_report",
     "Recombination": "core.recombination",
     "RecombinationError": "errors",
-    "ServedComparison": "deployment.trial",
+    "ServedComparison": "deployment.servers.comparison",
     "UnsupportedBlockError": "errors",
-    "Validation": "validation.training",
+    "Validation": "validation.validate",
     "WeightedDataset": "data.dataset",
-    "adam_rate_factors": "network.rates",
-    "add_gradient_noise_": "network.gradients",
-    "allocate_widths": "network.allocation",
-    "clip_grad_norm_": "network.gradients",
-    "compress": "network.compression",
-    "compress_cloud": "core.cells",
+    "adam_rate_factors": "training.adam_rates",
+    "add_gradient_noise_": "training.gradient_sums",
+    "allocate_widths": "compression.budget.allocation",
+    "clip_grad_norm_": "training.gradient_sums",
+    "compress": "compression.compress",
+    "compress_cloud": "core.compress_cloud",
     "compress_dataset": "data.dataset",
-    "export_onnx": "deployment.onnx",
-    "export_program": "deployment.program",
-    "export_repository": "deployment.repository",
-    "find_blocks": "network.blocks",
-    "fold": "network.slim",
-    "load": "network.storage",
+    "export_onnx": "deployment.onnx.export",
+    "export_program": "deployment.torch_program",
+    "export_repository": "deployment.servers.repository",
+    "find_blocks": "inspection.find",
+    "fold": "slim.conversion",
+    "load": "slim.storage",
     "merge_clouds": "core.cloud",
-    "panel": "notebook.panel",
-    "plan_of": "network.slim",
+    "panel": "notebook.widget.panel",
+    "plan_of": "slim.conversion",
     "recombine": "core.recombination",
-    "save": "network.storage",
-    "scale_rates": "network.rates",
-    "serve_and_compare": "deployment.trial",
-    "squared_norm": "network.gradients",
-    "sweep": "network.compression",
-    "transfer_optimizer": "network.optimizers",
-    "validate": "validation.training",
+    "save": "slim.storage",
+    "scale_rates": "training.adam_rates",
+    "serve_and_compare": "deployment.servers.comparison",
+    "squared_norm": "training.gradient_sums",
+    "sweep": "compression.compress",
+    "transfer_optimizer": "training.optimizer_transfer",
+    "validate": "validation.validate",
 }
 
 __all__ = [

@@ -23,7 +23,7 @@ from jlab_compress import (
     transfer_optimizer,
     validate,
 )
-from jlab_compress.network.compression import compress_baseline
+from jlab_compress.compression.compress import compress_baseline
 
 
 def small_net(width: int = 12, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:

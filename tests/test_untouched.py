@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 import jlab_compress
-from jlab_compress.fitting import dynamics, simulation
+from jlab_compress.fitting.aims import dynamics
+from jlab_compress.fitting.aims import rehearsal as simulation
 
 WATCHED = (str(Path(jlab_compress.__file__).parent), __file__)
 

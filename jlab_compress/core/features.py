@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jlab_compress.core.testfunctions import ProductBasis
+from jlab_compress.core.polynomials import ProductBasis
 
 _CHUNK_VALUES = 1 << 20  # feature values that are held at once (8 MB)
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jlab_compress.core.caratheodory import Array, eliminate, reduce_rank
 from jlab_compress.core.cloud import check_multiplicities, check_points
-from jlab_compress.core.elimination import Array, eliminate, reduce_rank
 from jlab_compress.core.features import Features, table_features
-from jlab_compress.core.lifting import draw, lift
+from jlab_compress.core.reweighting import draw, lift
 from jlab_compress.core.thinning import thin
 from jlab_compress.errors import RecombinationError
 

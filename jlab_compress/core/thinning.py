@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jlab_compress.core.elimination import Array, null_basis
+from jlab_compress.core.caratheodory import Array, null_basis
 
 _BLOCK = 32  # removals between two updates of the whole matrix
 _TINY = 1e-300  # a number that meets zero in a tie: positive, so that it can be removed next

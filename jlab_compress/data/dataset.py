@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, WeightedRandomSampler
 
-from jlab_compress.core.cells import compress_cloud
 from jlab_compress.core.cloud import check_points
+from jlab_compress.core.compress_cloud import compress_cloud
 from jlab_compress.report import Report
 
 

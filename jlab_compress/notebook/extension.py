@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jlab_compress.notebook import completion, formatters
-from jlab_compress.notebook.magics import Compress
+from jlab_compress.notebook.magic import cards as formatters
+from jlab_compress.notebook.magic import completion
+from jlab_compress.notebook.magic.magics import Compress
 
 
 def load(shell: Any) -> None:
@@ -25,7 +26,7 @@ def load(shell: Any) -> None:
     formatters.show_cards(shell, magics.cards)
     shell.register_magics(magics)
     completion.register(shell)
-    from jlab_compress.notebook import comm
+    from jlab_compress.notebook.kernel import channel as comm
 
     comm.register(shell)
 
@@ -35,7 +36,7 @@ def unload(shell: Any) -> None:
     magics = _loaded(shell)
     if magics is None:
         return
-    from jlab_compress.notebook import comm
+    from jlab_compress.notebook.kernel import channel as comm
 
     comm.unregister(shell)
     completion.unregister(shell)

@@ -12,7 +12,7 @@ import { KernelSituation } from './host';
 import { IProgress, IState, Message, PROTOCOL, TARGET, isRecord, readMessage } from './messages';
 
 const BOOTSTRAP =
-  "__import__('jlab_compress.notebook.comm', fromlist=['register'])" +
+  "__import__('jlab_compress.notebook.kernel.channel', fromlist=['register'])" +
   ".register(__import__('IPython').get_ipython())";
 const PATIENCE_MS = 600;
 const RETRY_MS = 250;

@@ -1,7 +1,7 @@
 /**
  * What the kernel says, and nothing else: the types of its messages and the door that lets them in.
  *
- * The twin on the kernel's side is `jlab_compress/notebook/digest.py`; `fixtures/messages.json` is read
+ * The twin on the kernel's side is `jlab_compress/notebook/kernel/messages.py`; `fixtures/messages.json` is read
  * by the tests of both.
  */
 

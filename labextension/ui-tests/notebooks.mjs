@@ -54,7 +54,7 @@ class Stage(nn.Module):
         return x + self.narrow(torch.relu(self.wide(x)))
 deep = nn.Sequential(*(Stage() for _ in range(1000)))
 x = torch.randn(64, 4)`,
-  `from jlab_compress.network.blocks import Block, Blocks
+  `from jlab_compress.inspection.block import Block, Blocks
 deep_blocks = Blocks(
     Block(f'{i}.wide', 'mlp', 16, 9, 144, None, (f'{i}.wide',), f'{i}.narrow', macs=128) for i in range(1000)
 )`

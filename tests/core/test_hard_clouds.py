@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from jlab_compress import RecombinationError, compress_cloud
 from jlab_compress.core.features import basis_features
+from jlab_compress.core.polynomials import fit_basis
 from jlab_compress.core.recombination import reduce_features
-from jlab_compress.core.testfunctions import fit_basis
 
 KINDS = ["gaussian", "uniform", "clusters", "scales", "duplicates", "manifold", "cauchy", "far"]
 

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from jlab_compress.network.plan import BlockPlan, Plan
-from jlab_compress.network.slim import WeightedLinear, attach_plan
+from jlab_compress.slim.conversion import WeightedLinear, attach_plan
+from jlab_compress.slim.plan import BlockPlan, Plan
 
 IDS = torch.arange(15).reshape(3, 5)
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.deployment.onnx import export_onnx
-from jlab_compress.deployment.pretrained import save_pretrained
-from jlab_compress.deployment.program import export_program
+from jlab_compress.compression.compress import compress_baseline
+from jlab_compress.deployment.huggingface import save_pretrained
+from jlab_compress.deployment.onnx.export import export_onnx
+from jlab_compress.deployment.torch_program import export_program
 from jlab_compress.errors import ExportMismatchError
-from jlab_compress.network.compression import compress_baseline
-from jlab_compress.network.storage import load, save
+from jlab_compress.slim.storage import load, save
 from tests.deployment.networks import IDS, MODELS, Encoder, bert, normal, slim_mlp
 
 TOKENS = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
@@ -38,7 +38,7 @@ def test_program_takes_other_lengths(tmp_path):
 
 def test_a_wrong_program_is_not_left(tmp_path, monkeypatch):
     other = nn.Linear(8, 4)
-    monkeypatch.setattr("jlab_compress.deployment.onnx.folded_of", lambda slim: other)
+    monkeypatch.setattr("jlab_compress.deployment.onnx.export.folded_of", lambda slim: other)
     with pytest.raises(ExportMismatchError, match=r"of the outputs' norm and .* off, expected at most 1e-05"):
         export_program(slim_mlp()[0], tmp_path / "m.pt2", normal(3, 8))
     assert list(tmp_path.iterdir()) == []

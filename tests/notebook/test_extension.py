@@ -1,7 +1,7 @@
 """Loading adds the magic, its options and its completion; unloading leaves the shell as it was."""
 
 import jlab_compress
-from jlab_compress.notebook.magics import Compress
+from jlab_compress.notebook.magic.magics import Compress
 
 
 def state(shell):

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import jlab_compress
-from jlab_compress.network.compression import compress_baseline
-from jlab_compress.notebook.formatters import module_report
+from jlab_compress.compression.compress import compress_baseline
+from jlab_compress.notebook.magic.cards import module_report
 
 HOSTILE = "<script>alert(1)</script> &<img src=x onerror=alert(2)>" + "é字" * 20
 

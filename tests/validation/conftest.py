@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.network.plan import BlockPlan, Plan
-from jlab_compress.network.slim import attach_plan
-from jlab_compress.network.surgery import read_layer, write_layer
-from jlab_compress.network.tracing import copy_model
+from jlab_compress.execution.isolation import copy_model
+from jlab_compress.slim.conversion import attach_plan
+from jlab_compress.slim.plan import BlockPlan, Plan
+from jlab_compress.slim.surgery import read_layer, write_layer
 
 COUNTS = (3, 1, 4, 2, 6)
 Pair = tuple[nn.Module, nn.Module]

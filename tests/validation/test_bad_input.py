@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from jlab_compress.network.slim import fold
-from jlab_compress.network.tracing import copy_model
-from jlab_compress.validation.training import validate
-from tests.validation.test_training import run, sgd
+from jlab_compress.execution.isolation import copy_model
+from jlab_compress.slim.conversion import fold
+from jlab_compress.validation.validate import validate
+from tests.validation.test_validate import run, sgd
 from tests.validation.untouched import assert_untouched, snapshot
 
 OTHER = nn.Sequential(nn.Linear(3, 7), nn.Tanh(), nn.Linear(7, 2)).double()

@@ -1,0 +1,1 @@
+"""Share one budget out over the blocks of a model."""

@@ -1,0 +1,146 @@
+"""What widths cost: parameters, multiply-adds or milliseconds, layer by layer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from jlab_compress.execution.calls import Call
+from jlab_compress.execution.isolation import copy_model, undisturbed
+from jlab_compress.graph.costs import count_parameters, operation_macs
+from jlab_compress.graph.recorder import AFFINE, record
+from jlab_compress.inspection.block import Block
+
+Kind = Literal["parameters", "macs", "latency"]
+RUNS = 7
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The cost of a model as a function of its blocks' widths.
+
+    A layer's amount falls with the width of the block that it makes and of the one that it reads, so
+    that a layer between two blocks falls with both.
+
+    Parameters
+    ----------
+    fixed : float
+        What no width changes.
+    parts : tuple of (float, tuple of str)
+        Present amounts of layers, with the blocks whose widths scale them.
+    present : mapping of str to int
+        The blocks' widths now.
+    """
+
+    fixed: float
+    parts: tuple[tuple[float, tuple[str, ...]], ...]
+    present: Mapping[str, int]
+
+    def __call__(self, widths: Mapping[str, int]) -> float:
+        """Return the cost at some widths, as a share of the present cost.
+
+        Examples
+        --------
+        >>> prices = Prices(10.0, ((90.0, ("a", "b")),), {"a": 10, "b": 3})
+        >>> prices({"a": 5, "b": 1})
+        0.25
+        """
+        total = self.fixed
+        for amount, blocks in self.parts:
+            for name in blocks:
+                amount *= widths[name] / self.present[name]
+            total += amount
+        return total / (self.fixed + sum(amount for amount, _ in self.parts))
+
+
+def read_prices(model: nn.Module, blocks: Iterable[Block], call: Call, kind: Kind) -> Prices:
+    """Return what the widths of some blocks cost in a model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A copy; it runs on the call.
+    blocks : iterable of Block
+        Those whose widths may change.
+    call : Call
+        For "macs" and "latency".
+    kind : {"parameters", "macs", "latency"}
+        What to count; "latency" takes the least of seven runs here, in milliseconds.
+    """
+    chosen = list(blocks)
+    scaled: dict[str, list[str]] = {}
+    for block in chosen:
+        for name in (*block.incoming, block.outgoing):
+            scaled.setdefault(name, []).append(block.name)
+    whole, amounts = _READERS[kind](model, call, list(scaled))
+    parts = [(amounts[name], tuple(names)) for name, names in scaled.items()]
+    for block in chosen if kind == "parameters" else ():
+        biases = [getattr(model.get_submodule(name), "bias", None) for name in block.incoming]
+        parts.append((float(sum(b.numel() for b in biases if b is not None)), (block.name,)))
+    fixed = max(0.0, whole - sum(amount for amount, _ in parts))
+    return Prices(fixed, tuple(parts), {block.name: block.width for block in chosen})
+
+
+def _parameters(model: nn.Module, call: Call, layers: list[str]) -> tuple[float, dict[str, float]]:
+    sizes = {name: float(_weight(model, name).numel()) for name in layers}
+    return float(count_parameters(model)), sizes
+
+
+def _weight(model: nn.Module, name: str) -> Any:
+    return model.get_submodule(name).weight
+
+
+def _macs(model: nn.Module, call: Call, layers: list[str]) -> tuple[float, dict[str, float]]:
+    with undisturbed(model):
+        trace = record(copy_model(model), call)
+    amounts, whole = dict.fromkeys(layers, 0.0), 0.0
+    for operation in trace.operations:
+        if operation.name in AFFINE:
+            whole += operation_macs(trace, operation)
+            if operation.module in amounts:
+                amounts[operation.module] += operation_macs(trace, operation)
+    return whole, amounts
+
+
+def _milliseconds(model: nn.Module, call: Call, layers: list[str]) -> tuple[float, dict[str, float]]:
+    runs = [_timed(model, call, layers) for _ in range(RUNS)]
+    return min(w for w, _ in runs), {name: min(each[name] for _, each in runs) for name in layers}
+
+
+def _timed(model: nn.Module, call: Call, layers: list[str]) -> tuple[float, dict[str, float]]:
+    spent, began = dict.fromkeys(layers, 0.0), dict[str, float]()
+
+    def start(name: str) -> Callable[..., None]:
+        def begin(*seen: Any) -> None:
+            began[name] = time.perf_counter()
+
+        return begin
+
+    def stop(name: str) -> Callable[..., None]:
+        def end(*seen: Any) -> None:
+            spent[name] += 1000 * (time.perf_counter() - began[name])
+
+        return end
+
+    modules = {name: model.get_submodule(name) for name in layers}
+    hooks = [module.register_forward_pre_hook(start(name)) for name, module in modules.items()]
+    hooks += [module.register_forward_hook(stop(name)) for name, module in modules.items()]
+    try:
+        with undisturbed(model):
+            first = time.perf_counter()
+            call(model)
+            return 1000 * (time.perf_counter() - first), spent
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+_READERS: dict[str, Callable[[nn.Module, Call, list[str]], tuple[float, dict[str, float]]]] = {
+    "parameters": _parameters,
+    "macs": _macs,
+    "latency": _milliseconds,
+}

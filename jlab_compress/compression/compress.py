@@ -1,0 +1,223 @@
+"""Compress a model: the ways to fit fewer neurons, and the one call that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, get_args
+
+from torch import nn
+
+from jlab_compress.compression.pipeline import Method, shrink
+from jlab_compress.compression.signals.block_rows import Rows
+from jlab_compress.compression.widths.sweep import Within, sweep
+from jlab_compress.execution.progress import Progress, Step
+from jlab_compress.fitting.aims import baselines
+from jlab_compress.fitting.aims.dynamics import fit_dynamics
+from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress.fitting.aims.moments import fit_moments
+from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.moving.adam import fit_counted
+from jlab_compress.report import Report
+from jlab_compress.slim.plan import Plan
+
+Preserve = Literal["dynamics", "function", "moments"]
+
+__all__ = ["Compression", "compress", "compress_baseline", "sweep"]
+
+
+@dataclass(frozen=True)
+class Compression:
+    """A slim model, how it was made, and what is known about it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The slim model: a new module that runs and trains in place of the original.
+    plan : Plan
+        Also stored in the model; see `plan_of`.
+    report : Report
+        Widths, costs, errors on held-out rows and the guard's forecast.
+    """
+
+    model: nn.Module
+    plan: Plan
+    report: Report
+
+    def __repr__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+def compress(
+    model: nn.Module,
+    widths: Any = None,
+    *,
+    calibration: Any,
+    tolerance: float | None = None,
+    preserve: Preserve = "dynamics",
+    seed: int = 0,
+    plain: bool = False,
+    round_to: int = 1,
+    progress: Progress = True,
+) -> Compression:
+    """Return a slim model in which blocks have fewer neurons, each with a multiplicity.
+
+    Blocks are done in the order in which they run: a block is fitted to the inputs that reach it in the
+    slim model so far. One row in ten is kept apart to measure the function gap of the whole model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The original; it stays bit for bit as it is, with its flags, hooks and random states.
+    widths : int, float, "polylog" or mapping of str to these
+        A number of neurons, a fraction of the present width, or 2 (ln n)^2; for every block that is not
+        locked, or per block name. None where a tolerance is given. Attention heads, and blocks whose width a
+        transformers configuration fixes (a pooler), are compressed only where a mapping names them.
+    tolerance : float
+        Takes for each block the smallest width whose expected held-out error is within it, as `sweep`
+        forecasts: of the outputs, and for "dynamics" of the tangent kernel too.
+    calibration : Tensor, tuple, mapping or iterable of these
+        Real inputs, without targets: one batch, or a list or loader of batches. At least six rows for
+        each kept neuron serve best.
+    preserve : {"dynamics", "function", "moments"}
+        "dynamics" matches outputs and tangent kernel, so that the slim model also trains alike;
+        "function" matches outputs best, for models that are only deployed; "moments" matches moments of
+        the parameters, for blocks of low dimension.
+    seed : int
+        Same seed, same bits.
+    plain : bool
+        Give stock layers without multiplicities (theta_j becomes sqrt(c_j) theta_j); exact for SGD where
+        the activation is positively homogeneous, such as ReLU.
+    round_to : int
+        Fractions, "polylog" and a tolerance give widths that are multiples of this (rounded up, at most
+        the present width), as fast kernels like them; a number of neurons must be one. Exact duplicates
+        still merge to fewer neurons, and heads are not rounded.
+    progress : bool or callable
+        A progress bar, none, or a function of (block name, steps done, steps in all).
+
+    Returns
+    -------
+    Compression
+        The slim model, its plan and its report.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument cannot be used; nothing has changed then.
+    UnsupportedBlockError
+        If a wanted block is locked.
+
+    Notes
+    -----
+    Neurons of blocks in a residual stream are chosen block after block under every aim but "moments" and then
+    moved together, so that hidden states and backward signals are the original's, with "dynamics"
+    the blocks' tangent kernels too. Other linear layers of several blocks are moved together under
+    "dynamics", after each has its own fit, so that outputs and the tangent kernel of the whole network are
+    the original's. Channels and neurons with a batch norm are chosen and then moved in the same way, a single
+    block of them too. Where plain greedy selection with refit has the smaller function gap on held-out rows,
+    "function" returns that instead.
+    Activations of one block at a time are in memory, at most 16,384 rows. Source of the multiplicities
+    and of the division of gradients: Wang, Luo, Poggio, Chuang, Ziyin (2026), arXiv 2510.00504.
+
+    Examples
+    --------
+    >>> import torch
+    >>> net = nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 1))
+    >>> for p in net.parameters():
+    ...     _ = nn.init.constant_(p, 0.5)
+    >>> slim = compress(net, 2, calibration=torch.randn(40, 2), progress=False).model
+    >>> slim[0].out_features, slim[0].output_multiplicities
+    (1, tensor([6.]))
+    """
+    if preserve not in get_args(Preserve):
+        raise ValueError(f"preserve: expected one of {sorted(get_args(Preserve))}, got {preserve!r}")
+    if (widths is None) == (tolerance is None):
+        raise ValueError("widths, tolerance: give exactly one of them; a tolerance finds the widths itself")
+    if tolerance is not None:
+        widths = Within.read(tolerance, kernel=preserve == "dynamics")
+    method = _method(preserve, seed)
+    options: dict[str, Any] = {"seed": seed, "plain": plain, "round_to": round_to, "progress": progress}
+    return Compression(*shrink(model, widths, calibration=calibration, method=method, **options))
+
+
+def compress_baseline(
+    model: nn.Module, widths: Any, *, calibration: Any, method: str, seed: int = 0
+) -> Compression:
+    """Return what a plain method of the field makes of the same blocks, for comparison.
+
+    Parameters
+    ----------
+    model, widths, calibration, seed
+        As in `compress`.
+    method : {"random", "magnitude", "k-means", "greedy", "interpolative", "nnls"}
+        Random subset with c = n/s, largest norms, k-means merge with counts, greedy selection with refit,
+        pivoted-QR interpolation, non-negative least squares on outputs.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown, and as `compress`.
+    """
+    if method not in _BASELINES:
+        raise ValueError(f"method: expected one of {sorted(_BASELINES)}, got {method!r}")
+    chosen = _baseline(method, seed)
+    return Compression(*shrink(model, widths, calibration=calibration, method=chosen, seed=seed))
+
+
+def _baseline(method: str, seed: int) -> Method:
+    chosen = _BASELINES[method]
+
+    def fit(layer: Layer, rows: Rows, size: int, step: Step) -> Fit:
+        return chosen(layer, rows.inputs, size, seed=seed)
+
+    return Method(method, fit)
+
+
+_BASELINES: dict[str, Callable[..., Fit]] = {
+    "random": baselines.random_subset,
+    "magnitude": baselines.magnitude,
+    "k-means": baselines.kmeans_merge,
+    "greedy": baselines.greedy_refit,
+    "interpolative": baselines.interpolative,
+    "nnls": baselines.nnls_outputs,
+}
+
+
+def _dynamics(layer: Layer, rows: Rows, size: int, step: Step, *, seed: int) -> Fit:
+    return fit_dynamics(layer, rows.inputs, size, seed=seed, progress=step)
+
+
+def _aimed(fit: Callable[..., Fit], layer: Layer, rows: Rows, size: int, step: Step, *, seed: int) -> Fit:
+    return fit(
+        layer,
+        rows.inputs,
+        size,
+        targets=rows.targets,
+        stream=rows.stream,
+        readout=rows.readout,
+        made_up=rows.made_up,
+        seed=seed,
+        progress=step,
+    )
+
+
+def _moments(layer: Layer, rows: Rows, size: int, step: Step, *, seed: int) -> Fit:
+    return fit_moments(layer, size, inputs=rows.inputs, seed=seed)
+
+
+def _method(preserve: Preserve, seed: int) -> Method:
+    def aimed(fit: Callable[..., Fit], *, kernels: bool = False) -> Method:
+        return Method(preserve, partial(_aimed, fit, seed=seed), aims=True, kernels=kernels)
+
+    if preserve == "function":
+        chosen_only, greedy = aimed(partial(fit_function, move=False)), _baseline("greedy", seed)
+        chosen_only = replace(chosen_only, rival=greedy)
+        return replace(aimed(fit_function), streamed=chosen_only, rival=greedy)
+    if preserve == "moments":
+        return Method(preserve, partial(_moments, seed=seed))
+    streamed = aimed(fit_counted, kernels=True)
+    return Method(preserve, partial(_dynamics, seed=seed), tangents=True, streamed=streamed)

@@ -1,0 +1,1 @@
+"""Fit the blocks of a running model."""

@@ -1,0 +1,1 @@
+"""Refine several slim blocks together."""

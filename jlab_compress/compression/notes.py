@@ -1,0 +1,55 @@
+"""What the report of a slim model must tell beside its figures."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from jlab_compress.fitting.layer import Fit
+from jlab_compress.inspection.block import Block
+from jlab_compress.slim.attributes import drops_weights
+
+
+def steps_of(block: Block) -> str:
+    """Return the recorded calls between the block's layers, in one line."""
+    return " ".join(operation.name for operation in getattr(block.activation, "operations", ()))
+
+
+def notes_on(
+    original: nn.Module, blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool
+) -> tuple[str, ...]:
+    """Return what a reader must know of a slim model, whatever became of its blocks together.
+
+    `cut` says that batches held more values than the model takes, `held` that there are unseen rows.
+    """
+    told: dict[str, list[str]] = {}
+    for block in blocks:
+        for note in fits[block.name].notes:
+            told.setdefault(note, []).append(block.name)
+    notes = [
+        f"block{'s' if len(names) > 1 else ''} {', '.join(names)}: {note}" for note, names in told.items()
+    ]
+    if cut:
+        notes.append(
+            "The calibration holds more values per batch than the model takes; only the first were used."
+        )
+    conv = [block.name for block in blocks if block.kind == "conv"]
+    if conv:
+        notes.append(
+            f"Errors of {', '.join(conv)} are those of what channels add at single positions, before pooling."
+        )
+    if not held:
+        notes.append("Too few calibration rows to keep some apart: the function gap is not on unseen rows.")
+    heads = [block.name for block in blocks if block.kind == "attention"]
+    loose = [name for name in heads if drops_weights(original, name)]
+    if loose:
+        notes.append(
+            f"Dropout acts on attention weights of {', '.join(loose)}: in training mode the slim model "
+            "follows the original in the mean only."
+        )
+    dropped = [block.name for block in blocks if "dropout" in steps_of(block)]
+    if dropped:
+        notes.append(
+            f"Dropout acts on hidden neurons of {', '.join(dropped)}: in training mode the slim model "
+            "follows the original in the mean only."
+        )
+    return tuple(notes)

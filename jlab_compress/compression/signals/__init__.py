@@ -1,0 +1,1 @@
+"""What reaches and leaves a block while a model runs."""

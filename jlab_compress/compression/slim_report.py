@@ -1,0 +1,111 @@
+"""What a compression did, as a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from jlab_compress.compression.joint.refinement import MOVED_TOGETHER
+from jlab_compress.compression.widths.sweep import LARGE_ERROR
+from jlab_compress.execution.calls import Call
+from jlab_compress.fitting.layer import Fit
+from jlab_compress.graph.costs import count_bytes, count_macs, count_parameters
+from jlab_compress.inspection.block import Block
+from jlab_compress.report import Report, Scalar, Table
+from jlab_compress.training.adam_rates import gauge_notes
+
+COLUMNS = (
+    "block",
+    "kind",
+    "width_before",
+    "width_after",
+    "parameters_before",
+    "parameters_after",
+    "macs_before",
+    "macs_after",
+    "method",
+    "function_error",
+    "kernel_error",
+    "will follow",
+)
+
+
+def summarise(
+    original: nn.Module,
+    slim: nn.Module,
+    blocks: list[Block],
+    fits: Mapping[str, Fit],
+    gap: float,
+    call: Call,
+    notes: tuple[str, ...],
+) -> Report:
+    """Return the report of a compression.
+
+    Parameters
+    ----------
+    original, slim : nn.Module
+        Before and after.
+    blocks : list of Block
+        Those that were compressed.
+    fits : mapping of str to Fit
+        By block name.
+    gap : float
+        The function gap of the whole model on rows kept apart.
+    call : Call
+        A call to count multiply-adds with.
+    notes : tuple of str
+        Conditions to state.
+    """
+    before, after = count_parameters(original), count_parameters(slim)
+    facts: dict[str, Scalar] = {
+        "blocks": len(blocks),
+        "parameters_before": before,
+        "parameters_after": after,
+        "macs_before": count_macs(original, call),
+        "macs_after": count_macs(slim, call),
+        "bytes_before": count_bytes(original),
+        "bytes_after": count_bytes(slim),
+        "function_gap": gap,
+    }
+    rows = tuple(_row(block, fits[block.name]) for block in blocks)
+    summary = (
+        f"{len(blocks)} {'block' if len(blocks) == 1 else 'blocks'} made slimmer: "
+        f"{after / max(1, before):.0%} of the parameters, function gap {gap:.2g}."
+    )
+    notes = (*notes, *gauge_notes(slim))
+    warnings = tuple(w for block in blocks for w in _warnings(block, fits[block.name]))
+    warnings = (*_warnings_together(blocks, fits, gap), *warnings)
+    return Report("Compression", summary, facts, (Table("Blocks", COLUMNS, rows),), (), warnings, notes)
+
+
+def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:
+    width = fit.layer.width
+    macs = None if block.macs is None else block.macs * width // block.width
+    sizes = (block.width, width, block.parameters, block.dimension * width, block.macs, macs)
+    errors = (fit.function_error, fit.kernel_error, fit.follows)
+    return (block.name, block.kind, *sizes, fit.method, *errors)
+
+
+def _warnings(block: Block, fit: Fit) -> list[str]:
+    width = f"block {block.name}: at {fit.layer.width} of {block.width} {block.units}"
+    found = []
+    if fit.method != MOVED_TOGETHER and not fit.function_error <= LARGE_ERROR:
+        found.append(
+            f"{width} its held-out function error is {fit.function_error:.2g}, so it is not compressible to "
+            f"that width; keep more {block.units} or leave it out"
+        )
+    if fit.follows is False:
+        found.append(f"{width} it will not follow the original in further training; keep more {block.units}")
+    return found
+
+
+def _warnings_together(blocks: list[Block], fits: Mapping[str, Fit], gap: float) -> list[str]:
+    """Judge blocks that were moved together by the whole model: their own errors are from before."""
+    names = [block.name for block in blocks if fits[block.name].method == MOVED_TOGETHER]
+    if not names or gap <= LARGE_ERROR:
+        return []
+    return [
+        f"blocks moved together ({', '.join(names)}): the held-out function gap is {gap:.2g}, so they are "
+        "not compressible to these widths; keep more neurons or leave some out"
+    ]

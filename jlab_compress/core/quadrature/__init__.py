@@ -1,0 +1,1 @@
+"""Few moved nodes that integrate like many objects."""

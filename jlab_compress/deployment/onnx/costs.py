@@ -1,0 +1,153 @@
+"""What a file costs to run, before and after: multiply-adds, latency side by side, peak memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from jlab_compress.deployment.onnx.graph import exact_attention
+from jlab_compress.deployment.onnx.parity import open_session
+from jlab_compress.deployment.onnx.signature import Signature
+
+BATCHES = (1, 32)
+THREADS = {"1": 1, "all": 0}
+ROUNDS = range(5, 200)
+BURST, BURST_SECONDS = 10, 0.05
+_PEAK = """
+import sys, numpy, onnxruntime
+def high_water():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+stored = numpy.load(sys.argv[2])
+arrays = [stored[f"arr_{i}"] for i in range(len(stored))]
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+options.log_severity_level = 4
+idle = high_water()
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+session.run(None, {port.name: array for port, array in zip(session.get_inputs(), arrays)})
+print(1024 * (high_water() - idle))
+"""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median milliseconds for one batch, for files measured in turn on the same inputs.
+
+    Parameters
+    ----------
+    batch : int
+        Rows in one request.
+    threads : str
+        "1" or "all".
+    milliseconds : tuple of float
+        One median per file, in the order in which they were given.
+    """
+
+    batch: int
+    threads: str
+    milliseconds: tuple[float, ...]
+
+
+def count_macs(model: nn.Module, signature: Signature) -> int:
+    """Return the multiply-adds of matrix products and convolutions for one row of the batch."""
+    one = signature.resized(batch=1)
+    with exact_attention(), FlopCounterMode(display=False) as counter:
+        model(*one.args, **one.kwargs)
+    return int(counter.get_total_flops()) // 2
+
+
+def measure_latency(
+    paths: Sequence[Path],
+    signature: Signature,
+    *,
+    seconds: float = 1.0,
+    threads: Mapping[str, int] = THREADS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[Latency, ...]:
+    """Time files in interleaved rounds, so that a busy machine slows all of them alike.
+
+    In each round every file runs up to ten times in a row, for a twentieth of a second at most: its weights
+    are then in the processor's cache, as on a server, and not pushed out by the file before it.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        ONNX files that take the same inputs.
+    signature : Signature
+        The example inputs, resized to batch 1 and 32.
+    seconds : float
+        About how long each combination of batch and threads may take; at least 5 rounds are run.
+    threads : mapping of str to int
+        Numbers of threads by label; 0 is all.
+    clock : callable
+        `time.thread_time` leaves other jobs of a busy machine out, for one thread.
+
+    Returns
+    -------
+    tuple of Latency
+        For batch 1 and 32, with each number of threads.
+    """
+    found = []
+    for batch in BATCHES:
+        feeds = signature.resized(batch=batch).feeds()
+        for label, number in threads.items():
+            sessions = [open_session(path, threads=number) for path in paths]
+            found.append(Latency(batch, label, _interleaved(sessions, feeds, seconds, clock)))
+    return tuple(found)
+
+
+def _interleaved(
+    sessions: Sequence[onnxruntime.InferenceSession],
+    feeds: dict[str, NDArray[Any]],
+    seconds: float,
+    clock: Callable[[], float],
+) -> tuple[float, ...]:
+    for session in sessions:
+        session.run(None, feeds)
+    times: list[list[float]] = [[] for _ in sessions]
+    end = time.perf_counter() + seconds
+    for done in range(ROUNDS.stop):
+        if done >= ROUNDS.start and time.perf_counter() > end:
+            break
+        for session, taken in zip(sessions, times, strict=True):
+            taken += _burst(session, feeds, clock)
+    return tuple(median(taken) for taken in times)
+
+
+def _burst(
+    session: onnxruntime.InferenceSession, feeds: dict[str, NDArray[Any]], clock: Callable[[], float]
+) -> list[float]:
+    """Return the milliseconds of a few runs in a row."""
+    taken: list[float] = []
+    end = time.perf_counter() + BURST_SECONDS
+    while not taken or (len(taken) < BURST and time.perf_counter() < end):
+        start = clock()
+        session.run(None, feeds)
+        taken.append(1e3 * (clock() - start))
+    return taken
+
+
+def measure_memory(path: Path, signature: Signature, *, batch: int = 32) -> int | None:
+    """Return the bytes that loading a file and running one batch adds to a fresh process; Linux only."""
+    if not sys.platform.startswith("linux"):
+        return None
+    with tempfile.TemporaryDirectory() as room:
+        feeds = Path(room, "feeds.npz")
+        np.savez(feeds, *signature.resized(batch=batch).feeds().values())
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, str(path), str(feeds)], capture_output=True, text=True, check=True
+        )
+    return int(done.stdout)

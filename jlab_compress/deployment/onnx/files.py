@@ -1,0 +1,194 @@
+"""ONNX files on disk: written whole, stamped with where they come from, described, never half there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from jlab_compress.deployment.onnx.parity import shape_of
+from jlab_compress.report import Scalar
+from jlab_compress.slim.plan import Plan
+
+LARGEST_SINGLE_FILE = 2**31 - 2**20
+PREFIX = "jlab_compress."
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a file.
+
+    Parameters
+    ----------
+    name : str
+        As a client spells it.
+    dtype : str
+        numpy's name, for example "float32".
+    shape : tuple of str or int
+        A name for an axis that varies, a number for one that does not.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a file says about itself.
+
+    Parameters
+    ----------
+    opset, ir_version : int
+        Versions of the operator set and of the file format.
+    inputs, outputs : tuple of Port
+        In the file's order.
+    metadata : mapping of str to str
+        Where the file comes from.
+    """
+
+    opset: int
+    ir_version: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    metadata: Mapping[str, str]
+
+
+def check_target(path: Path, overwrite: bool = False, *, suffix: str = ".onnx") -> Path:
+    """Return the path if a new file may be written there.
+
+    Raises
+    ------
+    ValueError
+        If the name does not end in `suffix`.
+    FileNotFoundError, FileExistsError, PermissionError
+        If the folder is missing, the file is there, or the folder cannot be written to.
+    """
+    if path.suffix != suffix:
+        raise ValueError(f"path: expected a name that ends in {suffix}, got {path.name!r}; add the ending")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path: there is no folder {str(path.parent)!r}; create it first")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise FileExistsError(
+            f"path: {str(path)!r} is there already; choose another name or pass overwrite=True"
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"path: folder {str(path.parent)!r} cannot be written to; choose another one")
+    return path
+
+
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """Give a hidden folder on the target's own disk, and remove it with all that is in it.
+
+    Raises
+    ------
+    PermissionError
+        If the target's folder cannot be written to.
+    """
+    try:
+        room = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise PermissionError(
+            f"path: folder {str(target.parent)!r} cannot be written to ({error.strerror}); choose another one"
+        ) from error
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def write_graph(graph: onnx.ModelProto, path: Path) -> None:
+    """Write a graph; weights of more than 2 GB go into a file beside it that must keep its name."""
+    size = sum(len(tensor.raw_data) for tensor in graph.graph.initializer)
+    if size < LARGEST_SINGLE_FILE:
+        path.write_bytes(graph.SerializeToString(deterministic=True))
+    else:
+        onnx.save_model(graph, str(path), save_as_external_data=True, location=f"{path.name}.data")
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return a file and the file with its weights, if it has one; the latter first."""
+    data = path.with_name(f"{path.name}.data")
+    return [data, path] if data.exists() else [path]
+
+
+def publish(draft: Path, target: Path) -> None:
+    """Move a finished file to its final name in one step, its weights before it."""
+    for file in files_of(draft):
+        os.replace(file, target.with_name(file.name))
+
+
+def bytes_of(path: Path) -> int:
+    """Return the bytes of a file and of the weights beside it."""
+    return sum(file.stat().st_size for file in files_of(path))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of one file as hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def source_hash(model: nn.Module) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes of a model's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def stamp(path: Path, slim: nn.Module, plan: Plan | None, facts: Mapping[str, Scalar]) -> None:
+    """Replace a file's metadata: package version, source hash, plan and facts."""
+    graph = onnx.load(str(path), load_external_data=False)
+    widths = {b.name: [b.width_before, b.width_after, b.method] for b in plan.blocks} if plan else {}
+    entries = {
+        "version": version("jlab-compress"),
+        "source_sha256": source_hash(slim),
+        "blocks": json.dumps(widths, sort_keys=True),
+        "multiplicity_totals": json.dumps(_totals(slim), sort_keys=True),
+        "facts": json.dumps(dict(facts), sort_keys=True),
+    }
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {PREFIX + key: value for key, value in entries.items()})
+    graph.producer_name, graph.producer_version = "jlab-compress", version("jlab-compress")
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _totals(slim: nn.Module) -> dict[str, float]:
+    ending = "input_multiplicities"
+    return {
+        name.removesuffix(f".{ending}"): float(tensor.double().sum())
+        for name, tensor in slim.state_dict().items()
+        if name.endswith(ending)
+    }
+
+
+def describe(path: Path) -> Form:
+    """Read what a file says about itself."""
+    graph = onnx.load(str(path), load_external_data=False)
+    return Form(
+        opset=graph.opset_import[0].version,
+        ir_version=graph.ir_version,
+        inputs=tuple(_port(value) for value in graph.graph.input),
+        outputs=tuple(_port(value) for value in graph.graph.output),
+        metadata={entry.key: entry.value for entry in graph.metadata_props},
+    )
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+    return Port(value.name, np.dtype(kind).name, tuple(shape_of(value)))

@@ -1,0 +1,1 @@
+"""Server repositories, and servers to try them on."""

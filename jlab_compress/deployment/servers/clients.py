@@ -1,0 +1,128 @@
+"""Ask a server that speaks the Open Inference Protocol, version 2, over HTTP or gRPC."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jlab_compress.deployment.onnx.parity import Arrays
+from jlab_compress.deployment.servers.configs import DATATYPES
+from jlab_compress.deployment.servers.modelcard import open_inference_request
+
+PATIENCE = 60.0
+
+
+class ServerError(RuntimeError):
+    """A server did not start, or refused a request; the message holds its own words."""
+
+
+def ask_http(
+    address: str, name: str, inputs: Mapping[str, NDArray[Any]], version: int | None, *, kind: str
+) -> Arrays:
+    """Send one batch as JSON and return the outputs by name.
+
+    Raises
+    ------
+    ServerError
+        If the server refuses the request, with its status and reason.
+    """
+    place = f"/v2/models/{name}" + (f"/versions/{version}" if version else "")
+    answer = call(address, f"{place}/infer", open_inference_request(inputs), kind=kind)
+    return {
+        entry["name"]: np.asarray(entry["data"], _dtype(entry["datatype"])).reshape(entry["shape"])
+        for entry in answer["outputs"]
+    }
+
+
+def ask_mlflow(address: str, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Send one batch to `mlflow models serve` and return the outputs by name.
+
+    Raises
+    ------
+    ServerError
+        If the server refuses the request, with its status and reason.
+    """
+    rows = {"inputs": {key: array.tolist() for key, array in inputs.items()}}
+    answer = call(address, "/invocations", rows, kind="mlflow")
+    return {key: np.asarray(values) for key, values in answer["predictions"].items()}
+
+
+def open_grpc(address: str) -> Any:
+    """Return a client of a gRPC address; close it after the last request.
+
+    Raises
+    ------
+    ValueError
+        If the package tritonclient is missing.
+    """
+    try:
+        import tritonclient.grpc
+    except ImportError as error:
+        raise ValueError(
+            'protocol: gRPC needs the package tritonclient; pip install "tritonclient[grpc]"'
+        ) from error
+    return tritonclient.grpc.InferenceServerClient(address)
+
+
+def ask_grpc(
+    client: Any, name: str, inputs: Mapping[str, NDArray[Any]], version: int | None, *, kind: str
+) -> Arrays:
+    """Send one batch in binary form by a client from `open_grpc` and return the outputs by name.
+
+    Raises
+    ------
+    ServerError
+        If the server refuses the request, with its status and reason.
+    """
+    from tritonclient.grpc import InferInput
+    from tritonclient.utils import InferenceServerException
+
+    tensors = []
+    for key, array in inputs.items():
+        tensors.append(InferInput(key, list(array.shape), DATATYPES[array.dtype.name]))
+        tensors[-1].set_data_from_numpy(np.ascontiguousarray(array))
+    try:
+        answer = client.infer(name, tensors, model_version=str(version or ""), client_timeout=PATIENCE)
+    except InferenceServerException as error:
+        raise ServerError(f"{kind} answered {error.status()}: {error.message()}") from error
+    return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
+
+
+def call(address: str, place: str, body: Mapping[str, Any], *, kind: str) -> Any:
+    """Post JSON to a server and return its JSON answer.
+
+    Raises
+    ------
+    ServerError
+        If the server refuses, or does not answer within a minute.
+    """
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://{address}{place}", json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            return json.loads(response.read() or b"null")
+    except urllib.error.HTTPError as error:
+        raise ServerError(f"{kind} answered {error.code}: {_reason(error.read())}") from error
+    except OSError as error:
+        raise ServerError(f"{kind} did not answer at {address}: {error}") from error
+
+
+def _dtype(datatype: str) -> str:
+    return next(name for name, code in DATATYPES.items() if code == datatype)
+
+
+def _reason(body: bytes) -> str:
+    """Return a server's error in one line, without its traceback."""
+    text = body.decode(errors="replace")
+    try:
+        found = json.loads(text)
+        text = str(found.get("error") or found.get("message") or text)
+    except (json.JSONDecodeError, AttributeError):
+        pass
+    return " ".join(text.split("\n\nAt:")[0].split())[:500]

@@ -1,0 +1,243 @@
+"""A folder that an inference server starts on as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass, replace
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+import onnx
+from torch import nn
+
+from jlab_compress.deployment.onnx.export import export_onnx
+from jlab_compress.deployment.onnx.export_report import ExportReport
+from jlab_compress.deployment.onnx.parity import Arrays, open_session, run_session
+from jlab_compress.deployment.onnx.signature import BATCH, read_signature
+from jlab_compress.deployment.servers.configs import kserve_service, openvino_config, triton_config
+from jlab_compress.deployment.servers.modelcard import write_companions
+from jlab_compress.report import Report
+
+LAYOUTS = ("triton", "kserve", "openvino", "mlflow")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, repr=False)
+class Repository:
+    """A model version in a server's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        What the server is started on; holds ``name/version/``.
+    name : str
+        The model's name for clients.
+    version : int
+        The version that was written.
+    layout : str
+        "triton", "kserve", "openvino" or "mlflow".
+    export : ExportReport
+        What was written and how it was checked.
+    """
+
+    folder: Path
+    name: str
+    version: int
+    layout: str
+    export: ExportReport
+
+    @property
+    def path(self) -> Path:
+        """The folder of this version."""
+        return self.folder / self.name / str(self.version)
+
+    @property
+    def report(self) -> Report:
+        """The export as a report."""
+        return self.export.report
+
+    def __repr__(self) -> str:
+        return f"{self.name} version {self.version} for {self.layout} in {self.folder}\n{self.report}"
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+def export_repository(
+    slim: nn.Module,
+    directory: str | Path,
+    name: str,
+    example_inputs: object,
+    *,
+    layout: str = "triton",
+    version: int | str = 1,
+    **options: Any,
+) -> Repository:
+    """Export a model into a folder that an inference server starts on, with all that belongs beside it.
+
+    A version's folder holds model.onnx, a model card, report.json, an input example, a client script and
+    SHA-256 sums. It appears in one step; a version that is there is never written again.
+
+    Parameters
+    ----------
+    slim : nn.Module
+        From `compress(...).model`, or any module.
+    directory : str or Path
+        The repository; made if it is missing.
+    name : str
+        Letters, digits, ``.``, ``_`` and ``-``.
+    example_inputs : Tensor, tuple or mapping
+        As for `export_onnx`.
+    layout : {"triton", "kserve", "openvino", "mlflow"}
+        kserve and openvino add one file to the tree of triton; mlflow needs the package mlflow.
+    version : int or "next"
+        "next" is one more than the highest that is there.
+    **options
+        Handed to `export_onnx`: opset, axes, precision, calibration, original, facts.
+
+    Returns
+    -------
+    Repository
+        Where it is, and the `ExportReport`.
+
+    Raises
+    ------
+    ValueError
+        If name, layout or version do not fit, or the model's inputs and outputs differ from those that the
+        versions before it are served with.
+    FileExistsError
+        If the version is there, or `directory` is a file.
+    PermissionError
+        If `directory` cannot be written to.
+    ExportMismatchError
+        As for `export_onnx`; nothing is left behind.
+    """
+    _check_choices(name, layout)
+    folder = _made(Path(directory))
+    number = _version(folder / name, version)
+    signature = read_signature(slim, example_inputs, options.get("axes"))
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=_workshop(folder)) as room:
+        tree = Path(room, name)
+        target = tree / str(number)
+        target.mkdir(parents=True)
+        export = export_onnx(slim, target / "model.onnx", example_inputs, **options)
+        feeds = signature.resized(**{BATCH: 2}).feeds()
+        if layout == "mlflow":
+            _write_mlflow(target, export, feeds)
+        else:
+            _write_tree(tree, name, export, signature.sizes, layout)
+        placed = replace(export, path=folder / name / str(number) / "model.onnx")
+        write_companions(target, name, placed, feeds, layout)
+        _publish(tree, folder / name, str(number))
+    return Repository(folder, name, number, layout, placed)
+
+
+def _check_choices(name: str, layout: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
+        raise ValueError(
+            f"name: expected letters, digits, '.', '_' and '-' with no '..', got {name!r}; "
+            "it becomes a folder and a part of addresses"
+        )
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
+
+
+def _made(folder: Path) -> Path:
+    """Return the folder, made if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"directory: {str(folder)!r} cannot be made ({error.strerror}); choose another one"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"directory: {str(folder)!r} cannot be written to; choose another one")
+    return folder
+
+
+def _workshop(folder: Path) -> Path:
+    """Return where to build a version: beside the folder, unseen by servers, where a rename works."""
+    parent = folder.resolve().parent
+    near = parent.stat().st_dev == folder.stat().st_dev and os.access(parent, os.W_OK)
+    return parent if near else folder
+
+
+def _version(folder: Path, version: int | str) -> int:
+    there = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+    if version == "next":
+        return max(there, default=0) + 1
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(f'version: expected a whole number from 1 or "next", got {version!r}')
+    if version in there:
+        raise FileExistsError(
+            f"version: {folder.name} has version {version} already; versions are never written again, "
+            'pass version="next"'
+        )
+    return version
+
+
+def _write_tree(tree: Path, name: str, export: ExportReport, sizes: dict[str, int], layout: str) -> None:
+    (tree / "config.pbtxt").write_text(triton_config(name, export.form, sizes), encoding="utf-8")
+    if layout == "kserve":
+        (tree / "inferenceservice.yaml").write_text(kserve_service(name), encoding="utf-8")
+    if layout == "openvino":
+        (tree / "config.json").write_text(openvino_config(name), encoding="utf-8")
+
+
+def _write_mlflow(target: Path, export: ExportReport, feeds: Arrays) -> None:
+    """Wrap a checked file as an MLflow model; the file itself stays as it was checked."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    try:
+        import mlflow.models
+        import mlflow.onnx
+    except ImportError as error:
+        raise ValueError(
+            "layout: 'mlflow' needs the package mlflow; pip install mlflow-skinny pandas"
+        ) from error
+    checked = target.with_name("checked")
+    target.rename(checked)
+    outputs = run_session(open_session(checked / "model.onnx"), feeds)
+    mlflow.onnx.save_model(
+        onnx.load(str(checked / "model.onnx")),
+        str(target),
+        signature=mlflow.models.infer_signature(feeds, outputs),
+        pip_requirements=[f"{package}=={version_of(package)}" for package in ("onnx", "onnxruntime")],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+    )
+    for file in checked.iterdir():
+        os.replace(file, target / file.name)
+    checked.rmdir()
+
+
+def _publish(tree: Path, final: Path, number: str) -> None:
+    """Put a whole new model, or one more version of an old one, in its place by one rename."""
+    if not final.exists():
+        os.rename(tree, final)
+        return
+    _check_same_ports(tree / "config.pbtxt", final / "config.pbtxt")
+    try:
+        os.rename(tree / number, final / number)
+    except OSError as error:
+        raise FileExistsError(
+            f"version: {final.name} has version {number} already; pass version='next'"
+        ) from error
+
+
+def _check_same_ports(new: Path, old: Path) -> None:
+    if not old.exists():
+        return
+    differing = sorted(set(_ports(new)) ^ set(_ports(old)))
+    if differing:
+        raise ValueError(
+            f"model: its inputs and outputs are not those that {old.parent.name} is served with "
+            f"({'; '.join(differing)}); choose another name"
+        )
+
+
+def _ports(config: Path) -> list[str]:
+    lines = config.read_text(encoding="utf-8").splitlines() if config.exists() else []
+    return [line for line in lines if line.startswith(("input", "output", "max_batch_size"))]

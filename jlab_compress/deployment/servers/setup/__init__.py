@@ -1,0 +1,1 @@
+"""Install third-party servers in environments of their own."""

@@ -1,0 +1,122 @@
+"""Export a slim model for torch alone: one .pt2 file of `torch.export`, read back and compared."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from jlab_compress.deployment.onnx.export import reference_and_folded
+from jlab_compress.deployment.onnx.files import beside, check_target
+from jlab_compress.deployment.onnx.graph import exact_attention, exported, quiet_exporter
+from jlab_compress.deployment.onnx.parity import Arrays, Parity, cases, check_parity, compare
+from jlab_compress.deployment.onnx.signature import Axes, Signature, as_numpy, named_outputs, read_signature
+from jlab_compress.report import Report, Table
+
+
+@dataclass(frozen=True, repr=False)
+class Program:
+    """A written .pt2 file and how far it is from the model; opens wherever a path does.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    n_bytes : int
+        Its size.
+    parity : tuple of Parity
+        Differences from the model for each set of input sizes.
+    """
+
+    path: Path
+    n_bytes: int
+    parity: tuple[Parity, ...]
+
+    @property
+    def report(self) -> Report:
+        """The export as a report."""
+        worst = max(p.gap for p in self.parity if p.gap is not None)
+        rows = tuple((p.case, p.max_abs_diff, p.max_rel_diff, p.gap) for p in self.parity)
+        columns = ("sizes", "max abs diff", "max rel diff", "gap")
+        return Report(
+            "Export",
+            f"{self.path.name} gives the model's outputs to {worst:.1e} of their norm.",
+            {"path": str(self.path), "bytes": self.n_bytes, "max_gap": worst},
+            tables=(Table("The file against the model", columns, rows),),
+            notes=("Opens with `torch.export.load(path).module()`; the model's code is not needed.",),
+        )
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __repr__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+def export_program(
+    slim: nn.Module,
+    path: str | Path,
+    example_inputs: object,
+    *,
+    axes: Axes | None = None,
+    overwrite: bool = False,
+) -> Program:
+    """Write a model as a .pt2 file that `torch.export.load` runs without the model's code.
+
+    Multiplicities are folded first; the file gets its name only after it has given the model's outputs at
+    several batches and lengths.
+
+    Parameters
+    ----------
+    slim, example_inputs, axes, overwrite
+        As for `export_onnx`.
+    path : str or Path
+        Ends in ``.pt2``.
+
+    Returns
+    -------
+    Program
+        The file, its size and its differences from the model; usable as a path.
+
+    Raises
+    ------
+    ExportMismatchError
+        As for `export_onnx`.
+    ValueError, TypeError, OSError
+        As for `export_onnx`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as room:
+    ...     file = export_program(nn.Linear(3, 2), Path(room, "net.pt2"), torch.ones(2, 3))
+    ...     torch.export.load(file).module()(torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
+    """
+    target = check_target(Path(path), overwrite, suffix=".pt2")
+    signature = read_signature(slim, example_inputs, axes)
+    reference, folded = reference_and_folded(slim)
+    with beside(target) as room:
+        draft = room / target.name
+        with quiet_exporter():
+            torch.export.save(exported(folded, signature), draft)
+            program = torch.export.load(draft).module()
+        parity = tuple(
+            compare(partial(_answers, program, sized), reference, case, sized)
+            for case, sized in cases(signature)
+        )
+        check_parity(target.name, parity, reference, signature)
+        draft.replace(target)
+    return Program(target, target.stat().st_size, parity)
+
+
+def _answers(program: nn.Module, sized: Signature, _: object) -> Arrays:
+    with exact_attention():
+        return as_numpy(named_outputs(program(*sized.args, **sized.kwargs)))

@@ -1,0 +1,1 @@
+"""Ways to choose and fit few neurons for one wide layer."""

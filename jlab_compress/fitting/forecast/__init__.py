@@ -1,0 +1,1 @@
+"""Expected errors against width, without fitting."""

@@ -1,0 +1,1 @@
+"""Move nodes: the optimisation of neurons after they are chosen."""

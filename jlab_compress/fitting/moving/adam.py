@@ -1,0 +1,157 @@
+"""Several layers of one network: a fit for each that passes errors on, and one loss that moves them all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress.fitting.layer import Fit, Layer
+
+EPOCHS, MOST_STEPS = 10, 200
+RATE, LOG_RATE = 0.01, 0.05
+WARM_UP = 0.1
+
+
+def fit_counted(layer: Layer, inputs: Tensor, size: int, **goal: Any) -> Fit:
+    """Choose and refit `size` neurons, each counted n / s times: a start for layers in a residual stream.
+
+    With slim layers in one residual stream errors compound, and tangent kernels of single layers are taken
+    where the slim network no longer is. So neurons are only chosen here, as `fit_function` does,
+    and moved later, all layers together. v_j becomes v_j / c with c = n / s, which leaves the function as it
+    is and gives each neuron the step of the copies that it stands for.
+
+    Parameters
+    ----------
+    layer, inputs, size, **goal
+        As in `fit_function`.
+
+    Returns
+    -------
+    Fit
+        Not judged: whether it follows depends on all layers together.
+
+    Raises
+    ------
+    ValueError
+        If the size or the inputs cannot be used.
+    """
+    made = fit_function(layer, inputs, size, move=False, **goal)
+    return replace(made, layer=counted_alike(made.layer, layer))
+
+
+def counted_alike(slim: Layer, layer: Layer) -> Layer:
+    """Return `slim` with equal multiplicities that add up to those of `layer`, and the same function."""
+    count = float(layer.multiplicities.sum() / slim.width)
+    outgoing = slim.outgoing * (slim.multiplicities / count)[:, None]
+    return replace(slim, outgoing=outgoing, multiplicities=torch.full_like(slim.multiplicities, count))
+
+
+@dataclass(frozen=True)
+class Course:
+    """What moving together did to the mean loss on held-out batches.
+
+    Parameters
+    ----------
+    before, after : float
+        At the start and at the end of the steps.
+    """
+
+    before: float
+    after: float
+
+    @property
+    def helped(self) -> bool:
+        """Whether the loss fell; otherwise the tensors are as they were."""
+        return self.after < self.before
+
+
+def move_together(
+    free: Sequence[Tensor],
+    loss: Callable[[int], Tensor],
+    batches: Sequence[int],
+    held: Sequence[int],
+    *,
+    logs: Sequence[Tensor] = (),
+    steps: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Course:
+    """Move tensors by Adam so that a loss over batches falls, in place, unless it rises on held-out batches.
+
+    Parameters
+    ----------
+    free : sequence of Tensor
+        Leaves that require gradients; on return they hold the last values, or the first ones where the
+        last are no better on the held-out batches or the loss lets no gradient through.
+    loss : callable
+        Batch number to a scalar that depends on `free`.
+    batches, held : sequence of int
+        Numbers of the batches to learn from, and of those that only judge.
+    logs : sequence of Tensor
+        Further leaves, logarithms of multiplicities, that move too.
+    steps : int, optional
+        Ten passes over the batches by default, at most 200 steps.
+    seed : int
+        Of the order of the batches.
+    progress : callable, optional
+        Called with (steps done, steps in all).
+
+    Returns
+    -------
+    Course
+        Cost: the steps, and two looks at the held-out batches.
+
+    Examples
+    --------
+    >>> x = torch.tensor([4.0], requires_grad=True)
+    >>> course = move_together([x], lambda number: (x - 3.0).square().sum(), list(range(16)), [0])
+    >>> course.after < 0.01 * course.before
+    True
+    """
+    steps = steps or min(EPOCHS * len(batches), MOST_STEPS)
+    entries = sum(t.numel() for t in free)
+    size = (sum(float(t.detach().square().sum()) for t in free) / entries) ** 0.5
+    rates = [RATE * size, LOG_RATE]
+    groups = [{"params": list(tensors)} for tensors in (free, logs)]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    generator = torch.Generator().manual_seed(seed)
+    every = [*free, *logs]
+    first, before, order = _copy(every), _held_out(loss, held), list[int]()
+    for step in range(1, steps + 1):
+        order = order or torch.randperm(len(batches), generator=generator).tolist()
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * _share(step, steps)
+        value = loss(batches[order.pop()])
+        if not value.requires_grad:
+            break
+        optimizer.zero_grad()
+        torch.autograd.backward(value)
+        optimizer.step()
+        if progress is not None:
+            progress(step, steps)
+    course = Course(before, _held_out(loss, held))
+    if not course.helped:
+        with torch.no_grad():
+            for tensor, value in zip(every, first, strict=True):
+                tensor.copy_(value)
+    return course
+
+
+def _share(step: int, steps: int) -> float:
+    """Return the share of the full rate: up in the first tenth of the steps, then down as a cosine."""
+    return min(1.0, step / (WARM_UP * steps)) * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
+
+
+def _held_out(loss: Callable[[int], Tensor], held: Sequence[int]) -> float:
+    with torch.no_grad():
+        return sum(float(loss(number)) for number in held) / len(held)
+
+
+def _copy(free: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in free]

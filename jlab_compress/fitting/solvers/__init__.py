@@ -1,0 +1,1 @@
+"""Linear algebra: least squares, non-negative least squares, k-means."""

@@ -1,0 +1,1 @@
+"""Record what a model computes, and follow values through the record."""

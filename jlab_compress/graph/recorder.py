@@ -1,0 +1,222 @@
+"""What a model computes, recorded while it runs once: each torch call, its values and its module.
+
+Works for any user code, since nothing is parsed or traced symbolically. A tensor that passes through a
+call gets a new value number, also when it was changed in place, so the record reads like a list of
+assignments, each value assigned once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from jlab_compress.execution.calls import Call, tensors_in
+
+# Torch functions by which a layer's units are made: one row of the weight for each unit.
+AFFINE = {"linear", "addmm", "conv1d", "conv2d", "conv3d"}
+# Calls that return a part of a tensor, or the same numbers in another order or dtype.
+_PARTS = {"view", "reshape", "transpose", "t", "permute", "__get__", "__getitem__", "to", "type_as", "expand"}
+_PARTS |= {"contiguous", "squeeze", "unsqueeze", "flatten", "unflatten", "chunk", "split", "unbind", "narrow"}
+_PARTS |= {"select", "index_select", "swapaxes", "movedim", "float", "double", "half", "bfloat16"}
+# Calls that return no tensor but read the values of one.
+_READS = {"tolist", "numpy", "item", "equal", "allclose", "__bool__", "__float__", "__int__", "__array__"}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a tensor in the recorded arguments of a call."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One torch call.
+
+    Parameters
+    ----------
+    function : callable
+        What was called.
+    name : str
+        Its short name, such as "linear" or "gelu".
+    module : str
+        Dotted path of the module whose forward was running.
+    args, kwargs
+        The arguments, with a `Slot` in the place of each tensor.
+    inputs, outputs : tuple of int
+        Value numbers.
+    in_place : bool
+        Whether an input tensor itself came back.
+    """
+
+    function: Any
+    name: str
+    module: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    in_place: bool
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The record of one run.
+
+    Parameters
+    ----------
+    operations : list of Operation
+        In the order in which they ran.
+    shapes : dict of int to torch.Size
+        Of each value.
+    parameters : dict of int to str
+        Values that are a parameter, with its first dotted name.
+    constants : dict of int to Tensor
+        Values with one element that do not depend on the model's inputs.
+    snapshots : dict of int to Tensor
+        Copies of the values that enter or leave a linear or convolution layer.
+    results : frozenset of int
+        Values that the model returned.
+    rows : int
+        Leading dimension of the model's first input.
+    """
+
+    operations: list[Operation] = field(default_factory=list)
+    shapes: dict[int, torch.Size] = field(default_factory=dict)
+    parameters: dict[int, str] = field(default_factory=dict)
+    constants: dict[int, Tensor] = field(default_factory=dict)
+    snapshots: dict[int, Tensor] = field(default_factory=dict)
+    results: set[int] = field(default_factory=set)
+    rows: int = 1
+
+    @cached_property
+    def consumers(self) -> dict[int, list[int]]:
+        """Per value, the indices of the operations that read it; ask for a finished record only."""
+        found: dict[int, list[int]] = {}
+        for index, operation in enumerate(self.operations):
+            for value in dict.fromkeys(operation.inputs):
+                found.setdefault(value, []).append(index)
+        return found
+
+    @cached_property
+    def weights(self) -> dict[int, str]:
+        """Values that are a parameter, or a part of one, with its name; ask for a finished record only."""
+        found = dict(self.parameters)
+        for operation in self.operations:
+            if operation.name in _PARTS and operation.inputs and operation.inputs[0] in found:
+                found |= dict.fromkeys(operation.outputs, found[operation.inputs[0]])
+        return found
+
+
+class _Recorder(TorchFunctionMode):
+    def __init__(self, model: nn.Module, trace: Trace) -> None:
+        super().__init__()
+        self.trace = trace
+        self.stack: list[str] = [""]
+        self._numbers: dict[int, int] = {}
+        self._alive: list[Tensor] = []
+        self._varying: set[int] = set()
+        self._names = {id(p): name for name, p in reversed(list(model.named_parameters()))}
+
+    def number(self, tensor: Tensor, *, new: bool = False, varying: bool = False) -> int:
+        """Return the tensor's value number, assigning one where it is new.
+
+        A varying value depends on the model's inputs.
+        """
+        if new or id(tensor) not in self._numbers:
+            value = len(self.trace.shapes)
+            self._numbers[id(tensor)] = value
+            self._alive.append(tensor)
+            self.trace.shapes[value] = tensor.shape
+            if id(tensor) in self._names:
+                self.trace.parameters[value] = self._names[id(tensor)]
+            elif varying:
+                self._varying.add(value)
+            if value not in self._varying and tensor.numel() == 1:
+                self.trace.constants[value] = tensor.detach().clone()
+        return self._numbers[id(tensor)]
+
+    def _slots(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return Slot(self.number(value))
+        if isinstance(value, tuple | list):
+            return tuple(self._slots(item) for item in value)
+        if isinstance(value, dict):
+            return {key: self._slots(item) for key, item in value.items()}
+        return value
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", type(func).__name__)
+        slots, keywords = self._slots(tuple(args)), self._slots(dict(kwargs))
+        given = tensors_in((tuple(args), dict(kwargs)))
+        inputs = tuple(self.number(t) for t in given)
+        affine = name in AFFINE
+        if affine and inputs:
+            for value, tensor in zip(inputs, given, strict=True):
+                if value not in self.trace.parameters:
+                    self.trace.snapshots.setdefault(value, tensor.detach().clone())
+        out = func(*args, **kwargs)
+        made = [args[0]] if name == "__setitem__" else tensors_in(out)
+        if not made and name not in _READS:
+            return out
+        in_place = any(t is given_one for t in made for given_one in given)
+        varying = any(v in self._varying for v in inputs)
+        outputs = tuple(self.number(t, new=True, varying=varying) for t in made)
+        if affine:
+            for value, tensor in zip(outputs, made, strict=True):
+                self.trace.snapshots[value] = tensor.detach().clone()
+        self.trace.operations.append(
+            Operation(func, name, self.stack[-1], slots, keywords, inputs, outputs, in_place)
+        )
+        return out
+
+
+def record(model: nn.Module, call: Call) -> Trace:
+    """Run a model once and return what it computed.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Pass a copy: hooks are put on its modules and removed afterwards. Being recorded keeps
+        `nn.TransformerEncoderLayer` off its fast path, so all its layers show.
+    call : Call
+        The arguments of the run; a few rows are enough, since every tensor is kept until the end.
+
+    Returns
+    -------
+    Trace
+        The calls in order, with the module in which each ran.
+    """
+    trace = Trace(rows=call.rows)
+    recorder = _Recorder(model, trace)
+    for tensor in call.tensors:
+        recorder.number(tensor, varying=True)
+    hooks = []
+    for name, module in model.named_modules():
+        hooks.append(module.register_forward_pre_hook(_enter(recorder.stack, name), prepend=True))
+        hooks.append(module.register_forward_hook(_leave(recorder.stack), always_call=True))
+    try:
+        with torch.no_grad(), recorder:
+            result = call(model)
+        trace.results.update(recorder.number(t) for t in tensors_in(result))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return trace
+
+
+def _enter(stack: list[str], name: str) -> Any:
+    return lambda module, args: stack.append(name)
+
+
+def _leave(stack: list[str]) -> Any:
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        stack.pop()
+
+    return leave

@@ -1,0 +1,215 @@
+"""What the kernel tells the front end about a survey: plain JSON, bounded, free of user code.
+
+The shape of every message is fixed by `labextension/fixtures/messages.json`, which the tests of
+both sides read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import weakref
+from hashlib import blake2b
+from typing import Any
+
+from jlab_compress.notebook.kernel.namespace import WIDTHS, Structure, Survey, Value, class_name
+
+PROTOCOL = 1
+TEXT_CAP = 1000
+REPORT_CAP = 200_000
+ROW_CAP = 5000
+
+
+class Digest:
+    """Turn surveys into messages; the blocks of a model are found once per shape of it.
+
+    Parameters
+    ----------
+    version : str
+        Version of the package, so that a front end can say that the other side is too old.
+
+    Notes
+    -----
+    Finding blocks runs a copy of the model, so it never happens unasked after a cell: a state holds
+    the blocks that are known, and `None` for a model that has not been asked for in its present shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from jlab_compress.notebook.kernel.namespace import survey
+    >>> state = Digest("1.0").state(survey({"x": torch.ones(2, 3)}))
+    >>> state["type"], state["values"]
+    ('state', [{'name': 'x', 'kind': 'tensor', 'shape': [2, 3], 'dtype': 'float32'}])
+    """
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self._found: dict[int, tuple[weakref.ref[Any], int, list[dict[str, Any]]]] = {}
+        self._arrivals: dict[tuple[str, int], int] = {}
+
+    def state(self, survey: Survey) -> dict[str, Any]:
+        """Return the whole state, with the blocks that are known, up to a number of rows."""
+        rows = ROW_CAP
+        models = []
+        given = {name: blocks for name, kind, blocks in survey.results if kind == "blocks"}
+        widths = dict(survey.widths)
+        for name, model, structure in survey.models:
+            found = given.get(f"{name}_blocks")
+            known = self._known(model, structure) if found is None else _given_rows(model, found)
+            rows -= len(known or ())
+            row = _model_row(name, model, structure, known if rows >= 0 else None)
+            models.append({**row, "widths": _given_widths(row["blocks"], widths.get(f"{name}{WIDTHS}"))})
+        content = {
+            "torch": survey.torch,
+            "complete": survey.complete,
+            "models": models,
+            "values": [_value_row(name, value) for name, value in survey.values],
+            "results": [
+                _result_row(name, kind, result, survey) for name, kind, result in self._by_age(survey)
+            ],
+        }
+        mark = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return {"type": "state", "protocol": PROTOCOL, "version": self.version, "hash": mark, **content}
+
+    def blocks(self, model: Any, structure: Structure) -> list[dict[str, Any]]:
+        """Return the rows of a model's blocks, found anew only if its shape changed."""
+        known = self._known(model, structure)
+        if known is not None:
+            return known
+        try:
+            rows = _block_rows(model)
+        except Exception as fault:  # whatever the user's own forward raises
+            rows = [_unreadable(fault)]
+        self._found = {k: v for k, v in self._found.items() if v[0]() is not None}
+        self._found[id(model)] = (weakref.ref(model), structure.key, rows)
+        return rows
+
+    def _by_age(self, survey: Survey) -> list[tuple[str, str, Any]]:
+        """Return the results, the newest last: a name that is given again keeps its place in a namespace."""
+        found = {(name, id(it)): (name, kind, it) for name, kind, it in survey.results if kind != "blocks"}
+        latest = max(self._arrivals.values(), default=0)
+        self._arrivals = {
+            key: self._arrivals.get(key, latest + place) for place, key in enumerate(found, start=1)
+        }
+        return [found[key] for key in sorted(found, key=self._arrivals.__getitem__)]
+
+    def _known(self, model: Any, structure: Structure) -> list[dict[str, Any]] | None:
+        entry = self._found.get(id(model))
+        same = entry is not None and entry[0]() is model and entry[1] == structure.key
+        return entry[2] if entry is not None and same else None
+
+
+def _model_row(
+    name: str, model: Any, structure: Structure, blocks: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "class": _cut(class_name(type(model)), 200),
+        "id": f"{id(model):x}",
+        "parameters": structure.parameters,
+        "bytes": structure.bytes,
+        "modules": structure.modules,
+        "devices": sorted(str(device) for device in structure.devices),
+        "dtypes": sorted(str(dtype).removeprefix("torch.") for dtype in structure.dtypes),
+        "training": structure.training,
+        "lazy": structure.lazy,
+        "heavy": structure.heavy,
+        "slim": _slim_rows(model),
+        "blocks": blocks,
+    }
+
+
+def _block_rows(model: Any) -> list[dict[str, Any]]:
+    from jlab_compress.inspection.find import find_blocks
+
+    return _rows_of(find_blocks(model))
+
+
+def _given_rows(model: Any, blocks: Any) -> list[dict[str, Any]] | None:
+    """Return the rows of blocks that a cell has found, or None if they are not this model's."""
+    paths = {name for name, _ in model.named_modules()}
+    return _rows_of(blocks) if all(block.name in paths for block in blocks) else None
+
+
+def _given_widths(blocks: list[dict[str, Any]] | None, widths: dict[str, int] | None) -> Any:
+    """Return the widths that a cell has found, or None if they are not of this model's blocks."""
+    known = {row["name"]: row["width"] for row in blocks or () if row["locked"] is None}
+    fitting = bool(widths) and all(1 <= width <= known.get(name, 0) for name, width in (widths or {}).items())
+    return widths if fitting else None
+
+
+def _rows_of(blocks: Any) -> list[dict[str, Any]]:
+    from jlab_compress.compression.widths.request import read_widths
+
+    polylog = read_widths("polylog", blocks) if blocks.meant else {}
+    return [_block_row(block, polylog.get(block.name)) for block in blocks][:ROW_CAP]
+
+
+def _block_row(block: Any, polylog: int | None) -> dict[str, Any]:
+    locked = block.locked
+    if len(block.name) > TEXT_CAP:
+        locked = f"its name has {len(block.name):,} characters; rename the layer to use it from the panel"
+    return {
+        "name": _cut(block.name, TEXT_CAP),
+        "kind": _cut(block.kind, 40),
+        "width": block.width,
+        "dimension": block.dimension,
+        "parameters": block.parameters,
+        "macs": block.macs,
+        "polylog": polylog,
+        "locked": None if locked is None else _cut(locked, TEXT_CAP),
+    }
+
+
+def _unreadable(fault: Exception) -> dict[str, Any]:
+    reason = _cut(f"the blocks of this model could not be read: {fault}", TEXT_CAP)
+    return {
+        "name": "",
+        "kind": "model",
+        "width": 0,
+        "dimension": 0,
+        "parameters": 0,
+        "macs": None,
+        "polylog": None,
+        "locked": reason,
+    }
+
+
+def _slim_rows(model: Any) -> list[dict[str, Any]] | None:
+    """Return name and widths of each block of a slim model; None for any other."""
+    slim = sys.modules.get("jlab_compress.slim.conversion")
+    if slim is None:
+        return None
+    try:
+        plan = slim.plan_of(model)
+    except ValueError:  # no slim model
+        return None
+    return [
+        {
+            "name": _cut(block.name, TEXT_CAP),
+            "width_before": block.width_before,
+            "width_after": block.width_after,
+            "method": block.method,
+        }
+        for block in plan.blocks[:ROW_CAP]
+    ]
+
+
+def _value_row(name: str, value: Value) -> dict[str, Any]:
+    return {"name": name, "kind": value.kind, "shape": list(value.shape), "dtype": value.dtype}
+
+
+def _result_row(name: str, kind: str, result: Any, survey: Survey) -> dict[str, Any]:
+    report = getattr(result, "report", result)
+    text = report.to_json()
+    content = json.loads(text)
+    if len(text) > REPORT_CAP:
+        content["tables"] = []
+        content["notes"] = [*content["notes"], "The tables are too long for the panel; show them in a cell."]
+    made = getattr(result, "model", None)
+    model = next((label for label, candidate, _ in survey.models if candidate is made), None)
+    return {"name": name, "kind": kind, "id": f"{id(result):x}", "model": model, "report": content}
+
+
+def _cut(text: str, cap: int) -> str:
+    return text if len(text) <= cap else text[: cap - 1] + "…"

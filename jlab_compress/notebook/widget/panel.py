@@ -1,0 +1,175 @@
+"""The panel in a cell: the side panel's view as a widget, for every front end that shows ipywidgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+from IPython.core.getipython import get_ipython
+from torch import nn
+
+from jlab_compress.notebook.kernel.channel import MESSAGE_CAP, size_of
+from jlab_compress.notebook.kernel.messages import Digest
+from jlab_compress.notebook.kernel.namespace import survey
+from jlab_compress.notebook.kernel.tqdm_watch import message
+from jlab_compress.notebook.widget.operations import COMMANDS
+from jlab_compress.notebook.widget.still import width_bars
+from jlab_compress.report import Report
+
+OUTPUT = "application/vnd.jlab-compress.panel+json"  # `still.ts` shows the widget or what was saved
+STATIC = Path(__file__).parent / "static"
+
+
+def panel(model: nn.Module | None = None, *, calibration: Any = None, **data: Any) -> Panel:
+    """Show a model's blocks in the cell, to be made slim, validated and exported by clicking.
+
+    Parameters
+    ----------
+    model : nn.Module or None
+        The model to look at; None offers every model and value of the notebook.
+    calibration : Tensor, tuple, mapping or iterable of these
+        Inputs for `compress`.
+    **data
+        Further values that a step may use, under the names that the panel shows: ``batches=...``,
+        ``held_out=...``, ``loss=...``.
+
+    Returns
+    -------
+    Panel
+        A widget. What was made is in `panel.results`, the newest slim model in `panel.slim`; the
+        notebook's own names are never written.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no torch module.
+    FileNotFoundError
+        If the package was installed without its front end.
+    """
+    if model is not None and not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model: expected a torch.nn.Module, got {type(model).__name__}; pass the network itself"
+        )
+    if not (STATIC / "panel.js").is_file():
+        raise FileNotFoundError(
+            "the panel's front end is not built; install the wheel, or run `jlpm build` in labextension"
+        )
+    given = {} if calibration is None else {"calibration": calibration}
+    return Panel(model, {**given, **data})
+
+
+class Panel(anywidget.AnyWidget):
+    """The widget that `panel` returns; see there."""
+
+    _esm = STATIC / "panel.js" if (STATIC / "panel.js").is_file() else "export default {}"
+    _css = STATIC / "panel.css" if (STATIC / "panel.css").is_file() else ""
+    state = traitlets.Dict().tag(sync=True)
+    running = traitlets.Unicode("").tag(sync=True)
+    failure = traitlets.Unicode("").tag(sync=True)
+    plans: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    defaults = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, model: nn.Module | None, data: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.results: dict[str, Any] = {}
+        self._given = dict(data) if model is None else {_name_of(model): model, **data}
+        self._whole = model is None
+        self._digest = Digest(metadata.version("jlab-compress"))
+        self.defaults = _defaults()
+        self.on_msg(self._asked)
+        if model is not None:
+            self.blocks(_name_of(model))
+        self.refresh()
+
+    @property
+    def slim(self) -> nn.Module | None:
+        """The newest slim model, or None before the first compression."""
+        return next((v for k, v in reversed(self.results.items()) if k.endswith("_slim")), None)
+
+    def values(self) -> dict[str, Any]:
+        """Return what a request may name: what was given, what was made, or the notebook's names."""
+        shell = get_ipython() if self._whole else None
+        return {**(shell.user_ns if shell else {}), **self._given, **self.results}
+
+    def refresh(self) -> None:
+        """Look again at the models and send what is there to every view."""
+        self.state = self._digest.state(survey(self.values(), seconds=1.0))
+
+    def blocks(self, name: str) -> None:
+        """Find the blocks of one model and send them."""
+        for label, model, structure in survey(self.values(), seconds=1.0).models:
+            if label == name:
+                self._digest.blocks(model, structure)
+        self.refresh()
+
+    def run(self, operation: str, fields: Mapping[str, Any]) -> None:
+        """Carry out one step; what it makes is kept in `results`, a fault is shown in the panel."""
+        expected, command = COMMANDS[operation]
+        if set(fields) != expected:
+            raise ValueError(f"'{operation}' takes {', '.join(sorted(expected))}")
+        self.running, self.failure = operation, ""
+        try:
+            self.results.update(command(fields, self.values(), self._step))
+        except KeyboardInterrupt:
+            self.failure = "Stopped; the original is as it was."
+        except Exception as fault:  # the page is where the caller looks
+            self.failure = f"{type(fault).__name__}: {fault}"[:1000]
+        finally:
+            self.running = ""
+            self.refresh()
+
+    def _step(self, label: str, done: int, total: int) -> None:
+        self.send(message(label, done, total, 0.0))
+
+    def _asked(self, _: Any, content: Any, buffers: Any) -> None:
+        try:
+            self._answer(content)
+        except (ValueError, TypeError, KeyError) as fault:
+            self.send({"type": "error", "request": None, "message": str(fault)[:1000]})
+
+    def _answer(self, content: Any) -> None:
+        if not isinstance(content, dict) or size_of(content) > MESSAGE_CAP:
+            raise ValueError(f"a request must be a mapping of at most {MESSAGE_CAP:,} characters")
+        fields = {key: value for key, value in content.items() if key != "op"}
+        operation = content.get("op")
+        if operation == "state" and not fields:
+            self.refresh()
+        elif operation == "blocks" and set(fields) == {"model"}:
+            self.blocks(str(fields["model"]))
+        elif isinstance(operation, str) and operation in COMMANDS:
+            self.run(operation, fields)
+        else:
+            raise ValueError(f"'op' must be one of state, blocks, {', '.join(COMMANDS)}")
+
+    def report(self) -> Report:
+        """Return what the panel shows as a report, for notebooks that run no widgets."""
+        return width_bars(self.state)
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**options)
+        if bundle is None:
+            return None
+        content, about = bundle
+        report = self.report()
+        still = {OUTPUT: {}, "text/plain": str(report), "text/html": report._repr_html_()}
+        return {**content, **still}, about
+
+
+def _defaults() -> dict[str, Any]:
+    """Return what `%config Compress` says, for the fields that the panel fills first."""
+    configurables = getattr(get_ipython(), "configurables", ())
+    options = next((c for c in configurables if type(c).__name__ == "Compress"), None)
+    if options is None:
+        return {}
+    tolerance = {} if options.tolerance is None else {"tolerance": 100 * options.tolerance}
+    return {"width": options.width, "steps": options.steps, "target": options.target, **tolerance}
+
+
+def _name_of(model: nn.Module) -> str:
+    shell = get_ipython()
+    names = shell.user_ns.items() if shell else ()
+    return next((name for name, value in list(names) if value is model and not name.startswith("_")), "model")

@@ -1,0 +1,92 @@
+"""Attributes of the modules around a block that must stay true when its width changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from jlab_compress.slim.plan import BlockPlan
+
+# Names under which modules and configurations of the field store the width of their hidden layer.
+_WIDTH_NAMES = ("intermediate_size", "d_ff", "ffn_dim", "n_inner", "dim_feedforward", "hidden_dim")
+
+
+# Fields for the width of the residual stream, which other layers of the same width share.
+_STREAM_NAMES = ("hidden_size", "d_model", "n_embd", "dim")
+
+
+def fixing_field(model: nn.Module, width: int) -> str | None:
+    """Return the field of a model's configuration that rules a block as wide as the residual stream, or None.
+
+    Such a block (a pooler, say) cannot have a width of its own in a configuration, so a model that is
+    saved with it cannot be built again by `from_pretrained`.
+    """
+    config: Any = getattr(model, "config", None)
+    if config is None or any(getattr(config, name, None) == width for name in _WIDTH_NAMES):
+        return None
+    return next((name for name in _STREAM_NAMES if getattr(config, name, None) == width), None)
+
+
+def parent_of(model: nn.Module, name: str) -> nn.Module:
+    """Return the module that holds the one at a dotted path."""
+    return model.get_submodule(name.rpartition(".")[0])
+
+
+def drops_weights(model: nn.Module, name: str) -> bool:
+    """Return whether an attention module drops attention weights in training."""
+    module = model.get_submodule(name)
+    own = (value for key, value in vars(module).items() if "dropout" in key)
+    inner = (m.p for m in module.modules() if isinstance(m, nn.Dropout))
+    return any(isinstance(p, float) and p > 0 for p in (*own, *inner))
+
+
+def leave_fast_path(model: nn.Module, name: str) -> None:
+    """Keep `nn.TransformerEncoderLayer` from passing by the slim layers in it.
+
+    In evaluation mode without gradients its fused kernel reads the weights of `linear1` and `linear2`
+    itself and would miss the multiplicities.
+    """
+    parts = name.split(".")
+    for end in range(len(parts)):
+        module: Any = model.get_submodule(".".join(parts[:end]))
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
+
+
+def rename_widths(model: nn.Module, incoming: tuple[str, ...], before: int, after: int) -> None:
+    """Keep width attributes of the module around a block at the true value."""
+    parent = parent_of(model, incoming[0])
+    for attribute in _WIDTH_NAMES:
+        if vars(parent).get(attribute) == before:
+            setattr(parent, attribute, after)
+
+
+def rename_config(model: nn.Module, blocks: Iterable[BlockPlan]) -> None:
+    """Write the common new width of a slim model's blocks into its configuration, field by field.
+
+    A field rules the blocks that had its width. It is changed only where they all have one new width and
+    no layer of the same role kept the old one; a configuration cannot say more.
+    """
+    config: Any = getattr(model, "config", None)
+    for attribute in _WIDTH_NAMES:
+        old = getattr(config, attribute, None)
+        ruled = [block for block in blocks if block.width_before == old]
+        after = {block.width_after for block in ruled}
+        roles = {_role(name) for block in ruled for name in block.incoming}
+        alike = [module for name, module in model.named_modules() if _role(name) in roles]
+        if len(after) == 1 and (after == {old} or old not in map(_units, alike)):
+            setattr(config, attribute, after.pop())
+
+
+def _role(name: str) -> tuple[str, ...]:
+    """Return what a layer is called in each repeat of its block, such as ("intermediate", "dense")."""
+    return tuple(part for part in name.split(".") if not part.isdigit())[-2:]
+
+
+def _units(module: nn.Module) -> int | None:
+    """Return how many units a layer makes, or None for other modules."""
+    return getattr(module, "out_features", getattr(module, "nf", None))

@@ -1,0 +1,1 @@
+"""Train two models side by side on the same batches."""

@@ -1,0 +1,50 @@
+import pytest
+from torch import nn
+
+from jlab_compress.compression.budget.candidates import best_tried, scaled_to, tried_gap
+from jlab_compress.compression.budget.cost_model import Prices, read_prices
+from jlab_compress.execution.calls import Call
+from jlab_compress.execution.isolation import copy_model
+from jlab_compress.inspection.find import find_blocks
+from tests.models import mlp, rows
+
+X = rows(240, 6)
+NET = mlp(6, 40, 30, 3, activation=nn.Tanh)
+PRICES = read_prices(copy_model(NET), find_blocks(NET, X[:2]), Call((X[:2],)), "parameters")
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.2])
+@pytest.mark.parametrize("round_to", [1, 4])
+def test_scaled_widths_cost_no_more_than_their_share_and_could_not_be_wider(share, round_to):
+    widths = scaled_to(PRICES, {"0": 40, "2": 30}, share, round_to)
+    assert PRICES(widths) <= share
+    assert PRICES({"0": widths["0"] + round_to, "2": widths["2"] + round_to}) > share
+
+
+def test_no_width_grows_beyond_the_present_one():
+    prices = Prices(0.0, ((1.0, ("a",)), (1.0, ("b",))), {"a": 8, "b": 8})
+    assert scaled_to(prices, {"a": 1, "b": 100}, 0.75, 1) == {"a": 4, "b": 8}
+    assert scaled_to(prices, {"a": 3, "b": 5}, 1.0, 1) == {"a": 8, "b": 8}
+
+
+def test_a_bad_plan_gives_way_and_a_good_one_stays():
+    calls, options = [Call((X,))], {"round_to": 1, "seed": 0}
+    bad = {"0": 2, "2": 20}
+    share = PRICES(bad)
+    found = best_tried(NET, bad, PRICES, calls, share=share, **options)
+    assert PRICES(found) <= share
+    gaps = [tried_gap(NET, plan, calls, [], seed=0) for plan in (found, bad)]
+    assert gaps[0] < 0.9 * gaps[1]
+    good = scaled_to(PRICES, PRICES.present, share, 1)
+    assert best_tried(NET, good, PRICES, calls, share=share, **options) == good
+
+
+def test_a_plan_that_is_hardly_better_gives_way_to_uniform_widths(monkeypatch):
+    gaps = iter([0.98, 1.0, 0.99, 0.9, 1.0, 0.99])
+    monkeypatch.setattr(
+        "jlab_compress.compression.budget.candidates.tried_gap", lambda *args, **kwargs: next(gaps)
+    )
+    given = {"0": 30, "2": 5}
+    share = PRICES(given)
+    tries = [best_tried(NET, given, PRICES, [Call((X,))], share=share, round_to=1, seed=0) for _ in range(2)]
+    assert tries == [scaled_to(PRICES, PRICES.present, share, 1), given]

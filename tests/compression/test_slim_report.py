@@ -1,0 +1,42 @@
+import pytest
+from torch import nn
+
+from jlab_compress.compression.compress import compress
+from tests.models import mlp, rows
+
+X = rows(400, 3)
+NOT_COMPRESSIBLE = "not compressible to that width; keep more neurons or leave it out"
+WILL_NOT_FOLLOW = "will not follow the original in further training; keep more neurons"
+
+
+def warnings_at(width, preserve):
+    net = mlp(3, 80, 2, activation=nn.Tanh)
+    return compress(net, width, calibration=X, preserve=preserve, progress=False).report.warnings
+
+
+@pytest.mark.parametrize(
+    ("preserve", "words"),
+    [("function", (NOT_COMPRESSIBLE,)), ("dynamics", (NOT_COMPRESSIBLE, WILL_NOT_FOLLOW))],
+)
+def test_a_block_that_is_not_compressible_to_a_width_is_named(preserve, words):
+    warnings = warnings_at(1, preserve)
+    assert len(warnings) == len(words)
+    for warning, ending in zip(warnings, words, strict=True):
+        assert warning.startswith("block 0: at 1 of 80 neurons it")
+        assert warning.endswith(ending)
+
+
+@pytest.mark.parametrize("preserve", ["function", "dynamics"])
+def test_nothing_is_warned_about_where_compression_is_fine(preserve):
+    assert warnings_at(40, preserve) == ()
+
+
+@pytest.mark.parametrize("width", [1, 30])
+def test_blocks_that_were_moved_together_are_judged_together(width, monkeypatch):
+    monkeypatch.setattr("jlab_compress.compression.joint.kernel_matching.STEPS", 40)
+    monkeypatch.setattr("jlab_compress.fitting.aims.dynamics.STEPS", 100)
+    net = mlp(3, 40, 40, 2, activation=nn.Tanh)
+    warnings = compress(net, width, calibration=rows(100, 3), progress=False).report.warnings
+    together = [w for w in warnings if w.startswith("blocks moved together (0, 2): the held-out function")]
+    assert bool(together) == (width == 1)
+    assert not any("its held-out function error" in w for w in warnings)

@@ -1,0 +1,113 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from jlab_compress.execution.calls import Call
+from jlab_compress.graph.parameter_uses import Uses
+from jlab_compress.graph.recorder import record
+from jlab_compress.inspection import find as listing
+from jlab_compress.inspection.find import find_blocks
+from tests.models import rows, seeded
+
+X = rows(5, 4)
+# The trial run, the recorded one, the expected outputs, one permuted and one split run.
+FIXED = 5
+
+
+class Stages(nn.Module):
+    """Residual stages; those in `bad` depend on their width. Each run adds to a list that copies share."""
+
+    def __init__(self, count, bad=()):
+        super().__init__()
+        self.wide = nn.ModuleList(nn.Linear(4, 9) for _ in range(count))
+        self.back = nn.ModuleList(nn.Linear(9, 4) for _ in range(count))
+        self.bad = bad
+        self.runs = Shared()
+
+    def forward(self, x):
+        self.runs.append(1)
+        for index, (wide, back) in enumerate(zip(self.wide, self.back, strict=True)):
+            h = torch.relu(wide(x))
+            x = x + back(h / h.shape[-1] if index in self.bad else h)
+        return x
+
+
+class Shared(list):
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Cancelling(nn.Module):
+    """Blocks a and c, whose dependence on the width cancels where both become wider by the same factor."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 9, bias=False), nn.Linear(9, 4, bias=False)
+        self.c, self.d = nn.Linear(4, 9, bias=False), nn.Linear(9, 4, bias=False)
+
+    def forward(self, x):
+        h = torch.relu(self.a(x))
+        k = torch.relu(self.c(self.b(h / h.shape[-1])))
+        return self.d(k * k.shape[-1])
+
+
+def stages(count, bad=()):
+    return seeded(Stages, count, bad).double()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 30])
+def test_the_number_of_runs_does_not_grow_with_the_number_of_sound_blocks(count):
+    model = stages(count)
+    found = find_blocks(model, X)
+    assert len(found.unlocked) == count
+    assert len(model.runs) == FIXED
+
+
+@pytest.mark.parametrize(("count", "bad"), [(8, (0,)), (8, (7,)), (13, (5,)), (32, (20,)), (16, (3, 4, 15))])
+def test_blocks_that_fail_in_company_are_found_in_logarithmically_many_runs(count, bad):
+    model = stages(count, bad)
+    found = find_blocks(model, X)
+    locked = {block.name: block.locked for block in found if block.name.startswith("wide") and block.locked}
+    assert set(locked) == {f"wide.{index}" for index in bad}
+    assert all("split in two" in words for words in locked.values())
+    assert len(model.runs) <= FIXED + len(bad) * 2 * math.ceil(math.log2(count))
+
+
+def test_where_every_block_fails_the_runs_stay_linear():
+    model = stages(12, range(12))
+    assert not find_blocks(model, X).unlocked
+    assert len(model.runs) <= FIXED + 2 * 12
+
+
+def test_dependences_on_the_width_that_cancel_in_company_are_not_confirmed():
+    found = find_blocks(seeded(Cancelling).double(), X)
+    assert [block.name for block in found.unlocked] == ["b"]
+    assert all("split in two" in found.named(name).locked for name in ("a", "c"))
+
+
+def test_modules_are_searched_for_shared_weights_once_and_not_once_per_block(monkeypatch):
+    made = []
+
+    class Counted(Uses):
+        def __init__(self, *args):
+            made.append(1)
+            super().__init__(*args)
+
+    monkeypatch.setattr(listing, "Uses", Counted)
+    assert len(find_blocks(stages(9), X).unlocked) == 9
+    assert len(made) == 1
+
+
+def test_holders_and_readers_of_shared_and_unread_parameters():
+    net = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)).double()
+    net[2].weight = net[0].weight
+    lonely = nn.Parameter(torch.ones(2))
+    net[1].register_parameter("lonely", lonely)
+    uses = Uses(net, record(net, Call((rows(4, 3),))))
+    assert [name for name, _ in uses.holders(net[0].weight)] == ["0", "2"]
+    assert [operation.module for operation in uses.readers(net[0].weight)] == ["0", "2"]
+    assert [name for name, _ in uses.holders(lonely)] == ["1"]
+    assert uses.readers(lonely) == []
+    assert uses.holders(torch.ones(2)) == []

@@ -1,0 +1,295 @@
+"""The kernel's messages: the shape that both sides agreed on, bounded, without a word of user code."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import jlab_compress
+from jlab_compress.compression.compress import Compression
+from jlab_compress.inspection.block import Blocks
+from jlab_compress.notebook.kernel.messages import REPORT_CAP, ROW_CAP, TEXT_CAP, Digest
+from jlab_compress.notebook.kernel.namespace import survey
+from jlab_compress.report import Report, Table
+from jlab_compress.slim.plan import Plan
+
+FIXTURE = json.loads(
+    (Path(__file__).parents[3] / "labextension" / "fixtures" / "messages.json").read_text("utf-8")
+)
+
+
+def small() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+
+
+def state_of(namespace, digest=None):
+    return (digest or Digest("0.1.0")).state(survey(namespace, seconds=10))
+
+
+def shape(value):
+    """Keys and types of a JSON value; a list stands for its first item."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shape(value[0])] if value else []
+    return (
+        "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+    )
+
+
+def same_fields(sent, agreed):
+    """Every field of the agreed message is sent with its type, and no other; facts are free."""
+    if isinstance(agreed, dict):
+        assert set(sent) == set(agreed)
+        for key in agreed:
+            if key not in ("facts", "tables"):
+                same_fields(sent[key], agreed[key])
+    elif isinstance(agreed, list):
+        if agreed and sent:
+            same_fields(sent[0], agreed[0])
+    elif agreed != "NoneType" and sent != "NoneType":
+        assert sent == agreed
+
+
+def test_state_has_the_fields_that_the_front_end_reads():
+    net = small()
+    compression = jlab_compress.compress(net, 8, calibration=torch.randn(60, 4), progress=False)
+    digest = Digest("0.1.0")
+    namespace = {
+        "net": net,
+        "net_slim": compression.model,
+        "net_compression": compression,
+        "net_widths": {"0": 8},
+        "x_train": torch.ones(6, 4),
+        "batches": [(torch.ones(2, 4), torch.ones(2))],
+    }
+    found = survey(namespace, seconds=10)
+    digest.blocks(net, found.models[0][2])
+    sent = json.loads(json.dumps(digest.state(found)))
+    same_fields(shape(sent), shape(FIXTURE["state"]))
+    assert [model["name"] for model in sent["models"]] == ["net", "net_slim"]
+    assert sent["models"][0]["blocks"][0]["width"] == 32
+    (row,) = sent["models"][1]["slim"]
+    assert (row["name"], row["width_before"], row["width_after"]) == ("0", 32, 8)
+    assert sent["results"][0]["model"] == "net_slim"
+
+
+def test_the_comparison_of_fields_can_fail():
+    with pytest.raises(AssertionError, match="assert"):
+        same_fields({"a": "number"}, {"a": "number", "b": "str"})
+    with pytest.raises(AssertionError, match="assert"):
+        same_fields({"a": "str"}, {"a": "number"})
+
+
+def test_never_runs_what_an_object_brings_along():
+    class Trap(nn.Linear):
+        def __repr__(self):
+            raise AssertionError("repr was called")
+
+        __str__ = __len__ = __eq__ = extra_repr = __repr__
+        __hash__ = nn.Module.__hash__
+
+    class Meta(type):
+        @property
+        def __name__(cls):
+            raise AssertionError("a metaclass ran")
+
+    class Other(metaclass=Meta):
+        def __getattribute__(self, name):
+            raise AssertionError("an attribute was read")
+
+    state = state_of({"net": Trap(3, 2), "other": Other()})
+    assert [model["class"] for model in state["models"]] == ["Trap"]
+
+
+def test_leaves_out_what_is_hidden_and_what_is_no_name():
+    net = small()
+    names = ["_net", "__net", "In", "Out", "not a name", 'x"; y', "net"]
+    assert [m["name"] for m in state_of(dict.fromkeys(names, net))["models"]] == ["net"]
+    assert state_of({5: net})["models"] == []
+
+
+def test_models_values_and_losses_are_told_apart():
+    loader = torch.utils.data.DataLoader([1, 2])
+    namespace = {
+        "net": small(),
+        "relu": nn.ReLU(),
+        "loss": nn.CrossEntropyLoss(),
+        "x": torch.ones(2, 3),
+        "pair": (torch.ones(2), torch.ones(2)),
+        "inputs": {"ids": torch.ones(2)},
+        "loader": loader,
+        "text": "x",
+        "numbers": [1, 2],
+        "step": lambda: None,
+    }
+    state = state_of(namespace)
+    assert [m["name"] for m in state["models"]] == ["net"]
+    assert {v["name"]: v["kind"] for v in state["values"]} == {
+        "loss": "loss",
+        "x": "tensor",
+        "pair": "tuple",
+        "inputs": "mapping",
+        "loader": "batches",
+        "step": "function",
+    }
+
+
+def test_lazy_scripted_and_shared_parts_are_read():
+    shared = nn.Linear(3, 3)
+    state = state_of(
+        {
+            "lazy": nn.LazyLinear(3),
+            "twice": nn.Sequential(shared, shared),
+            "scripted": torch.jit.script(nn.Linear(2, 2)),
+        }
+    )
+    found = {m["name"]: m for m in state["models"]}
+    assert found["lazy"]["lazy"]
+    assert found["twice"]["parameters"] == 12
+
+
+def test_the_hash_says_whether_anything_changed():
+    net = small()
+    before, again = state_of({"net": net}), state_of({"net": net})
+    assert before["hash"] == again["hash"]
+    with torch.no_grad():
+        net[0].weight += 1
+    assert state_of({"net": net})["hash"] == before["hash"]
+    net.eval()
+    assert state_of({"net": net})["hash"] != before["hash"]
+
+
+def test_the_key_follows_set_and_shape_but_not_weights():
+    net = small()
+    key = survey({"net": net}).key
+    with torch.no_grad():
+        net[0].weight.zero_()
+    assert survey({"net": net}).key == key
+    assert survey({"net": small()}).key != key
+    net[2] = nn.Linear(32, 3)
+    assert survey({"net": net}).key != key
+
+
+def test_blocks_are_found_once_per_shape(monkeypatch):
+    from jlab_compress.inspection import find as rooms
+
+    calls = []
+    find = rooms.find_blocks
+    monkeypatch.setattr(rooms, "find_blocks", lambda model: calls.append(1) or find(model))
+    net, digest = small(), Digest("0.1.0")
+    for _ in range(2):
+        (_, model, structure), *_ = survey({"net": net}).models
+        rows = digest.blocks(model, structure)
+    assert calls == [1]
+    assert rows[0]["polylog"] == 25
+    net[0], net[2] = nn.Linear(4, 16), nn.Linear(16, 2)
+    (_, model, structure), *_ = survey({"net": net}).models
+    assert digest.blocks(model, structure)[0]["width"] == 16
+    assert calls == [1, 1]
+
+
+def test_a_forward_that_fails_is_a_locked_row():
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def __deepcopy__(self, memo):
+            raise ZeroDivisionError("no copies <b>please</b>")
+
+    (_, model, structure), *_ = survey({"net": Broken()}).models
+    (row,) = Digest("0.1.0").blocks(model, structure)
+    assert "could not be read" in row["locked"]
+
+
+def test_a_long_name_is_cut_and_locked():
+    net = nn.Sequential()
+    net.add_module("x" * 2000, nn.Linear(4, 32))
+    net.add_module("relu", nn.ReLU())
+    net.add_module("out", nn.Linear(32, 2))
+    (_, model, structure), *_ = survey({"net": net}).models
+    (row,) = Digest("0.1.0").blocks(model, structure)
+    assert len(row["name"]) == TEXT_CAP
+    assert "rename the layer" in row["locked"]
+
+
+def test_a_long_report_is_cut_and_says_so():
+    table = Table("many", ("a",), tuple(("y" * 100,) for _ in range(REPORT_CAP // 100)))
+    made = Compression(small(), Plan(()), Report("Compression", tables=(table,)))
+    (result,) = state_of({"made": made})["results"]
+    assert result["report"]["tables"] == []
+    assert "too long for the panel" in result["report"]["notes"][-1]
+
+
+def test_caps_on_rows_and_time():
+    many = {f"x{i}": torch.ones(1) for i in range(ROW_CAP + 10)}
+    found = survey(many, seconds=60)
+    assert len(found.values) == ROW_CAP
+    assert not found.complete
+    assert not survey(many, seconds=0).complete
+
+
+def test_a_namespace_that_changes_while_it_is_read():
+    class Restless(dict):
+        tries = 0
+
+        def items(self):
+            self.tries += 1
+            if self.tries < 3:
+                raise RuntimeError("dictionary changed size during iteration")
+            return super().items()
+
+    assert len(survey(Restless(net=small())).models) == 1
+
+
+def test_a_model_of_2000_layers_is_read_whole():
+    net = nn.Sequential(*(nn.Linear(2, 2) for _ in range(2000)))
+    structure = survey({"net": net}, seconds=10).models[0][2]
+    assert (structure.parameters, structure.modules) == (2000 * 6, 2001)
+
+
+def test_a_large_model_takes_the_blocks_that_a_cell_has_found():
+    stages = nn.Sequential(*(small() for _ in range(60)))
+    state = state_of({"net": stages})
+    assert state["models"][0]["heavy"]
+    assert state["models"][0]["blocks"] is None
+    row = jlab_compress.Block("7.0", "mlp", 32, 7, 224, None, ("7.0",), "7.2")
+    state = state_of({"net": stages, "net_blocks": Blocks((row,))})
+    assert [block["name"] for block in state["models"][0]["blocks"]] == ["7.0"]
+    assert state["results"] == []
+    stranger = Blocks((jlab_compress.Block("gone", "mlp", 32, 7, 224, None, ("gone",), "7.2"),))
+    assert state_of({"net": stages, "net_blocks": stranger})["models"][0]["blocks"] is None
+
+
+@pytest.mark.parametrize("widths", [{"0": 33}, {"0": 0}, {"gone": 4}, {"0": True}, {"0": "8"}, {}, [8]])
+def test_widths_that_are_not_of_this_model_are_not_told(widths):
+    digest, net = Digest("0.1.0"), small()
+    digest.blocks(net, survey({"net": net}).models[0][2])
+    assert state_of({"net": net, "net_widths": {"0": 32}}, digest)["models"][0]["widths"] == {"0": 32}
+    assert state_of({"net": net, "net_widths": widths}, digest)["models"][0]["widths"] is None
+    assert state_of({"net": net, "other_widths": {"0": 32}}, digest)["models"][0]["widths"] is None
+
+
+def test_other_widths_are_news():
+    net = small()
+    keys = {survey({"net": net, "net_widths": {"0": width}}).key for width in (4, 5, 5)}
+    assert len(keys) == 2
+
+
+def test_the_newest_result_is_last_whatever_its_name_had_before():
+    def made(title):
+        return Compression(small(), Plan(()), Report(title))
+
+    def told(namespace):
+        return [result["report"]["title"] for result in state_of(namespace, digest)["results"]]
+
+    digest, first = Digest("0.1.0"), made("first")
+    namespace = {"a": first, "b": made("second")}
+    assert told(namespace) == ["first", "second"]
+    namespace["a"] = made("third")
+    assert list(namespace) == ["a", "b"]
+    assert told(namespace) == ["second", "third"]
+    assert told(namespace) == ["second", "third"]

@@ -1,0 +1,216 @@
+"""The in-cell panel: the same messages, commands by name only, a still picture for those who run nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+import jlab_compress
+from jlab_compress.notebook.widget import panel as room
+from jlab_compress.notebook.widget.operations import data_of, loss_of
+from jlab_compress.notebook.widget.panel import Panel, panel
+from jlab_compress.notebook.widget.still import bars, width_bars
+
+
+@pytest.fixture
+def built(monkeypatch, tmp_path):
+    """A front end that is there, whether or not it was built."""
+    (tmp_path / "panel.js").write_text("export default {}")
+    monkeypatch.setattr(room, "STATIC", tmp_path)
+
+
+def net(width=64):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3))
+
+
+def opened(**data) -> Panel:
+    made = panel(net(), calibration=torch.randn(120, 6), **data)
+    made.told = []
+    made.send = lambda content, buffers=None: made.told.append(content)
+    return made
+
+
+def ask(made: Panel, content):
+    made._asked(made, content, [])
+
+
+def compress(made: Panel, **fields):
+    content = {"op": "compress", "model": "model", "widths": {"0": 8}, "calibration": "calibration"}
+    ask(made, {**content, "preserve": "dynamics", **fields})
+
+
+@pytest.mark.usefixtures("built")
+class TestPanel:
+    def test_shows_the_model_and_its_values(self):
+        made = opened()
+        assert [m["name"] for m in made.state["models"]] == ["model"]
+        assert made.state["models"][0]["blocks"][0]["width"] == 64
+        assert [v["name"] for v in made.state["values"]] == ["calibration"]
+
+    def test_goes_through_the_flow(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        batches = [(torch.randn(20, 6), torch.randint(0, 3, (20,))) for _ in range(4)]
+        made = opened(batches=batches)
+        compress(made)
+        assert made.failure == ""
+        assert made.slim is made.results["model_slim"]
+        assert {message["type"] for message in made.told} == {"progress"}
+        fields = {"model": "model", "slim": "model_slim"}
+        train = {"batches": "batches", "loss": "cross_entropy", "optimizer": "SGD", "rate": 0.05, "steps": 4}
+        ask(made, {"op": "validate", "held_out": "", **fields, **train})
+        assert made.failure == ""
+        assert [r["kind"] for r in made.state["results"]] == ["compression", "validation"]
+        write = {"example": "calibration", "target": "onnx", "path": "slim.onnx", "replace": False}
+        ask(made, {"op": "export", "precision": "float32", **fields, **write})
+        assert made.failure == ""
+        assert (tmp_path / "slim.onnx").is_file()
+        assert made.running == ""
+
+    def test_exports_to_every_target_and_precision(self, monkeypatch):
+        asked = []
+
+        def noted(name):
+            return lambda *args, **options: asked.append((name, args[1:2], options)) or name
+
+        for name in ("export_onnx", "export_program", "export_repository", "serve_and_compare"):
+            monkeypatch.setitem(vars(jlab_compress), name, noted(name))
+        made = opened()
+        fields = {"model": "model", "slim": "model", "example": "calibration", "replace": True}
+        for target, precision in [("onnx", "int8 calibrated"), ("pt2", "float32"), ("kserve", "float16")]:
+            ask(made, {"op": "export", "target": target, "precision": precision, "path": "a", **fields})
+        ask(made, {"op": "serve", "target": "triton", "precision": "float32", "path": "a", **fields})
+        assert made.failure == ""
+        called, paths, options = zip(*asked, strict=True)
+        assert called == ("export_onnx", "export_program", "export_repository", "serve_and_compare")
+        assert paths[:3] == (("a",),) * 3
+        assert options[0]["precision"] == "int8"
+        assert options[0]["calibration"].shape == (120, 6)
+        assert options[1] == {"overwrite": True}
+        assert (options[2]["layout"], options[2]["version"]) == ("kserve", "next")
+        assert (options[3]["directory"], options[3]["name"], options[3]["layout"]) == ("a", "model", "triton")
+        assert set(made.results) == {"model_export", "model_served"}
+
+    def test_shares_a_budget_out(self):
+        made = opened()
+        fields = {"model": "model", "calibration": "calibration", "blocks": ["0"]}
+        ask(made, {"op": "share", "parameters": 0.25, **fields})
+        assert made.failure == ""
+        assert 1 <= made.state["models"][0]["widths"]["0"] <= 16
+        ask(made, {"op": "share", "parameters": 4, **fields})
+        assert "between 0 and 1" in made.failure
+
+    def test_a_fault_is_shown_and_nothing_is_kept(self):
+        made = opened()
+        compress(made, widths={"0": 6500})
+        assert "has 64 neurons" in made.failure
+        assert made.results == {}
+        assert made.running == ""
+
+    def test_an_interrupt_is_shown_and_leaves_the_model(self, monkeypatch):
+        made = opened()
+        before = {k: v.clone() for k, v in made.values()["model"].state_dict().items()}
+
+        def stopped(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setitem(room.COMMANDS, "compress", (room.COMMANDS["compress"][0], stopped))
+        compress(made)
+        assert made.failure.startswith("Stopped")
+        after = made.values()["model"].state_dict()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+
+    @pytest.mark.parametrize("path", ["../x.onnx", "/x.onnx", "a/b.onnx", "a\\b.onnx", "", ".", "..", 5])
+    def test_writes_only_beside_the_notebook(self, path):
+        made = opened()
+        fields = {"model": "model", "slim": "model", "example": "calibration", "target": "onnx"}
+        fields |= {"precision": "float32", "path": path, "replace": False}
+        for step in ("export", "serve"):
+            ask(made, {"op": step, **fields})
+            assert "expected a name without folders" in made.failure
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            None,
+            5,
+            {},
+            {"op": "eval", "code": "1/0"},
+            {"op": "__class__"},
+            {"op": "compress"},
+            {"op": "state", "extra": 1},
+            {"op": "blocks", "model": "x" * 30_000},
+        ],
+        ids=str,
+    )
+    def test_answers_what_is_malformed_with_an_error(self, content):
+        made = opened()
+        ask(made, content)
+        assert made.told[-1]["type"] == "error"
+        assert made.results == {}
+
+    @pytest.mark.parametrize("name", ["__import__('os')", "model.weight", "none", "", None, ["model"]])
+    def test_names_are_looked_up_and_never_evaluated(self, name):
+        made = opened()
+        compress(made, model=name)
+        assert "knows no model" in made.failure
+        compress(made, calibration=name)
+        assert "knows no data" in made.failure
+
+    def test_follows_the_options_of_the_magic(self, shell, monkeypatch):
+        assert opened().defaults == {}
+        shell.run_line_magic("config", "Compress.width = 'polylog'")
+        shell.run_line_magic("config", "Compress.tolerance = 0.05")
+        monkeypatch.setattr(room, "get_ipython", lambda: shell)
+        assert opened().defaults == {"width": "polylog", "steps": 200, "target": "onnx", "tolerance": 5}
+
+    def test_without_a_model_it_offers_what_the_notebook_has(self):
+        assert panel().state["models"] == []
+
+    def test_a_still_picture_for_those_who_run_no_widgets(self):
+        content, _ = opened()._repr_mimebundle_()
+        assert "<table" in content["text/html"]
+        assert "data:image/svg+xml" in content["text/html"]
+        assert "<script" not in content["text/html"]
+        assert "64" in content["text/plain"]
+
+
+def test_refuses_what_is_no_model():
+    with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module, got int"):
+        panel(5)
+
+
+def test_says_when_the_front_end_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(room, "STATIC", tmp_path)
+    with pytest.raises(FileNotFoundError, match="front end is not built"):
+        panel(net())
+
+
+def test_a_loss_is_a_stock_one_or_one_of_the_notebook():
+    def own(outputs, targets):
+        return 0
+
+    values = {"own": own, "criterion": nn.MSELoss(), "exit": exit, "shell": print, "x": torch.ones(1)}
+    assert loss_of("mse_loss", values) is nn.functional.mse_loss
+    assert loss_of("own", values) is own
+    assert loss_of("criterion", values) is values["criterion"]
+    for name in ("exit", "shell", "x", "softmax", "__builtins__", "own()", None, ["own"]):
+        with pytest.raises(ValueError, match="knows no loss named"):
+            loss_of(name, values)
+
+
+def test_data_by_one_name_or_by_two():
+    x, y = torch.arange(5), torch.arange(5, 10)
+    values = {"x": x, "y": y}
+    assert data_of("x", values) is x
+    assert data_of("x, y", values) == (x, y)
+    cut = data_of("x, y", values, batch=2)
+    assert [pair[1].tolist() for pair in cut] == [[5, 6], [7, 8], [9]]
+    with pytest.raises(ValueError, match="knows no data"):
+        data_of("x, y, x", values)
+
+
+def test_the_picture_quotes_names():
+    row = {"name": "<b>&", "width": 3}
+    assert "&lt;b&gt;&amp;" in bars([row])
+    assert "<b>" not in bars([row])
+    assert width_bars({"models": []}).summary == "No torch model is alive."

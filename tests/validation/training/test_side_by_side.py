@@ -1,0 +1,132 @@
+"""Models in lock step: same batches, same random state, honest records."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from jlab_compress.execution.isolation import copy_model
+from jlab_compress.validation.training.side_by_side import Contest, train_side_by_side
+from jlab_compress.validation.training.steps import default_step, make_optimizer, read_number
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.05)
+
+
+def contest(pool, /, **changes):
+    given = {"batches": tuple(pool[:9]), "held_out": tuple(pool[9:])}
+    given |= {"step": default_step(F.mse_loss), "optimizer": sgd, "loss_fn": F.mse_loss}
+    return Contest(**(given | changes))
+
+
+def test_an_exact_slim_model_stays_with_its_original(make_pair, batches):
+    wide, slim = make_pair()
+    curves = train_side_by_side({"original": wide, "slim": slim}, contest(batches), seed=0, steps=50)
+    assert curves["original"].movements[-1] > 0.1
+    assert max(curves["slim"].training_gaps) < 1e-12
+    assert max(curves["slim"].function_gaps) < 1e-12
+    assert curves["slim"].losses == pytest.approx(curves["original"].losses, rel=1e-12)
+
+
+def test_a_slim_model_without_its_multiplicities_does_not(make_pair, batches):
+    wide, slim = make_pair()
+    broken = copy_model(slim)
+    broken[0].output_multiplicities.fill_(1.0)
+    curves = train_side_by_side({"original": wide, "slim": broken}, contest(batches), seed=0, steps=50)
+    assert curves["slim"].function_gaps[0] < 1e-12
+    assert curves["slim"].training_gaps[-1] > 0.01
+
+
+def test_another_order_moves_the_original_elsewhere_and_the_same_order_does_not(make_pair, batches):
+    models = {name: make_pair()[0] for name in ("original", "again", "shuffled")}
+    curves = train_side_by_side(models, contest(batches), seed=3, reordered={"shuffled"}, steps=7)
+    assert curves["again"].training_gaps[-1] == 0.0
+    assert curves["shuffled"].training_gaps[-1] > 1e-3
+
+
+def test_dropout_draws_the_same_for_equal_models(batches):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 2)).double()
+    models = {"original": net, "again": copy_model(net)}
+    curves = train_side_by_side(models, contest(batches), seed=0, steps=5)
+    assert curves["again"].losses == curves["original"].losses
+
+
+def test_records_begin_at_zero_and_end_at_the_last_step(make_pair, batches):
+    wide, slim = make_pair()
+    curve = train_side_by_side({"original": wide, "slim": slim}, contest(batches), seed=0, steps=37)["slim"]
+    assert curve.recorded[:11] == tuple(range(11))
+    assert curve.recorded[-1] == 37
+    assert len(curve.losses) == 37
+    taken = (curve.held_out_losses, curve.function_gaps, curve.training_gaps, curve.movements)
+    assert {len(values) for values in taken} == {len(curve.recorded)}
+
+
+def test_held_out_values_are_those_of_all_rows(make_pair, batches):
+    wide, _ = make_pair()
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches[9:], strict=True))
+    expected = F.mse_loss(wide(inputs), targets).item()
+    uneven = ((inputs[:5], targets[:5]), (inputs[5:], targets[5:]))
+    given = Contest(tuple(batches), uneven, default_step(F.mse_loss), sgd, F.mse_loss, F.l1_loss)
+    curve = train_side_by_side({"original": wide}, given, seed=0, steps=1)["original"]
+    assert curve.held_out_losses[0] == pytest.approx(expected, rel=1e-12)
+    assert len(curve.metrics) == 2
+
+
+def test_a_time_budget_ends_and_gives_all_models_equal_steps(make_pair, batches):
+    wide, slim = make_pair()
+    models = {"original": wide, "slim": slim}
+    curves = train_side_by_side(models, contest(batches), seed=0, seconds=0.05)
+    assert len(curves["slim"].losses) == len(curves["original"].losses) >= 1
+
+
+def test_lbfgs_gets_its_closure(make_pair, batches):
+    wide, _ = make_pair()
+    given = contest(batches, batches=tuple(batches[:1]), optimizer=lambda p: torch.optim.LBFGS(p, lr=0.5))
+    curve = train_side_by_side({"original": wide}, given, seed=0, steps=4)["original"]
+    assert curve.losses[-1] < 0.5 * curve.losses[0]
+
+
+def test_another_model_may_diverge_and_the_original_may_not(make_pair, batches):
+    class Fragile(nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model, self.calls = model, 0
+
+        def forward(self, x):
+            self.calls += self.training
+            return self.model(x) * (math.nan if self.calls > 3 else 1.0)
+
+    wide, slim = make_pair()
+    curves = train_side_by_side({"original": wide, "slim": Fragile(slim)}, contest(batches), seed=0, steps=6)
+    assert curves["slim"].diverged_at == 3
+    assert curves["slim"].training_gaps[-1] == math.inf
+    with pytest.raises(
+        ValueError, match="expected a finite number, got nan for the model 'original' at step 3"
+    ):
+        train_side_by_side({"original": Fragile(wide)}, contest(batches), seed=0, steps=6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [(torch.zeros(4), r"a tensor of shape \(4,\)"), ("low", "got str"), (None, "NoneType"), (True, "bool")],
+)
+def test_a_loss_is_one_number(loss, words):
+    with pytest.raises(ValueError, match=words):
+        read_number(loss, "loss")
+
+
+def test_an_optimizer_owns_the_parameters_that_it_got():
+    net, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    assert make_optimizer(sgd, net).param_groups[0]["lr"] == 0.05
+    with pytest.raises(ValueError, match="does not own the parameters"):
+        make_optimizer(lambda _: sgd(other.parameters()), net)
+    with pytest.raises(TypeError, match="expected a function of the parameters"):
+        make_optimizer(sgd(net.parameters()), net)
+    with pytest.raises(TypeError, match="return a torch optimizer, got list"):
+        make_optimizer(list, net)
+    with pytest.raises(ValueError, match="no parameter that requires a gradient"):
+        make_optimizer(sgd, net.requires_grad_(False))
