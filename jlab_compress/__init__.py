@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jlab_compress.deployment.servers.repository import export_repository
     from jlab_compress.deployment.torch_program import export_program
     from jlab_compress.errors import ExportMismatchError, RecombinationError, UnsupportedBlockError
+    from jlab_compress.fitting.effort import Effort
     from jlab_compress.inspection.block import Block
     from jlab_compress.inspection.find import find_blocks
     from jlab_compress.notebook.widget.panel import panel
@@ -36,6 +37,7 @@ _HOME = {
     "Block": "inspection.block",
     "Cloud": "core.cloud",
     "Compression": "compression.compress",
+    "Effort": "fitting.effort",
     "ExportMismatchError": "errors",
     "ExportReport": "deployment.onnx.export_report",
     "Recombination": "core.recombination",
@@ -74,6 +76,7 @@ __all__ = [
     "Block",
     "Cloud",
     "Compression",
+    "Effort",
     "ExportMismatchError",
     "ExportReport",
     "Recombination",

@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 import jlab_compress
-from jlab_compress.fitting.aims import dynamics
 from jlab_compress.fitting.aims import rehearsal as simulation
+from jlab_compress.fitting.aims.dynamics import fit_dynamics
+from jlab_compress.fitting.effort import Effort
+from tests.quick import shorten_fits
 
 WATCHED = (str(Path(jlab_compress.__file__).parent), __file__)
 
@@ -103,7 +105,7 @@ WRITING: dict[str, Callable[[Session, Path], Any]] = {
 def session(tmp_path_factory: pytest.TempPathFactory, fingerprint: Any) -> Iterator[Session]:
     """One session for all: a test that changed it would make the next ones fail."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dynamics, "STEPS", 20)  # the path is the same, the fit is poor
+        shorten_fits(patch, Effort(node_steps=20), fit_dynamics)  # the path is the same, the fit is poor
         patch.setattr(simulation.train_on, "__defaults__", (4,))
         yield Session(tmp_path_factory.mktemp("kept"), fingerprint)
 

@@ -18,6 +18,7 @@ from jlab_compress.fitting.aims.baselines import (
 )
 from jlab_compress.fitting.aims.rehearsal import compare, make_course
 from jlab_compress.fitting.duplicates import merge_duplicates
+from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.kernels.actions import kernel_actions
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.fitting.moving.nodes import Answers, ask, expected_movement, move_nodes, normalisers
@@ -25,7 +26,7 @@ from jlab_compress.fitting.row_split import Progress, Split, check_fit, counter,
 from jlab_compress.fitting.solvers.kmeans import cluster_neurons, merge_clusters
 
 FOLLOWS_BELOW, KERNEL_BELOW = 0.25, 0.5
-STEPS, LEAST_SHARE = 1000, 0.2
+LEAST_SHARE = 0.2
 FEW, MANY = 800, 100_000
 RATE = 0.025
 MOVED = "moved nodes"
@@ -39,6 +40,7 @@ def fit_dynamics(
     *,
     movement: float | None = None,
     seed: int = 0,
+    effort: Effort = NORMAL,
     progress: Progress | None = None,
 ) -> Fit:
     """Fit `size` weighted neurons to the layer's outputs and to its tangent kernel.
@@ -60,6 +62,8 @@ def fit_dynamics(
         targets. Where None it is judged from how far the outputs are from random sums.
     seed : int
         Seed of private generators: same seed, same bits.
+    effort : Effort
+        Steps and minibatches.
     progress : callable, optional
         Called with (steps done, steps in all).
 
@@ -79,8 +83,8 @@ def fit_dynamics(
     if distinct.width <= size:
         exact = judged(distinct, layer, inputs, "exact duplicates", seed=seed)
         return replace(exact, kernel_error=0.0, follows=True)
-    case = Case.make(distinct, inputs, movement, seed)
-    starts, steps = starts_for(case, size), steps_for(distinct, size)
+    case = Case.make(distinct, inputs, movement, seed, effort)
+    starts, steps = starts_for(case, size), steps_for(distinct, size, effort)
     count = counter(progress, len(starts) * steps)
     moved = [case.moved(start, steps, count) for start in starts]
     plain = [method(distinct, inputs, size, seed=seed) for method in PLAIN]
@@ -96,11 +100,11 @@ def fit_dynamics(
     return replace(best, follows=follows, notes=(*best.notes, note))
 
 
-def steps_for(layer: Layer, size: int) -> int:
+def steps_for(layer: Layer, size: int, effort: Effort = NORMAL) -> int:
     """Return how many steps nodes are moved: fewer where few numbers are free, or where a step is dear."""
     free = size * (sum(w.shape[1] + 1 for w in layer.incoming) + layer.outgoing.shape[1])
     share = math.sqrt(min(1.0, free / FEW, MANY / free))
-    return round(STEPS * max(share, LEAST_SHARE))
+    return round(effort.node_steps * max(share, LEAST_SHARE))
 
 
 @dataclass(frozen=True)
@@ -135,13 +139,15 @@ class Case:
     seed: int
 
     @staticmethod
-    def make(layer: Layer, inputs: Tensor, movement: float | None, seed: int) -> Case:
+    def make(
+        layer: Layer, inputs: Tensor, movement: float | None, seed: int, effort: Effort = NORMAL
+    ) -> Case:
         """Convert to float32, estimate the movement unless it is given, and ask the wide layer once."""
         wide, rows, split = layer.to(torch.float32), inputs.float(), split_rows(len(inputs), seed)
         seen = rows[split.fit]
         expected = expected_movement(wide, seen) if movement is None else movement
         untrained = is_untrained(wide, seen, expected)
-        answers = ask(wide, seen, smooth=untrained, seed=seed)
+        answers = ask(wide, seen, smooth=untrained, seed=seed, minibatches=effort.node_batches)
         return Case(wide, rows, split, expected, untrained, answers, normalisers(answers, expected), seed)
 
     def moved(self, start: Layer, steps: int, count: Callable[[], None]) -> Fit:

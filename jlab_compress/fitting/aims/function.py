@@ -9,17 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.fitting.moving.readout import Readout, refine
 from jlab_compress.fitting.moving.variable_projection import mixed_rows, project
 from jlab_compress.fitting.row_split import Progress, Split, check_fit, counter, relative_error, split_rows
 from jlab_compress.fitting.solvers.least_squares import greedy_columns, least_squares
 
-MIXED_ROWS = 3000
-BUDGET = 1e11
-MOST_EVALUATIONS = 150
 FEWEST_EVALUATIONS = 20
-ADAM_STEPS = 400
 POLISHED = "judged before a last fit on all calibration rows"
 
 
@@ -34,6 +31,7 @@ def fit_function(
     made_up: int = 0,
     move: bool = True,
     seed: int = 0,
+    effort: Effort = NORMAL,
     progress: Progress | None = None,
 ) -> Fit:
     """Fit `size` neurons to the layer's outputs; their training is not looked at.
@@ -63,6 +61,8 @@ def fit_function(
         Whether the chosen neurons move; otherwise they are chosen and refitted only.
     seed : int
         Seed of private generators: same seed, same bits.
+    effort : Effort
+        Evaluations, steps and mixed rows.
     progress : callable, optional
         Called with (steps done, steps in all).
 
@@ -85,7 +85,7 @@ def fit_function(
     error = goal.held_out_error(start, x)
     if move:
         form: dict[str, Any] = {"free_targets": targets is None, "made_up": made_up, "seed": seed}
-        mover = Mover.plan(wide, x, size, goal, **form, progress=progress)
+        mover = Mover.plan(wide, x, size, goal, **form, effort=effort, progress=progress)
         moved = mover(start, fit_rows, 0.6)
         moved_error = goal.held_out_error(moved, x)
         if moved_error < error:
@@ -173,6 +173,8 @@ class Mover:
         Seed of mixed rows and minibatches.
     count : callable
         Called after every step.
+    steps : int
+        Adam steps in all.
     """
 
     layer: Layer
@@ -183,6 +185,7 @@ class Mover:
     n_mixed: int
     seed: int
     count: Callable[[], None]
+    steps: int
 
     @staticmethod
     def plan(
@@ -194,17 +197,20 @@ class Mover:
         free_targets: bool,
         made_up: int,
         seed: int,
+        effort: Effort,
         progress: Progress | None,
     ) -> Mover:
         """Choose the method by its cost; the number of steps depends on shapes alone, never on the clock."""
-        n_mixed = MIXED_ROWS if free_targets else 0
+        n_mixed = effort.mixed_rows if free_targets else 0
         n_in, n_out = layer.incoming[0].shape[1], layer.outgoing.shape[1]
         per_row = size * (2 * size + 6 * n_in * len(layer.incoming) + 4 * n_out)
-        affordable = min(MOST_EVALUATIONS, int(BUDGET / (per_row * (len(inputs) + n_mixed))))
+        dear = int(effort.projection_flops / (per_row * (len(inputs) + n_mixed)))
+        affordable = min(effort.projection_evaluations, dear)
         projected = goal.readout.transform is None and affordable >= FEWEST_EVALUATIONS
-        count = counter(progress, affordable if projected else ADAM_STEPS)
+        count = counter(progress, affordable if projected else effort.readout_steps)
         evaluations = affordable if projected else 0
-        return Mover(layer, inputs, goal, evaluations, made_up, n_mixed, seed, count)
+        steps = effort.readout_steps
+        return Mover(layer, inputs, goal, evaluations, made_up, n_mixed, seed, count, steps)
 
     def __call__(self, start: Layer, rows: Tensor, share: float) -> Layer:
         """Move the neurons of `start` on `rows` and the made-up ones with this share of all steps."""
@@ -230,7 +236,7 @@ class Mover:
             self.inputs[rows].float(),
             aim,
             behind,
-            steps=int(share * ADAM_STEPS),
+            steps=int(share * self.steps),
             seed=self.seed,
             progress=self.count,
         )

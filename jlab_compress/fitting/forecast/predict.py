@@ -12,6 +12,7 @@ from torch import Tensor
 from jlab_compress.fitting.aims.dynamics import equal_counts, is_homogeneous, is_untrained, kernel_error
 from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.duplicates import merge_duplicates
+from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.forecast.subset_curve import ROWS, Spectrum
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moving.nodes import ask, expected_movement, move_nodes, normalisers
@@ -21,7 +22,7 @@ from jlab_compress.fitting.solvers.kmeans import cluster_neurons, merge_clusters
 from jlab_compress.fitting.solvers.least_squares import RIDGE, greedy_columns
 
 TRIAL_WIDTH, FUNCTION_TRIAL_WIDTH = 32, 16
-TRIAL_STEPS, TRIAL_RATE, TRIAL_BATCHES = 500, 0.05, 25
+TRIAL_RATE = 0.05
 TRIAL_ROWS, JUDGED_ROWS = 2048, 512
 
 Pair = tuple[float, float]
@@ -56,6 +57,7 @@ def predict_errors(
     kernel: bool = True,
     dynamics: bool = False,
     seed: int = 0,
+    effort: Effort = NORMAL,
 ) -> Forecast:
     """Forecast function and kernel error against width, with trial fits of a few nodes only.
 
@@ -81,6 +83,8 @@ def predict_errors(
         Whether function errors are to be those of `fit_dynamics` instead of `fit_function`.
     seed : int
         Seed of private generators.
+    effort : Effort
+        Of the trial fits.
 
     Returns
     -------
@@ -98,14 +102,21 @@ def predict_errors(
     split, unknown = split_rows(len(inputs), seed), (math.nan,) * len(widths)
     function, kernels = unknown, unknown
     if kernel or dynamics:
-        function, kernels = dynamics_errors(layer, inputs, split, widths, seed)
+        function, kernels = dynamics_errors(layer, inputs, split, widths, seed, effort)
     if not dynamics:
-        function = function_errors(layer, inputs, split, widths, Readout(stream, readout), seed)
+        behind = Readout(stream, readout)
+        function = function_errors(layer, inputs, split, widths, behind, seed, effort)
     return Forecast(tuple(widths), function, kernels)
 
 
 def function_errors(
-    layer: Layer, inputs: Tensor, split: Split, widths: Sequence[int], readout: Readout, seed: int
+    layer: Layer,
+    inputs: Tensor,
+    split: Split,
+    widths: Sequence[int],
+    readout: Readout,
+    seed: int,
+    effort: Effort = NORMAL,
 ) -> tuple[float, ...]:
     """Return the expected errors of `fit_function`: those of refits, times what moving the nodes gains."""
     wide, x = layer.to(torch.float64), inputs.double()
@@ -113,7 +124,9 @@ def function_errors(
     *refits, there = refit_errors(wide, x, split, [*widths, trial], readout)
     rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:TRIAL_ROWS]
     stream = None if readout.stream is None else readout.stream[rows]
-    reached = fit_function(wide, x[rows], trial, stream=stream, readout=readout.transform, seed=seed)
+    reached = fit_function(
+        wide, x[rows], trial, stream=stream, readout=readout.transform, seed=seed, effort=effort
+    )
     gain = min(1.0, reached.function_error / max(there, 1e-12))
     fading = [min(1.0, math.log(n / s) / max(1e-12, math.log(n / trial))) for s in widths]
     return tuple(error * gain**share for error, share in zip(refits, fading, strict=True))
@@ -147,7 +160,12 @@ def refit_errors(
 
 
 def dynamics_errors(
-    layer: Layer, inputs: Tensor, split: Split, widths: Sequence[int], seed: int
+    layer: Layer,
+    inputs: Tensor,
+    split: Split,
+    widths: Sequence[int],
+    seed: int,
+    effort: Effort = NORMAL,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the expected errors of outputs and kernel of `fit_dynamics`.
 
@@ -161,7 +179,7 @@ def dynamics_errors(
     movement = expected_movement(wide, fit[:ROWS])
     spectrum = Spectrum(wide, fit[:ROWS], held[:ROWS], max(narrow, default=1), movement=movement)
     least = dict(zip(narrow, spectrum.errors(narrow), strict=True))
-    reached = trial_errors(wide, fit, held[:JUDGED_ROWS], trial, seed)
+    reached = trial_errors(wide, fit, held[:JUDGED_ROWS], trial, seed, effort)
     ratios = [
         mine / max(best, 1e-12) for mine, best in zip(reached, least.get(trial, (1.0, 1.0)), strict=True)
     ]
@@ -174,17 +192,18 @@ def dynamics_errors(
     return curves[0], curves[1]
 
 
-def trial_errors(layer: Layer, fit: Tensor, held: Tensor, size: int, seed: int) -> Pair:
+def trial_errors(
+    layer: Layer, fit: Tensor, held: Tensor, size: int, seed: int, effort: Effort = NORMAL
+) -> Pair:
     """Return the held-out errors of outputs and kernel that a few moved nodes reach."""
     wide, rows = layer.to(torch.float32), fit.float()
     movement = expected_movement(wide, rows)
     smooth = is_untrained(wide, rows, movement)
-    answers = ask(wide, rows, smooth=smooth, seed=seed, minibatches=TRIAL_BATCHES)
+    answers = ask(wide, rows, smooth=smooth, seed=seed, minibatches=effort.trial_batches)
     scales = normalisers(answers, movement)
     start = merge_clusters(wide, cluster_neurons(wide, size, seed))
     equal = is_homogeneous(wide)
     start = equal_counts(start) if equal else start
-    slim = move_nodes(start, answers, scales, steps=TRIAL_STEPS, rate=TRIAL_RATE, fixed_counts=equal).to(
-        held.dtype
-    )
+    steps = effort.trial_steps
+    slim = move_nodes(start, answers, scales, steps=steps, rate=TRIAL_RATE, fixed_counts=equal).to(held.dtype)
     return relative_error(slim(held), layer(held)), kernel_error(slim, layer, held, seed=seed)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress.fitting.effort import NORMAL
 from jlab_compress.fitting.layer import Fit, Layer
 
-EPOCHS, MOST_STEPS = 10, 200
 RATE, LOG_RATE = 0.01, 0.05
 WARM_UP = 0.1
 
@@ -114,7 +114,7 @@ def move_together(
     >>> course.after < 0.01 * course.before
     True
     """
-    steps = steps or min(EPOCHS * len(batches), MOST_STEPS)
+    steps = steps or min(NORMAL.state_passes * len(batches), NORMAL.state_steps)
     entries = sum(t.numel() for t in free)
     size = (sum(float(t.detach().square().sum()) for t in free) / entries) ** 0.5
     rates = [RATE * size, LOG_RATE]

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from jlab_compress.fitting.effort import NORMAL
 from jlab_compress.fitting.kernels.actions import Directions, Response, pull, push, respond
 from jlab_compress.fitting.layer import Layer
 
-MINIBATCHES = 100
 ROWS = 150
 PROBES = 2
 ADAPTIVE_SHARE = 1.0
@@ -41,7 +41,12 @@ class Answers:
 
 
 def ask(
-    layer: Layer, inputs: Tensor, *, smooth: bool = False, seed: int = 0, minibatches: int = MINIBATCHES
+    layer: Layer,
+    inputs: Tensor,
+    *,
+    smooth: bool = False,
+    seed: int = 0,
+    minibatches: int = NORMAL.node_batches,
 ) -> list[Answers]:
     """Ask the wide layer once for its answers on random minibatches and random probes.
 

@@ -7,15 +7,17 @@ from torch import nn
 from jlab_compress import UnsupportedBlockError
 from jlab_compress.compression.compress import compress, sweep
 from jlab_compress.compression.widths.sweep import interpolated_width
-from jlab_compress.fitting.forecast import predict as forecast
+from jlab_compress.fitting.effort import Effort
+from jlab_compress.fitting.forecast.predict import predict_errors
 from tests.models import TwoBranches, mlp, rows, seeded
+from tests.quick import shorten_fits
 
 X = rows(300, 4)
 
 
 @pytest.fixture(autouse=True)
 def _short_trials(monkeypatch):
-    monkeypatch.setattr(forecast, "TRIAL_STEPS", 5)
+    shorten_fits(monkeypatch, Effort(trial_steps=5), predict_errors)
 
 
 NET = mlp(4, 40, 20, 2, activation=nn.Tanh)

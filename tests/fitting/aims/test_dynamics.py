@@ -3,17 +3,14 @@ import functools
 import pytest
 import torch
 
-from jlab_compress.fitting.aims import dynamics
 from jlab_compress.fitting.aims.baselines import random_subset
-from jlab_compress.fitting.aims.dynamics import equal_counts, fit_dynamics, kernel_error
+from jlab_compress.fitting.aims.dynamics import equal_counts, kernel_error
+from jlab_compress.fitting.aims.dynamics import fit_dynamics as fit_with_effort
+from jlab_compress.fitting.effort import Effort
 from tests.fitting.problems import clustered, dense, draw, gated, same_bits, tensors
 
 X = draw(120, 5, seed=9)
-
-
-@pytest.fixture(autouse=True)
-def _short_fits(monkeypatch):
-    monkeypatch.setattr(dynamics, "STEPS", 60)
+fit_dynamics = functools.partial(fit_with_effort, effort=Effort(node_steps=60))
 
 
 def test_exact_copies_collapse_and_follow():

@@ -5,6 +5,7 @@ from torch.nn.functional import layer_norm
 from jlab_compress.fitting.aims import function
 from jlab_compress.fitting.aims.baselines import greedy_refit
 from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress.fitting.effort import Effort
 from jlab_compress.fitting.moving.variable_projection import mixed_rows, project
 from jlab_compress.fitting.row_split import relative_error
 from jlab_compress.fitting.solvers.least_squares import least_squares
@@ -16,9 +17,8 @@ X = draw(200, 5, seed=9)
 @pytest.mark.parametrize(
     "layer", [dense(40), dense(40, activation=torch.tanh), gated(40)], ids=["relu", "tanh", "gated"]
 )
-def test_moved_nodes_beat_greedy_and_refit(layer, monkeypatch):
-    monkeypatch.setattr(function, "MIXED_ROWS", 300)
-    fit, bar = fit_function(layer, X, 8), greedy_refit(layer, X, 8)
+def test_moved_nodes_beat_greedy_and_refit(layer):
+    fit, bar = fit_function(layer, X, 8, effort=Effort(mixed_rows=300)), greedy_refit(layer, X, 8)
     assert fit.method == "moved nodes"
     assert fit.function_error < 0.9 * bar.function_error
 

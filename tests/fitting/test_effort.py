@@ -1,0 +1,34 @@
+import dataclasses
+
+import pytest
+
+from jlab_compress.fitting.effort import NORMAL, QUICK, THOROUGH, Effort, read_effort
+
+
+def test_names_are_read_and_efforts_pass():
+    own = Effort(node_steps=7)
+    assert [read_effort(e) for e in ("quick", "normal", "thorough", own)] == [QUICK, NORMAL, THOROUGH, own]
+
+
+@pytest.mark.parametrize("wrong", ["fast", None, 3, [1]])
+def test_anything_else_is_refused_in_one_sentence(wrong):
+    with pytest.raises(ValueError, match='effort: expected "quick", "normal", "thorough" or an Effort, got'):
+        read_effort(wrong)
+
+
+def test_every_budget_grows_from_quick_to_thorough():
+    budgets = [dataclasses.astuple(effort) for effort in (QUICK, NORMAL, THOROUGH)]
+    for quick, normal, thorough in zip(*budgets, strict=True):
+        assert quick <= normal <= thorough
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Effort)])
+@pytest.mark.parametrize("wrong", [0, -1, float("nan")])
+def test_a_budget_that_is_not_positive_is_refused(field, wrong):
+    with pytest.raises(ValueError, match=f"Effort: {field} must be positive"):
+        Effort(**{field: wrong})
+
+
+def test_an_effort_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError, match="node_steps"):
+        NORMAL.node_steps = 3
