@@ -65,7 +65,7 @@ def on_encoder() -> list[Row]:
     from minilm_data import batches, corpus, encoder
 
     from jlab_compress.compression.signals.block_rows import gather_rows
-    from jlab_compress.execution.calls import read_batches
+    from jlab_compress.execution.inputs import read_batches
     from jlab_compress.inspection.exchange import read_block
     from jlab_compress.inspection.find import find_blocks
 

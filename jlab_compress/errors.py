@@ -1,4 +1,4 @@
-"""The errors that a caller can act on; every other fault is a ValueError or TypeError."""
+"""The errors that a caller can act on (every other fault is a ValueError or TypeError), and their wording."""
 
 from __future__ import annotations
 
@@ -25,3 +25,16 @@ class RecombinationError(RuntimeError):
 
 class ExportMismatchError(RuntimeError):
     """An exported file is not what was promised (opset, names, axes, operators or parity)."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return what someone else's error says, in one line of at most 200 characters.
+
+    Examples
+    --------
+    >>> in_words(RuntimeError("shapes differ"))
+    'RuntimeError: shapes differ'
+    """
+    first = next(iter(str(error).strip().splitlines()), "")
+    text = f"{type(error).__name__}: {first}"
+    return text if len(text) <= 200 else f"{text[:197]}..."

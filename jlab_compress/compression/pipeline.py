@@ -19,11 +19,16 @@ from jlab_compress.compression.signals.block_rows import Rows, gather_inputs, ga
 from jlab_compress.compression.slim_report import summarise
 from jlab_compress.compression.widths.request import check_round_to
 from jlab_compress.compression.widths.sweep import Within, expectations, streamed, wanted_widths
-from jlab_compress.execution.augmentation import exchanged
-from jlab_compress.execution.calls import Call, check_seed, first_rows, outputs_of, read_batches, split_rows
-from jlab_compress.execution.isolation import copy_model, random_states_kept, undisturbed
+from jlab_compress.execution.augmentation import augmented
+from jlab_compress.execution.calls import Call
+from jlab_compress.execution.closeness import function_gap
+from jlab_compress.execution.inputs import read_batches
+from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model, check_weights
+from jlab_compress.execution.outputs import outputs_on
 from jlab_compress.execution.progress import Progress, Step, follow
+from jlab_compress.execution.randomness import check_seed, random_states_kept
+from jlab_compress.execution.splits import first_rows, hold_out
 from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.layer import Fit, Layer
 from jlab_compress.graph.paths import is_homogeneous
@@ -99,7 +104,7 @@ def shrink(
         calls, cut = read_batches(model, calibration)
     blocks = blocks_on(model, calls)
     original = copy_model(model)
-    train, held = split_rows(calls, HELD_OUT, seed)
+    train, held = hold_out(calls, HELD_OUT, seed)
     wanted = wanted_widths(original, widths, blocks, train, round_to=round_to, seed=seed)
     chosen = [block for block in blocks if block.name in wanted]
     if plain:
@@ -195,7 +200,8 @@ def _narrow(
     judged = tuple[str, ...]()
     if method.kernels or (method.tangents and whole):
         judged = judge(original, slim, fits, train, held or train, seed=seed)
-    gap = function_gap(original, slim, held or train)
+    judged_on = held or train
+    gap = function_gap(outputs_on(original, judged_on), outputs_on(slim, judged_on))
     return Narrowed(slim, plan, fits, gap, method, (*moved_on, *judged))
 
 
@@ -245,7 +251,7 @@ def _fit_block(
     if method.aims and block.kind != "conv":
         place = (block.incoming[0], block.outgoing, block.residual)
         rows = gather_rows(original, slim, place, calls, moved=moved, seed=seed)
-        if views := exchanged(calls, seed=seed):
+        if views := augmented(calls, seed=seed):
             rows = rows.joined(gather_rows(original, slim, place, views, moved=moved, seed=seed))
     else:
         rows = Rows(gather_inputs(slim, block.incoming[0], calls, seed=seed))
@@ -296,17 +302,3 @@ def _planned(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -> 
         sections=block.sections,
         chain=block.chain,
     )
-
-
-def function_gap(original: nn.Module, slim: nn.Module, calls: list[Call]) -> float:
-    """Return ||f_slim - f|| / ||f|| over all floating-point outputs of some calls."""
-    error = size = 0.0
-    for call in calls:
-        with undisturbed(original):
-            expected = outputs_of(call(original))
-        with undisturbed(slim):
-            got = outputs_of(call(slim))
-        for a, b in zip(got, expected, strict=True):
-            error += float((a.double() - b.double()).square().sum())
-            size += float(b.double().square().sum())
-    return float((error / size) ** 0.5) if size > 0 else float(error > 0)

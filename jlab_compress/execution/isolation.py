@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from jlab_compress.execution.calls import in_words
+from jlab_compress.errors import in_words
+from jlab_compress.execution.randomness import random_states_kept, seed_everything
 
 
 class _SlowPath(TorchFunctionMode):
@@ -21,19 +20,6 @@ class _SlowPath(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def random_states_kept() -> Iterator[None]:
-    """Put the random states (torch on every device in use, numpy, Python) back afterwards."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    states = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
 
 
 @contextmanager
@@ -45,20 +31,13 @@ def undisturbed(*models: nn.Module, seed: int = 0) -> Iterator[None]:
     """
     flags = {module: module.training for model in models for module in model.modules()}
     devices = sorted({p.device.index for m in models for p in m.parameters() if p.device.type == "cuda"})
-    states = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(devices), torch.no_grad(), _SlowPath():
-            torch.default_generator.manual_seed(seed)
-            for index in devices:
-                torch.cuda.default_generators[index].manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)
+        with random_states_kept(devices), torch.no_grad(), _SlowPath():
+            seed_everything(seed, devices)
             for module in flags:
                 module.training = False
             yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
         for module, flag in flags.items():
             module.training = flag
 

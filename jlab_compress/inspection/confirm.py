@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.execution.calls import Call, in_words, outputs_of
+from jlab_compress.errors import in_words
+from jlab_compress.execution.calls import Call
 from jlab_compress.execution.closeness import difference, tolerance
 from jlab_compress.execution.isolation import copy_model, undisturbed
+from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.inspection.exchange import read_block, write_block
 from jlab_compress.slim.recorded import no_activation

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.execution.calls import Call, first_rows, in_words
+from jlab_compress.errors import in_words
+from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.models import device_of
+from jlab_compress.execution.splits import first_rows
 from jlab_compress.slim.surgery import is_linear, matrix_of
 
 

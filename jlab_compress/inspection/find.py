@@ -12,9 +12,11 @@ from typing import Any
 
 from torch import nn
 
-from jlab_compress.execution.calls import Call, first_rows, read_batches
+from jlab_compress.execution.calls import Call
+from jlab_compress.execution.inputs import read_batches
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model
+from jlab_compress.execution.splits import first_rows
 from jlab_compress.graph.costs import operation_macs
 from jlab_compress.graph.parameter_uses import Uses
 from jlab_compress.graph.paths import Candidate, candidates, pointwise

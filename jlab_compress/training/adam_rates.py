@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from jlab_compress.execution.calls import Call, read_call
+from jlab_compress.execution.calls import Call
+from jlab_compress.execution.inputs import read_call
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import device_of, unwrapped
 from jlab_compress.slim.conversion import plan_of

@@ -14,11 +14,12 @@ from tqdm.auto import tqdm
 
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
+from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.report import Report
 from jlab_compress.validation.measures.snapshot import Snapshot, cloud_figures, evidence_tables, take_snapshot
 from jlab_compress.validation.report.plots import SLIM
 from jlab_compress.validation.report.tables import condition_notes, summarise
-from jlab_compress.validation.training.batches import materialise, materialise_held_out, random_state_kept
+from jlab_compress.validation.training.batches import materialise, materialise_held_out
 from jlab_compress.validation.training.references import (
     FUNCTION,
     RANDOM,
@@ -182,7 +183,7 @@ def validate(
     check_shared_plan(original, slim)
     original, slim = unwrapped(original), unwrapped(slim)
     check_budget(steps, seconds, seeds, references)
-    with random_state_kept():
+    with random_states_kept():
         probe = _trainable_copy(slim)
         kind = type(make_optimizer(optimizer, probe)).__name__
         pool = materialise(batches, steps)

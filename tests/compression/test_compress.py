@@ -43,7 +43,7 @@ def test_compress_returns_a_new_model_with_plan_and_report():
 def test_the_function_gap_in_the_report_is_that_of_unseen_rows():
     net = mlp(6, 40, 3)
     calls, _ = pipe.read_batches(net, X)
-    _, held = pipe.split_rows(calls, pipe.HELD_OUT, 0)
+    _, held = pipe.hold_out(calls, pipe.HELD_OUT, 0)
     result = narrow(net, 10)
     x = held[0].args[0]
     with torch.no_grad():

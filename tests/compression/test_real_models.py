@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification
 
 from jlab_compress.compression.compress import compress, compress_baseline
-from jlab_compress.execution.calls import outputs_of
+from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim.conversion import fold
 from tests.models import mlp, rows, seeded

@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from jlab_compress.compression.compress import compress, compress_baseline
-from jlab_compress.execution.calls import outputs_of, read_call
+from jlab_compress.execution.inputs import read_call
+from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim import multihead, weighted
 from jlab_compress.slim.conversion import fold

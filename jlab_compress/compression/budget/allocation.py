@@ -14,9 +14,12 @@ from jlab_compress.compression.budget.sensitivity import sensitivity
 from jlab_compress.compression.widths.request import block_named, check_round_to, open_blocks, rounded_up
 from jlab_compress.compression.widths.sweep import forecast
 from jlab_compress.errors import UnsupportedBlockError
-from jlab_compress.execution.calls import Call, check_seed, first_rows, read_batches
-from jlab_compress.execution.isolation import copy_model, random_states_kept, undisturbed
+from jlab_compress.execution.calls import Call
+from jlab_compress.execution.inputs import read_batches
+from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model
+from jlab_compress.execution.randomness import check_seed, random_states_kept
+from jlab_compress.execution.splits import first_rows
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.inspection.find import blocks_on
 

@@ -9,8 +9,10 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.compression.budget.cost_model import Prices
-from jlab_compress.compression.pipeline import Method, function_gap, shrink
+from jlab_compress.compression.pipeline import Method, shrink
 from jlab_compress.execution.calls import Call
+from jlab_compress.execution.closeness import function_gap
+from jlab_compress.execution.outputs import outputs_on
 from jlab_compress.fitting.aims.baselines import greedy_refit
 from jlab_compress.fitting.layer import Fit, Layer
 
@@ -106,6 +108,6 @@ def tried_gap(
 
     slim, _, report = shrink(model, dict(widths), calibration=calls, method=Method("trial", fit), seed=seed)
     if others:
-        return function_gap(model, slim, others)
+        return function_gap(outputs_on(model, others), outputs_on(slim, others))
     gap = report.facts["function_gap"]
     return float(gap) if isinstance(gap, float) else math.inf

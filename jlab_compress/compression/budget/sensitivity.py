@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.execution.calls import Call, outputs_of
+from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import undisturbed
+from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.inspection.block import Block
 
 SIZE = 0.2

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from jlab_compress.compression.signals.block_rows import gather_inputs, gather_rows
 from jlab_compress.compression.signals.capture import rows_with_graph
-from jlab_compress.execution.augmentation import exchanged
+from jlab_compress.execution.augmentation import augmented
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.aims import activation_only as fits
 from jlab_compress.fitting.aims.activation_only import HeadRows
@@ -84,7 +84,7 @@ def head_rows(
         open_attention(slim.get_submodule(name))
     place = (block.outgoing, block.outgoing, block.residual)
     goal = gather_rows(slim, slim, place, calls, moved=False, scaled=False, seed=seed)
-    if views and (made_up := exchanged(calls, seed=seed)):
+    if views and (made_up := augmented(calls, seed=seed)):
         goal = goal.joined(gather_rows(slim, slim, place, made_up, moved=False, scaled=False, seed=seed))
     return HeadRows(goal.inputs, (), None, Readout(goal.stream, goal.readout), goal.made_up)
 

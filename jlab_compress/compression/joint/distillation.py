@@ -15,15 +15,16 @@ from jlab_compress.compression.joint.refinement import (
     move_fits,
     needs_whole,
     only_free,
-    portions,
     running,
     spread_error,
 )
 from jlab_compress.compression.signals.backward import run
 from jlab_compress.compression.signals.block_kernels import pairs_of
-from jlab_compress.execution.augmentation import exchange, positions_of
-from jlab_compress.execution.calls import Call, in_words
+from jlab_compress.errors import in_words
+from jlab_compress.execution.augmentation import augment, positions_of
+from jlab_compress.execution.calls import Call
 from jlab_compress.execution.progress import Progress, Step
+from jlab_compress.execution.splits import portions
 from jlab_compress.fitting.layer import Fit
 from jlab_compress.fitting.moving.adam import Course, move_together
 from jlab_compress.inspection.block import Block
@@ -98,7 +99,7 @@ def polish(
         [p for call in some for p in portions(call, SEQUENCES if pairs and positions_of(call) else ROWS)]
         for some in (calls, held)
     )
-    mixed = [part for part in parts if exchange(part, draws) is not None]
+    mixed = [part for part in parts if augment(part, draws) is not None]
     every, learned = [*parts, *mixed, *judges], len(parts) + len(mixed)
     free = free_parameters(slim, blocks)
 
@@ -106,7 +107,7 @@ def polish(
         draw = draws if number < learned else torch.Generator().manual_seed(seed + number)
         call = every[number]
         if len(parts) <= number < learned:
-            call = exchange(call, draw) or call
+            call = augment(call, draw) or call
         wanted = run(original, call, watched, looked_at, whole=whole, generator=draw if pairs else None)
         found = run(slim, call, watched, looked_at, whole=whole, gradients=torch.is_grad_enabled())
         errors = [spread_error(a, b) for a, b in zip(found.states, wanted.states, strict=True)]

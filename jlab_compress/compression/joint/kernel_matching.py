@@ -16,13 +16,13 @@ from jlab_compress.compression.joint.refinement import (
     move_fits,
     needs_whole,
     only_free,
-    portions,
     running,
 )
 from jlab_compress.compression.signals.block_rows import gather_inputs
 from jlab_compress.compression.signals.layer_kernels import ROWS, Answer, tangents
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.progress import Progress, Step
+from jlab_compress.execution.splits import portions
 from jlab_compress.fitting.layer import Fit
 from jlab_compress.fitting.moving.adam import Course, move_together
 from jlab_compress.fitting.moving.nodes import movement_of

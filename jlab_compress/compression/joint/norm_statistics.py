@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.compression.joint.refinement import portions
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import undisturbed
+from jlab_compress.execution.splits import portions
 from jlab_compress.inspection.block import Block
 
 ROWS = 32

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.execution.calls import Call, in_words
+from jlab_compress.errors import in_words
+from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.progress import Progress, Step, follow
 from jlab_compress.fitting.layer import Fit
@@ -125,12 +126,6 @@ def move_fits(
     take_over(slim, moved)
     fits |= {b.name: replace(fits[b.name], indices=None, method=MOVED_TOGETHER) for b in blocks}
     return (note,)
-
-
-def portions(call: Call, size: int) -> list[Call]:
-    """Return a call in portions of at most `size` rows, or whole where its rows cannot be taken apart."""
-    pieces = [call.take(rows) for rows in torch.split(torch.arange(call.rows), size)]
-    return [call] if any(piece is None for piece in pieces) else [p for p in pieces if p is not None]
 
 
 def spread_error(found: Tensor, wanted: Tensor, floor: float = 0.0) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.compression.signals.capture import ReachedError, means_of, rows_of
-from jlab_compress.execution.calls import Call, outputs_of
+from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import undisturbed
+from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.inspection.block import Block
 
 ROWS = 256

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jlab_compress.execution.calls import Call, in_words
+from jlab_compress.errors import in_words
+from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.slim.surgery import is_conv
 

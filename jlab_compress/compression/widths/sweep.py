@@ -19,9 +19,11 @@ from jlab_compress.compression.widths.request import (
     read_widths,
     rounded_up,
 )
-from jlab_compress.execution.calls import Call, check_seed, read_batches
+from jlab_compress.execution.calls import Call
+from jlab_compress.execution.inputs import read_batches
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model
+from jlab_compress.execution.randomness import check_seed
 from jlab_compress.fitting.aims.dynamics import KERNEL_BELOW
 from jlab_compress.fitting.forecast.predict import Forecast, predict_errors
 from jlab_compress.inspection.block import Block, Blocks

@@ -32,7 +32,7 @@ from jlab_compress.deployment.onnx.parity import (
 )
 from jlab_compress.deployment.onnx.precision import PRECISIONS, convert
 from jlab_compress.deployment.onnx.signature import Axes, Signature, named_outputs, read_signature
-from jlab_compress.execution.calls import read_batches
+from jlab_compress.execution.inputs import read_batches
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
 from jlab_compress.report import Scalar

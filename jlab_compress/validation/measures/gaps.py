@@ -1,41 +1,13 @@
-"""How far two models are apart: in what they compute, and in what training changes."""
+"""How differently training moves two models."""
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor
 
-
-def function_gap(slim: Tensor, original: Tensor) -> float:
-    """Return the relative distance ||f_slim - f|| / ||f|| of two models' outputs on the same inputs.
-
-    Parameters
-    ----------
-    slim, original : Tensor, same shape
-        f_slim(x) and f(x) on held-out inputs, in any dtype; norms are taken in float64.
-
-    Returns
-    -------
-    float
-        0 where both agree, infinite where the original is zero (or either is not finite) and they do not.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or there is nothing to compare.
-
-    Examples
-    --------
-    >>> function_gap(torch.tensor([1.0, 2.0, 2.0]), torch.tensor([1.0, 2.0, 5.0]))  # 3 / sqrt(30)
-    0.5477225575051661
-    """
-    _check_shapes(slim, original)
-    return _relative(slim.double() - original.double(), original.double())
+from jlab_compress.execution.closeness import function_gap
 
 
-def training_gap(slim: Tensor, slim_start: Tensor, original: Tensor, original_start: Tensor) -> float:
+def training_gap(original: Tensor, original_start: Tensor, slim: Tensor, slim_start: Tensor) -> float:
     """Return how wrongly the slim model moved: ||(f_slim,t - f_slim,0) - (f_t - f_0)|| / ||f_t - f_0||.
 
     A constant error of the slim function cancels, so the number judges the training alone: 0 where
@@ -44,7 +16,7 @@ def training_gap(slim: Tensor, slim_start: Tensor, original: Tensor, original_st
 
     Parameters
     ----------
-    slim, slim_start, original, original_start : Tensor, same shape
+    original, original_start, slim, slim_start : Tensor, same shape
         Outputs at step t and at step 0 on held-out inputs.
 
     Returns
@@ -59,28 +31,16 @@ def training_gap(slim: Tensor, slim_start: Tensor, original: Tensor, original_st
 
     Examples
     --------
+    >>> import torch
     >>> start, end = torch.zeros(2), torch.tensor([0.0, 4.0])
-    >>> training_gap(end + 9, start + 9, end, start), training_gap(start, start, end, start)
+    >>> training_gap(end, start, end + 9, start + 9), training_gap(end, start, start, start)
     (0.0, 1.0)
     """
-    for other in (slim_start, original, original_start):
-        _check_shapes(slim, other)
+    for later, start in ((original, original_start), (slim, slim_start)):
+        if start.shape != later.shape:
+            raise ValueError(
+                f"outputs: expected the same shape at step 0 as later, {tuple(later.shape)}, got "
+                f"{tuple(start.shape)}; evaluate both models on the same held-out inputs at both times"
+            )
     moved = original.double() - original_start.double()
-    return _relative(slim.double() - slim_start.double() - moved, moved)
-
-
-def _relative(difference: Tensor, reference: Tensor) -> float:
-    above, below = float(torch.linalg.vector_norm(difference)), float(torch.linalg.vector_norm(reference))
-    if not (math.isfinite(above) and math.isfinite(below)):
-        return math.inf
-    if below == 0:
-        return 0.0 if above == 0 else math.inf
-    return above / below
-
-
-def _check_shapes(first: Tensor, second: Tensor) -> None:
-    if first.shape != second.shape or first.numel() == 0:
-        raise ValueError(
-            f"outputs: expected two tensors of one shape with at least one value, got {tuple(first.shape)} "
-            f"and {tuple(second.shape)}; evaluate both models on the same held-out inputs"
-        )
+    return function_gap(moved, slim.double() - slim_start.double())

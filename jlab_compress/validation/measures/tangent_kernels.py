@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.execution.calls import first_rows, read_call
+from jlab_compress.execution.inputs import read_call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.models import device_of
+from jlab_compress.execution.splits import first_rows
 from jlab_compress.training.gradient_sums import copies_of
 from jlab_compress.validation.training.steps import scores_of
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.core.cloud import Cloud
+from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.slim.plan import BlockPlan
 from jlab_compress.slim.weighted import WeightedLayer
 from jlab_compress.training.matching import match_neurons
-from jlab_compress.validation.training.batches import random_state_kept
 
-with random_state_kept():  # importing POT draws from Python's random numbers
+with random_states_kept():  # importing POT draws from Python's random numbers
     import ot
 
 MOST_COSTS = 4_000_000  # exact transport takes about a second there, and grows with the square

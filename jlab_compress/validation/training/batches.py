@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 
 Batch = tuple[Any, Any]
@@ -73,25 +70,6 @@ def draw_order(n_batches: int, seed: int) -> Iterator[int]:
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(n_batches, generator=generator).tolist()
-
-
-def seed_random_state(seed: int) -> None:
-    """Seed torch's generators, those of GPUs only where one is in use (else torch queues each call)."""
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(seed)
-
-
-@contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Give torch's, numpy's and Python's random numbers back as they were, whatever happens inside."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
 
 
 def _pair(batch: Any, argument: str) -> Batch:

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from jlab_compress.execution.closeness import function_gap
 from jlab_compress.execution.isolation import undisturbed
-from jlab_compress.validation.measures.gaps import function_gap, training_gap
-from jlab_compress.validation.training.batches import Batch, draw_order, seed_random_state
+from jlab_compress.execution.randomness import seed_torch
+from jlab_compress.validation.measures.gaps import training_gap
+from jlab_compress.validation.training.batches import Batch, draw_order
 from jlab_compress.validation.training.steps import (
     Loss,
     OptimizerFactory,
@@ -160,7 +162,7 @@ def train_side_by_side(
     _record(runners, contest)
     for done in _budget(steps, seconds, began):
         for runner in runners:
-            seed_random_state(seed * 1_000_003 + done)
+            seed_torch(seed * 1_000_003 + done)
             _advance(runner, contest)
         if done % max(1, done // 10) == 0:
             recorded.append(done)
@@ -205,9 +207,9 @@ def _record(runners: list[_Runner], contest: Contest) -> None:
         runner.start = outputs if runner.start is None else runner.start
         reference = outputs if reference is None else reference
         assert original.start is not None
-        judged["function_gaps"] = function_gap(outputs, reference)
-        judged["training_gaps"] = training_gap(outputs, runner.start, reference, original.start)
-        judged["movements"] = function_gap(outputs, runner.start)
+        judged["function_gaps"] = function_gap(reference, outputs)
+        judged["training_gaps"] = training_gap(reference, original.start, outputs, runner.start)
+        judged["movements"] = function_gap(runner.start, outputs)
         runner.held_out.append(judged)
 
 

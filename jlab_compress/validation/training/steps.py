@@ -9,9 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from jlab_compress.execution.calls import Call, in_words, outputs_of, read_call, tensors_in
+from jlab_compress.errors import in_words
+from jlab_compress.execution.calls import Call, tensors_in
+from jlab_compress.execution.inputs import read_call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.models import device_of
+from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.training.adam_rates import SCALE_FREE, gauge_factors, scale_rates
 from jlab_compress.validation.training.batches import Batch
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from jlab_compress.compression.compress import compress, compress_baseline
 from jlab_compress.compression.fits.activation_only import head_kernels, head_rows
 from jlab_compress.compression.widths.sweep import sweep
-from jlab_compress.execution.calls import read_batches
+from jlab_compress.execution.inputs import read_batches
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim.recorded import read_recorded, write_recorded
 from tests.models import rows, seeded
