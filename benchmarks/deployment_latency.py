@@ -19,11 +19,12 @@ from minilm_data import batches, corpus, encoder
 from torch import Tensor, nn
 
 from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.deployment.onnx.costs import count_macs, measure_latency
+from jlab_compress.deployment.onnx.costs import measure_latency
 from jlab_compress.deployment.onnx.export import folded_of, frozen
 from jlab_compress.deployment.onnx.files import bytes_of, write_graph
 from jlab_compress.deployment.onnx.graph import trace
 from jlab_compress.deployment.onnx.signature import Signature, read_signature
+from jlab_compress.graph.costs import count_macs
 from jlab_compress.report import Report, Table
 
 FRACTIONS = (0.5, 0.25, 0.125)
@@ -61,7 +62,7 @@ def measure(title: str, model: nn.Module, inputs: object, everything: bool) -> R
         ]
         folded = [frozen(folded_of(slim)) for slim in models]
         paths = [write(one, signature, Path(room, f"{i}.onnx")) for i, one in enumerate(folded)]
-        macs = [count_macs(one, signature) for one in folded]
+        macs = [count_macs(one, signature.call) for one in folded]
         rows = table_rows(paths, signature, macs, everything)
     threads = "all threads" if everything else "one thread"
     return Report(title, f"{threads}, medians of interleaved rounds", tables=(Table("Speed", COLUMNS, rows),))

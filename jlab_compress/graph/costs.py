@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.isolation import copy_model, undisturbed
-from jlab_compress.graph.recorder import AFFINE, Operation, Trace, record
-from jlab_compress.graph.weights import weight_value
+from jlab_compress.execution.isolation import undisturbed
+from jlab_compress.execution.splits import first_rows
 
 
 def count_macs(model: nn.Module, call: Call) -> int:
-    """Return the multiply-adds of all linear and convolution layers for one row of a call.
+    """Return the multiply-adds of a model for one row of a call.
 
-    Attention products, norms and activations are not counted. The model runs once, on a copy.
+    Matrix products, convolutions and attention products are counted, as torch's own counter does; norms,
+    activations and recurrent layers are not. The model runs once, as it is, on the first eight rows.
 
     Examples
     --------
@@ -21,17 +25,26 @@ def count_macs(model: nn.Module, call: Call) -> int:
     >>> count_macs(nn.Linear(3, 5), Call((torch.zeros(2, 3),)))
     15
     """
-    copied = copy_model(model)
-    with undisturbed(copied):
-        trace = record(copied, call)
-    return sum(operation_macs(trace, o) for o in trace.operations if o.name in AFFINE) // call.rows
+    few = first_rows(call)
+    with undisturbed(model), mac_counter() as counter:
+        few(model)
+    return macs_of(counter) // few.rows
 
 
-def operation_macs(trace: Trace, operation: Operation) -> int:
-    """Return the multiply-adds of one recorded linear or convolution call."""
-    made = trace.shapes[operation.outputs[0]].numel()
-    weight = trace.shapes[weight_value(operation)]
-    return made * (weight[0] if operation.name == "addmm" else weight[1:].numel())
+def mac_counter() -> FlopCounterMode:
+    """Return a context in which torch counts operations, those of the CPU's fused attention too."""
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return FlopCounterMode(display=False, custom_mapping={fused: _attention_flops})
+
+
+def macs_of(counter: FlopCounterMode) -> int:
+    """Return the multiply-adds that a counter has seen so far; a multiply-add is two operations."""
+    return int(counter.get_total_flops()) // 2
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Return the operations of softmax(Q K^T) V for shapes (..., q, d), (..., k, d) and (..., k, v)."""
+    return int(2 * query.numel() * key[-2] + 2 * query[:-1].numel() * key[-2] * value[-1])
 
 
 def count_parameters(model: nn.Module) -> int:

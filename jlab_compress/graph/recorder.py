@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from jlab_compress.execution.calls import Call, tensors_in
+from jlab_compress.graph.costs import mac_counter, macs_of
 
 # Torch functions by which a layer's units are made: one row of the weight for each unit.
 AFFINE = {"linear", "addmm", "conv1d", "conv2d", "conv3d"}
@@ -52,6 +53,8 @@ class Operation:
         Value numbers.
     in_place : bool
         Whether an input tensor itself came back.
+    macs : int
+        Its multiply-adds in the recorded run.
     """
 
     function: Any
@@ -62,6 +65,7 @@ class Operation:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     in_place: bool
+    macs: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class _Recorder(TorchFunctionMode):
     def __init__(self, model: nn.Module, trace: Trace) -> None:
         super().__init__()
         self.trace = trace
+        self.counter = mac_counter()
         self.stack: list[str] = [""]
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
@@ -161,7 +166,9 @@ class _Recorder(TorchFunctionMode):
             for value, tensor in zip(inputs, given, strict=True):
                 if value not in self.trace.parameters:
                     self.trace.snapshots.setdefault(value, tensor.detach().clone())
+        before = macs_of(self.counter)
         out = func(*args, **kwargs)
+        macs = macs_of(self.counter) - before
         made = [args[0]] if name == "__setitem__" else tensors_in(out)
         if not made and name not in _READS:
             return out
@@ -172,7 +179,7 @@ class _Recorder(TorchFunctionMode):
             for value, tensor in zip(outputs, made, strict=True):
                 self.trace.snapshots[value] = tensor.detach().clone()
         self.trace.operations.append(
-            Operation(func, name, self.stack[-1], slots, keywords, inputs, outputs, in_place)
+            Operation(func, name, self.stack[-1], slots, keywords, inputs, outputs, in_place, macs)
         )
         return out
 
@@ -202,7 +209,7 @@ def record(model: nn.Module, call: Call) -> Trace:
         hooks.append(module.register_forward_pre_hook(_enter(recorder.stack, name), prepend=True))
         hooks.append(module.register_forward_hook(_leave(recorder.stack), always_call=True))
     try:
-        with torch.no_grad(), recorder:
+        with torch.no_grad(), recorder.counter, recorder:
             result = call(model)
         trace.results.update(recorder.number(t) for t in tensors_in(result))
     finally:

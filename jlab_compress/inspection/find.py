@@ -17,10 +17,9 @@ from jlab_compress.execution.inputs import read_batches
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model
 from jlab_compress.execution.splits import first_rows
-from jlab_compress.graph.costs import operation_macs
 from jlab_compress.graph.parameter_uses import Uses
 from jlab_compress.graph.paths import Candidate, candidates, pointwise
-from jlab_compress.graph.recorder import AFFINE, Trace, record
+from jlab_compress.graph.recorder import Trace, record
 from jlab_compress.graph.weights import owner_of
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.inspection.confirm import confirmed
@@ -170,7 +169,8 @@ def _block(uses: Uses, group: list[Candidate]) -> Block:
     owned = sum(_owned(model, name) for name in own) + _owned(model, outgoing, bias=False)
     conv = sources[0].name.startswith("conv")
     reader = trace.operations[candidate.sink]
-    macs = sum(operation_macs(trace, o) for o in (*sources, reader) if o.name in AFFINE)
+    treating = [trace.operations[index] for index in candidate.path.chain]
+    macs = sum(o.macs for o in (*sources, *treating, reader))
     field = fixing_field(model, width)
     return Block(
         name=incoming[0],

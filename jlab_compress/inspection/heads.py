@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import nn
 
-from jlab_compress.graph.costs import operation_macs
 from jlab_compress.graph.parameter_uses import Uses
 from jlab_compress.graph.paths import PASSED
 from jlab_compress.graph.recorder import AFFINE, Operation, Trace
@@ -45,7 +44,7 @@ class Heads:
     repeat : int
         Inputs of that layer which belong to one head.
     macs : int
-        Multiply-adds of the layers in the recorded run.
+        Multiply-adds in the recorded run, of the layers and of the products between them.
     sources : tuple of int
         Recorded operations of the incoming layers.
     output : int or None
@@ -128,11 +127,9 @@ def _stock(uses: Uses, index: int) -> Heads:
     elif module.num_heads == 1:
         reason = "it has one head only"
     output = operation.outputs[0]
-    rows = uses.trace.shapes[output][:-1].numel()
     turned = [uses.trace.operations[i] for i in uses.trace.consumers.get(output, [])]
     if len(turned) == 1 and turned[0].name in _MOVES:
         output = turned[0].outputs[0]
-    size = sum(w.numel() for w in weights) + module.out_proj.weight.numel()
     return Heads(
         index,
         name,
@@ -141,7 +138,7 @@ def _stock(uses: Uses, index: int) -> Heads:
         (3,),
         f"{name}.out_proj",
         module.head_dim,
-        rows * size,
+        operation.macs,
         output=output,
         locked=reason,
     )
@@ -171,13 +168,26 @@ def _free(uses: Uses, index: int, inputs: tuple[int, ...], core: int) -> Heads:
             "its queries, keys, values and outputs do not fall into equal parts, one for each head"
         )
     sections = tuple(_sections(trace, s, sources.count(s), width) for s in distinct)
-    macs = sum(operation_macs(trace, trace.operations[s]) for s in (*distinct, sink))
+    macs = _macs(trace, distinct, sink)
     reason = "it has one head only" if width == 1 else None
     name = operation.module or incoming[0]
     output = trace.operations[sink].outputs[0]
     return Heads(
         index, name, width, incoming, sections, outgoing, read // width, macs, distinct, output, (), reason
     )
+
+
+def _macs(trace: Trace, sources: tuple[int, ...], sink: int) -> int:
+    """Return the multiply-adds of some layers, of the one that reads them, and of all between."""
+    made = {v: i for i, o in enumerate(trace.operations) for v in o.outputs}
+    waiting, found = list(trace.operations[sink].inputs), {sink, *sources}
+    while waiting:
+        index = made.get(waiting.pop())
+        if index is None or index in found or trace.operations[index].name in AFFINE:
+            continue
+        found.add(index)
+        waiting.extend(trace.operations[index].inputs)
+    return sum(trace.operations[index].macs for index in found)
 
 
 def _maker(trace: Trace, value: int, part: str) -> int:

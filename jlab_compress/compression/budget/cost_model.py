@@ -11,8 +11,8 @@ from torch import nn
 
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import copy_model, undisturbed
-from jlab_compress.graph.costs import count_parameters, operation_macs
-from jlab_compress.graph.recorder import AFFINE, record
+from jlab_compress.graph.costs import count_parameters
+from jlab_compress.graph.recorder import record
 from jlab_compress.inspection.block import Block
 
 Kind = Literal["parameters", "macs", "latency"]
@@ -81,6 +81,9 @@ def read_prices(model: nn.Module, blocks: Iterable[Block], call: Call, kind: Kin
     for block in chosen if kind == "parameters" else ():
         biases = [getattr(model.get_submodule(name), "bias", None) for name in block.incoming]
         parts.append((float(sum(b.numel() for b in biases if b is not None)), (block.name,)))
+    for block in chosen if kind == "macs" else ():
+        layers = sum(amounts[name] for name in (*block.incoming, block.outgoing))
+        parts.append((max(0.0, (block.macs or 0) * call.rows - layers), (block.name,)))
     fixed = max(0.0, whole - sum(amount for amount, _ in parts))
     return Prices(fixed, tuple(parts), {block.name: block.width for block in chosen})
 
@@ -99,10 +102,9 @@ def _macs(model: nn.Module, call: Call, layers: list[str]) -> tuple[float, dict[
         trace = record(copy_model(model), call)
     amounts, whole = dict.fromkeys(layers, 0.0), 0.0
     for operation in trace.operations:
-        if operation.name in AFFINE:
-            whole += operation_macs(trace, operation)
-            if operation.module in amounts:
-                amounts[operation.module] += operation_macs(trace, operation)
+        whole += operation.macs
+        if operation.module in amounts:
+            amounts[operation.module] += operation.macs
     return whole, amounts
 
 

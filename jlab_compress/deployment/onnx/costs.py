@@ -1,4 +1,4 @@
-"""What a file costs to run, before and after: multiply-adds, latency side by side, peak memory."""
+"""What a file costs to run: latency side by side with another one, and peak memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from jlab_compress.deployment.onnx.graph import exact_attention
 from jlab_compress.deployment.onnx.parity import open_session
 from jlab_compress.deployment.onnx.signature import Signature
 
@@ -59,14 +56,6 @@ class Latency:
     batch: int
     threads: str
     milliseconds: tuple[float, ...]
-
-
-def count_macs(model: nn.Module, signature: Signature) -> int:
-    """Return the multiply-adds of matrix products and convolutions for one row of the batch."""
-    one = signature.resized(batch=1)
-    with exact_attention(), FlopCounterMode(display=False) as counter:
-        model(*one.args, **one.kwargs)
-    return int(counter.get_total_flops()) // 2
 
 
 def measure_latency(

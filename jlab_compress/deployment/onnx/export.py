@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from jlab_compress.deployment.onnx.costs import count_macs, measure_latency, measure_memory
+from jlab_compress.deployment.onnx.costs import measure_latency, measure_memory
 from jlab_compress.deployment.onnx.export_report import Costs, ExportReport
 from jlab_compress.deployment.onnx.files import (
     beside,
@@ -35,6 +35,7 @@ from jlab_compress.deployment.onnx.signature import Axes, Signature, named_outpu
 from jlab_compress.execution.inputs import read_batches
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
+from jlab_compress.graph.costs import count_macs, count_parameters
 from jlab_compress.report import Scalar
 from jlab_compress.slim.conversion import attach_plan, fold, plan_of
 from jlab_compress.slim.plan import Plan
@@ -127,8 +128,8 @@ def export_onnx(
             precision=precision,
             parity=parity,
             float32_parity=exact,
-            n_parameters=_n_parameters(folded),
-            macs=count_macs(folded, signature),
+            n_parameters=count_parameters(folded),
+            macs=count_macs(folded, signature.call),
             n_bytes=bytes_of(draft),
             sha256=sha256_of(draft),
             form=describe(draft),
@@ -229,12 +230,8 @@ def _costs(original: nn.Module, folded: nn.Module, path: Path, signature: Signat
     pair = (before_path, path)
     return Costs(
         n_bytes=(bytes_of(before_path), bytes_of(path)),
-        n_parameters=(_n_parameters(before), _n_parameters(folded)),
-        macs=(count_macs(before, signature), count_macs(folded, signature)),
+        n_parameters=(count_parameters(before), count_parameters(folded)),
+        macs=(count_macs(before, signature.call), count_macs(folded, signature.call)),
         latency=measure_latency(pair, signature),
         peak_memory=(measure_memory(before_path, signature), measure_memory(path, signature)),
     )
-
-
-def _n_parameters(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())

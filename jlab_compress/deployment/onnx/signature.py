@@ -48,6 +48,11 @@ class Signature:
         return dict(list(self.values.items())[self.n_positional :])
 
     @property
+    def call(self) -> Call:
+        """The inputs as one forward call."""
+        return Call(self.args, self.kwargs)
+
+    @property
     def tensors(self) -> dict[str, Tensor]:
         """The inputs that are tensors, by name."""
         return {name: value for name, value in self.values.items() if isinstance(value, Tensor)}
