@@ -32,7 +32,8 @@ from jlab_compress.fitting.aims.baselines import (
 )
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
 from jlab_compress.fitting.aims.function import fit_function
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.row_split import relative_error
 
 OPTIMIZERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
@@ -91,7 +92,7 @@ def measure(case: str, seed: int, widths: tuple[int, ...]) -> list[dict[str, Any
         made = fit(layer, task.inputs, width, seed=seed)
         seconds = time.process_time() - start
         rows.append({"case": case, "seed": seed, "width": width, "method": method, "seconds": seconds})
-        rows[-1]["follows"] = made.follows
+        rows[-1]["trains alike"] = made.trains_alike
         for name, final in finals.items():
             own = trained(made.layer, name, task, labels, seed)
             moved = own - made.layer(x)

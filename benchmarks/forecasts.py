@@ -23,8 +23,9 @@ from torch import Tensor
 
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
 from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.forecast.predict import predict_errors
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.layer import Layer
 
 Row = dict[str, Any]
 

@@ -184,7 +184,7 @@ def judge(plan: Plan, number: int) -> dict[str, Any]:
         model = train(model, task, rows, "AdamW", then=False, steps=600, seed=number)
     made = compress(model, plan.width, calibration=task.inputs[rows], seed=number, progress=False)
     columns = made.report.tables[0].columns
-    says = [row[columns.index("will follow")] for row in made.report.tables[0].rows]
+    says = [row[columns.index("trains alike")] for row in made.report.tables[0].rows]
     forecasts = [float(g) for note in made.report.notes for g in re.findall(r"training gap ([\d.]+)", note)]
     x, moved = task.inputs[test], []
     for start in (model, made.model):
@@ -220,7 +220,7 @@ def main() -> None:
         found = judge(plan, number)
         results.append(found)
         says, shown = (
-            ("will follow" if found["says"] else "will not"),
+            ("trains alike" if found["says"] else "will not"),
             ("followed" if found["followed"] else "did not"),
         )
         right = "yes" if found["says"] == found["followed"] else "NO"

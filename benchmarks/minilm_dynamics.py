@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from jlab_compress.compression.compress import compress, compress_baseline
 from jlab_compress.compression.pipeline import Method, shrink
 from jlab_compress.fitting.aims.baselines import greedy_refit
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moving.adam import counted_alike
 
 WIDTH = 768

@@ -31,7 +31,8 @@ from jlab_compress.fitting.aims.baselines import (
 )
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
 from jlab_compress.fitting.aims.rehearsal import Course, largest_eigenvalue, train_on
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.row_split import relative_error
 from jlab_compress.report import Report, Table
 
@@ -88,7 +89,7 @@ def measured(n_in: int, width: int, seed: int, steps: int) -> list[dict[str, Any
             "neurons": slim.width,
             "function_gap": relative_error(slim(test), before),
             "training_gap": relative_error(moved, after - before),
-            "follows": made.follows,
+            "trains alike": made.trains_alike,
             "seconds": seconds,
         }
         rows.append(row)

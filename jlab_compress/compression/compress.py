@@ -17,7 +17,8 @@ from jlab_compress.fitting.aims import baselines
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
 from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.aims.moments import fit_moments
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moving.adam import fit_counted
 from jlab_compress.report import Report
 from jlab_compress.slim.plan import Plan

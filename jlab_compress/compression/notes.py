@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from jlab_compress.fitting.layer import Fit
+from jlab_compress.fitting.fit import Fit
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.attributes import drops_weights
 

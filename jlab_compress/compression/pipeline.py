@@ -29,8 +29,10 @@ from jlab_compress.execution.outputs import outputs_on
 from jlab_compress.execution.progress import Progress, Step, follow
 from jlab_compress.execution.randomness import check_seed, random_states_kept
 from jlab_compress.execution.splits import first_rows, hold_out
+from jlab_compress.fitting.criteria import EXACT
 from jlab_compress.fitting.duplicates import merge_duplicates
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.graph.paths import is_homogeneous
 from jlab_compress.inspection.block import Block
 from jlab_compress.inspection.exchange import read_block, write_block
@@ -245,7 +247,7 @@ def _fit_block(
     distinct = merge_duplicates(layer)
     if distinct.width <= size:
         words = "exact duplicates" if distinct.width < layer.width else "kept"
-        return Fit(distinct, first_copies(layer, distinct), words, 0.0, 0.0, True)
+        return Fit(distinct, first_copies(layer, distinct), words, 0.0, 0.0, EXACT)
     if block.recorded:
         return fit_heads(slim, block, size, method.name, calls=calls, seed=seed)
     if method.aims and block.kind != "conv":

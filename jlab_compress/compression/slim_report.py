@@ -9,7 +9,7 @@ from torch import nn
 from jlab_compress.compression.joint.refinement import MOVED_TOGETHER
 from jlab_compress.compression.widths.sweep import LARGE_ERROR
 from jlab_compress.execution.calls import Call
-from jlab_compress.fitting.layer import Fit
+from jlab_compress.fitting.fit import Fit
 from jlab_compress.graph.costs import count_bytes, count_macs, count_parameters
 from jlab_compress.inspection.block import Block
 from jlab_compress.report import Report, Scalar, Table
@@ -27,7 +27,7 @@ COLUMNS = (
     "method",
     "function_error",
     "kernel_error",
-    "will follow",
+    "trains alike",
 )
 
 
@@ -83,7 +83,7 @@ def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:
     width = fit.layer.width
     macs = None if block.macs is None else block.macs * width // block.width
     sizes = (block.width, width, block.parameters, block.dimension * width, block.macs, macs)
-    errors = (fit.function_error, fit.kernel_error, fit.follows)
+    errors = (fit.function_error, fit.kernel_error, fit.trains_alike)
     return (block.name, block.kind, *sizes, fit.method, *errors)
 
 
@@ -95,8 +95,8 @@ def _warnings(block: Block, fit: Fit) -> list[str]:
             f"{width} its held-out function error is {fit.function_error:.2g}, so it is not compressible to "
             f"that width; keep more {block.units} or leave it out"
         )
-    if fit.follows is False:
-        found.append(f"{width} it will not follow the original in further training; keep more {block.units}")
+    if fit.trains_alike is False:
+        found.append(f"{width} it will not train like the original; keep more {block.units}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""A wide layer as a cloud of weighted neurons, and what a fit returns for it."""
+"""A wide layer as a cloud of weighted neurons."""
 
 from __future__ import annotations
 
@@ -120,34 +120,3 @@ class Layer:
             outgoing=self.outgoing * root[:, None],
             multiplicities=multiplicities,
         )
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A slim layer and how well it stands for the wide one, judged on rows that the fit did not see.
-
-    Parameters
-    ----------
-    layer : Layer
-        s neurons with multiplicities.
-    indices : Tensor (s,) or None
-        The kept neurons where incoming weights are untouched; None where nodes moved or merged.
-    method : str
-        The candidate that was kept, in the field's words ("moved nodes", "k-means merge", ...).
-    function_error : float
-        ||f_slim - f|| / ||f|| on held-out rows.
-    kernel_error : float or None
-        Relative error of the tangent kernel's action on held-out rows; None where not computed.
-    follows : bool or None
-        The guard's forecast: will the slim layer train like the wide one? None where not judged.
-    notes : tuple of str
-        What a reader of the report must know.
-    """
-
-    layer: Layer
-    indices: Tensor | None
-    method: str
-    function_error: float
-    kernel_error: float | None = None
-    follows: bool | None = None
-    notes: tuple[str, ...] = ()

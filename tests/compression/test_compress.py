@@ -99,7 +99,7 @@ def test_a_progress_bar_and_the_notes_name_the_block(monkeypatch, capsys):
     found = compress(mlp(6, 40, 3), 8, calibration=X)
     assert "block 0: 1 of 1" in capsys.readouterr().err
     assert "block 0: a word on the fit" in found.report.notes
-    assert "will follow" in found.report.tables[0].columns
+    assert "trains alike" in found.report.tables[0].columns
 
 
 def test_an_interrupt_anywhere_leaves_the_random_states(monkeypatch):

@@ -9,7 +9,7 @@ from tests.quick import shorten_fits
 
 X = rows(400, 3)
 NOT_COMPRESSIBLE = "not compressible to that width; keep more neurons or leave it out"
-WILL_NOT_FOLLOW = "will not follow the original in further training; keep more neurons"
+WILL_NOT_TRAIN_ALIKE = "will not train like the original; keep more neurons"
 
 
 def warnings_at(width, preserve):
@@ -19,7 +19,7 @@ def warnings_at(width, preserve):
 
 @pytest.mark.parametrize(
     ("preserve", "words"),
-    [("function", (NOT_COMPRESSIBLE,)), ("dynamics", (NOT_COMPRESSIBLE, WILL_NOT_FOLLOW))],
+    [("function", (NOT_COMPRESSIBLE,)), ("dynamics", (NOT_COMPRESSIBLE, WILL_NOT_TRAIN_ALIKE))],
 )
 def test_a_block_that_is_not_compressible_to_a_width_is_named(preserve, words):
     warnings = warnings_at(1, preserve)

@@ -19,5 +19,5 @@ def test_moved_nodes_come_close_and_are_judged():
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert (row["width_before"], row["width_after"]) == (64, 24)
     assert row["kernel_error"] is not None
-    assert row["will follow"] is not None
+    assert row["trains alike"] is not None
     assert result.model[0].output_multiplicities.min() > 0

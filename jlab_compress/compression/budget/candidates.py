@@ -14,7 +14,8 @@ from jlab_compress.execution.calls import Call
 from jlab_compress.execution.closeness import function_gap
 from jlab_compress.execution.outputs import outputs_on
 from jlab_compress.fitting.aims.baselines import greedy_refit
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.layer import Layer
 
 # On too few rows uneven widths look better than they are; differences below three percent are chance.
 MOST_CALLS = 24

@@ -14,8 +14,8 @@ from jlab_compress.execution.augmentation import augmented
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.aims import activation_only as fits
 from jlab_compress.fitting.aims.activation_only import HeadRows
+from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.forecast.predict import Forecast
-from jlab_compress.fitting.layer import Fit
 from jlab_compress.fitting.moving.readout import Readout
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.multihead import open_attention

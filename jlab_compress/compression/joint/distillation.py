@@ -25,7 +25,8 @@ from jlab_compress.execution.augmentation import augment, positions_of
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.progress import Progress, Step
 from jlab_compress.execution.splits import portions
-from jlab_compress.fitting.layer import Fit
+from jlab_compress.fitting.criteria import training_criteria
+from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.moving.adam import Course, move_together
 from jlab_compress.inspection.block import Block
 
@@ -37,12 +38,10 @@ POLISHED = (
     "The blocks were moved together against the original's hidden states and backward signals; errors of "
     "single blocks are from before."
 )
-FOLLOWS_BELOW = 0.3
-UNJUDGED = "Whether the blocks will follow is not known, as the model cannot be differentiated: {}"
+UNJUDGED = "Whether the blocks train alike is not known, as the model cannot be differentiated: {}"
 JUDGED = (
-    "Blocks that were moved together are judged together: a first step on a made-up task moves the outputs "
-    "of held-out rows with a gap of {:.2g} (SGD or Adam, the larger; they will follow below {}). Compare the "
-    "trainings with validate before you rely on it."
+    "Blocks that were moved together are judged together. First step on a synthetic task, held-out rows: {} "
+    "(SGD or Adam, the larger). Compare the trainings with validate before you rely on it."
 )
 
 
@@ -184,12 +183,13 @@ def judge(
     *,
     seed: int,
 ) -> tuple[str, ...]:
-    """Say of all fits at once, in place, whether they will follow; return the note on it."""
+    """Say of all fits at once, in place, whether they train alike; return the note on it."""
     try:
         step = first_step_gap(original, slim, calls, held, seed=seed)
     except RuntimeError as error:
         return (UNJUDGED.format(in_words(error)),)
     if step is None:
         return ()
-    fits |= {name: replace(fit, follows=step < FOLLOWS_BELOW) for name, fit in fits.items()}
-    return (JUDGED.format(step, FOLLOWS_BELOW),)
+    criteria = training_criteria(training_gap=step)
+    fits |= {name: replace(fit, criteria=criteria) for name, fit in fits.items()}
+    return (JUDGED.format(", ".join(map(str, criteria))),)

@@ -23,7 +23,7 @@ from jlab_compress.compression.signals.layer_kernels import ROWS, Answer, tangen
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.progress import Progress, Step
 from jlab_compress.execution.splits import portions
-from jlab_compress.fitting.layer import Fit
+from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.moving.adam import Course, move_together
 from jlab_compress.fitting.moving.nodes import movement_of
 from jlab_compress.inspection.block import Block

@@ -14,7 +14,7 @@ from jlab_compress.errors import in_words
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.progress import Progress, Step, follow
-from jlab_compress.fitting.layer import Fit
+from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.moving.adam import Course
 from jlab_compress.inspection.block import Block
 

@@ -24,7 +24,7 @@ from jlab_compress.execution.inputs import read_batches
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model
 from jlab_compress.execution.randomness import check_seed
-from jlab_compress.fitting.aims.dynamics import KERNEL_BELOW
+from jlab_compress.fitting.criteria import KERNEL_ERROR_LIMIT
 from jlab_compress.fitting.forecast.predict import Forecast, predict_errors
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.inspection.exchange import read_block
@@ -291,7 +291,7 @@ def _report(blocks: Blocks, forecasts: Mapping[str, Forecast], preserve: str) ->
 
 
 def _warnings(block: Block, found: Forecast, preserve: str) -> list[str]:
-    """Say from which width on a block is not compressible, and from which on it will not follow."""
+    """Say from which width on a block is not compressible, and from which on it will not train alike."""
     warnings = []
     widest = _widest_above(LARGE_ERROR, found.widths, found.function_errors)
     if widest is not None:
@@ -300,11 +300,11 @@ def _warnings(block: Block, found: Forecast, preserve: str) -> list[str]:
             f"{widest[1]:.2g} is expected, so it is not compressible to that width; keep more {block.units} "
             "or leave it out"
         )
-    widest = _widest_above(KERNEL_BELOW, found.widths, found.kernel_errors)
+    widest = _widest_above(KERNEL_ERROR_LIMIT, found.widths, found.kernel_errors)
     if preserve == "dynamics" and widest is not None:
         warnings.append(
             f"block {block.name}: at {widest[0]} of {block.width} {block.units} a tangent kernel error of "
-            f"{widest[1]:.2g} is expected, so it will not follow the original in further training; keep more "
+            f"{widest[1]:.2g} is expected, so it will not train like the original; keep more "
             f"{block.units}"
         )
     return warnings

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from jlab_compress.fitting.aims.moments import fit_moments
+from jlab_compress.fitting.criteria import training_criteria
+from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.forecast.predict import Forecast
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moving.readout import Readout
 from jlab_compress.fitting.row_split import Split, relative_error, split_rows
 from jlab_compress.fitting.solvers.least_squares import RIDGE, least_squares
 from jlab_compress.fitting.solvers.nnls import select_nonnegative
 
-FOLLOWS = 0.2
 MATCHED = (
     "matched are the outputs and, on random directions at single positions, the tangent kernel; what is kept "
     "keeps its weights, only multiplicities are fitted"
@@ -228,7 +229,7 @@ def fit_heads_dynamics(layer: Layer, rows: HeadRows, size: int, *, seed: int = 0
     -------
     Fit
         Untouched heads with multiplicities: of {outputs and kernel, outputs only, a random subset counted
-        n / s times} the best on held-out rows and probes. It follows where both errors are below 0.2.
+        n / s times} the best on held-out rows and probes.
     """
     split = split_rows(len(rows.values), seed)
     probes = split_rows(rows.kernels[0].shape[1], seed) if rows.kernels else None
@@ -287,8 +288,8 @@ def _judged(
         )
         for k in rows.kernels
     )
-    follows = max(error, worst) <= FOLLOWS
-    return Fit(slim, indices, method, error, worst, follows, (MATCHED,))
+    criteria = training_criteria(kernel_error=worst)
+    return Fit(slim, indices, method, error, worst, criteria, (MATCHED,))
 
 
 def fit_heads_moments(layer: Layer, rows: HeadRows, size: int, *, seed: int = 0) -> Fit:

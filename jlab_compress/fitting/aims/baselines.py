@@ -6,7 +6,8 @@ import torch
 from scipy.linalg import qr
 from torch import Tensor
 
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.row_split import check_fit, relative_error, split_rows
 from jlab_compress.fitting.solvers.kmeans import cluster_neurons, merge_clusters
 from jlab_compress.fitting.solvers.least_squares import greedy_columns, least_squares

@@ -17,15 +17,16 @@ from jlab_compress.fitting.aims.baselines import (
     random_subset,
 )
 from jlab_compress.fitting.aims.rehearsal import compare, make_course
+from jlab_compress.fitting.criteria import EXACT, training_criteria
 from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.effort import NORMAL, Effort
+from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.kernels.actions import kernel_actions
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moving.nodes import Answers, ask, expected_movement, move_nodes, normalisers
 from jlab_compress.fitting.row_split import Progress, Split, check_fit, counter, relative_error, split_rows
 from jlab_compress.fitting.solvers.kmeans import cluster_neurons, merge_clusters
 
-FOLLOWS_BELOW, KERNEL_BELOW = 0.25, 0.5
 LEAST_SHARE = 0.2
 FEW, MANY = 800, 100_000
 RATE = 0.025
@@ -70,8 +71,8 @@ def fit_dynamics(
     Returns
     -------
     Fit
-        Neurons with multiplicities, to be trained with gradients divided by them. `follows` is the forecast:
-        the short training's gap and the kernel's error are both small on rows that no fit has seen.
+        Neurons with multiplicities, to be trained with gradients divided by them, and the criteria by
+        which they train like the layer: the gap of the short training and the kernel's error.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def fit_dynamics(
     distinct = merge_duplicates(layer)
     if distinct.width <= size:
         exact = judged(distinct, layer, inputs, "exact duplicates", seed=seed)
-        return replace(exact, kernel_error=0.0, follows=True)
+        return replace(exact, kernel_error=0.0, criteria=EXACT)
     case = Case.make(distinct, inputs, movement, seed, effort)
     starts, steps = starts_for(case, size), steps_for(distinct, size, effort)
     count = counter(progress, len(starts) * steps)
@@ -95,9 +96,9 @@ def fit_dynamics(
     ]
     best, gap = closest_in_training(case, unbeaten(known))
     error = best.kernel_error or 0.0
-    note = f"short training on made-up targets, held-out rows: training gap {gap:.3f}"
-    follows = gap < FOLLOWS_BELOW and error < KERNEL_BELOW
-    return replace(best, follows=follows, notes=(*best.notes, note))
+    criteria = training_criteria(training_gap=gap, kernel_error=error)
+    note = f"short training on synthetic targets, held-out rows: {', '.join(map(str, criteria))}"
+    return replace(best, criteria=criteria, notes=(*best.notes, note))
 
 
 def steps_for(layer: Layer, size: int, effort: Effort = NORMAL) -> int:

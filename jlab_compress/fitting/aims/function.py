@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from jlab_compress.fitting.effort import NORMAL, Effort
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moving.readout import Readout, refine
 from jlab_compress.fitting.moving.variable_projection import mixed_rows, project
 from jlab_compress.fitting.row_split import Progress, Split, check_fit, counter, relative_error, split_rows

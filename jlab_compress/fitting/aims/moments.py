@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from jlab_compress.core.compress_cloud import compress_cloud
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.row_split import relative_error
 
 

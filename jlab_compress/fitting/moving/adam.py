@@ -12,7 +12,8 @@ from torch import Tensor
 
 from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.effort import NORMAL
-from jlab_compress.fitting.layer import Fit, Layer
+from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.layer import Layer
 
 RATE, LOG_RATE = 0.01, 0.05
 WARM_UP = 0.1
@@ -34,7 +35,7 @@ def fit_counted(layer: Layer, inputs: Tensor, size: int, **goal: Any) -> Fit:
     Returns
     -------
     Fit
-        Not judged: whether it follows depends on all layers together.
+        Without criteria: whether it trains alike depends on all layers together.
 
     Raises
     ------

@@ -92,14 +92,14 @@ def test_the_function_fit_beats_what_it_must(norm_first):
     assert errors["greedy"] < min(errors["random"], errors["magnitude"])
 
 
-def test_multiplicities_say_what_is_matched_and_whether_the_slim_model_will_follow():
+def test_multiplicities_say_what_is_matched_and_whether_the_slim_model_trains_alike():
     model = seeded(Layers).double().eval()
     result = compress(model, {"layers.0.self_attn": 3}, calibration=X, progress=False)
     counts = result.model.layers[0].self_attn.head_multiplicities
     assert counts.shape == (result.plan.blocks[0].width_after,)
     assert bool((counts > 0).all())
     assert any("matched are the outputs and" in note for note in result.report.notes)
-    assert any("will not follow" in warning for warning in result.report.warnings)
+    assert any("will not train like" in warning for warning in result.report.warnings)
 
 
 def test_dropout_on_attention_weights_is_said():

@@ -96,7 +96,7 @@ def test_several_blocks_of_a_stream_keep_their_mass_and_are_judged_together(mode
 
 
 def follows(made):
-    column = made.report.tables[0].columns.index("will follow")
+    column = made.report.tables[0].columns.index("trains alike")
     return {row[column] for row in made.report.tables[0].rows}
 
 

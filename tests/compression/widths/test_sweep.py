@@ -50,7 +50,7 @@ def test_a_width_that_cannot_work_is_warned_about_and_a_wide_one_is_not():
 
 
 def test_a_width_that_will_not_train_alike_is_warned_about_under_dynamics_only():
-    words = "will not follow the original in further training; keep more neurons"
+    words = "will not train like the original; keep more neurons"
     for preserve, width, expected in (("dynamics", 1, True), ("dynamics", 39, False), ("function", 1, False)):
         warnings = sweep(NET, {"0": [width]}, calibration=X, preserve=preserve).report.warnings
         assert any(words in w for w in warnings) == expected

@@ -105,14 +105,14 @@ def test_copies_are_counted_and_followed():
     assert sorted(fit.layer.multiplicities.round(decimals=3).tolist()) == [1.0, 2.0, 3.0]
     assert fit.function_error < 1e-5
     assert fit.kernel_error < 1e-5
-    assert fit.follows
+    assert fit.trains_alike
     assert "tangent kernel" in fit.notes[0]
 
 
 def test_heads_that_differ_do_not_follow_and_never_lose_to_a_random_choice():
     layer, rows = heads(10), HeadRows(draw(150, 10 * EACH), kernels(10, 10))
     fit = fit_heads_dynamics(layer, rows, 3)
-    assert fit.follows is False
+    assert fit.trains_alike is False
     assert bool((fit.layer.multiplicities > 0).all())
     assert fit.function_error <= random_heads(layer, rows, 3).function_error + fit.kernel_error
     assert torch.equal(fit_heads_dynamics(layer, rows, 3).layer.outgoing, fit.layer.outgoing)

@@ -16,7 +16,7 @@ fit_dynamics = functools.partial(fit_with_effort, effort=Effort(node_steps=60))
 def test_exact_copies_collapse_and_follow():
     layer = clustered(groups=6, copies=8)
     fit = fit_dynamics(layer, X, 10)
-    assert (fit.layer.width, fit.function_error < 1e-12, fit.kernel_error, fit.follows) == (
+    assert (fit.layer.width, fit.function_error < 1e-12, fit.kernel_error, fit.trains_alike) == (
         6,
         True,
         0.0,
@@ -29,13 +29,13 @@ def test_exact_copies_collapse_and_follow():
 def test_near_copies_are_found_again(activation):
     layer = clustered(groups=6, copies=8, spread=0.02, activation=activation)
     fit = fit_dynamics(layer, X, 6)
-    assert fit.follows
+    assert fit.trains_alike
     assert fit.function_error < 0.05
     assert fit.layer.multiplicities.min() > 0
 
 
 def test_a_layer_that_cannot_be_followed_is_named():
-    assert fit_dynamics(dense(60, activation=torch.tanh), X, 1).follows is False
+    assert fit_dynamics(dense(60, activation=torch.tanh), X, 1).trains_alike is False
 
 
 def test_a_gated_layer_is_fitted():

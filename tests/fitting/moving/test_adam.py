@@ -82,4 +82,4 @@ def test_a_counted_fit_has_the_function_of_a_refit_and_is_not_judged_alone():
     counted, plain = fit_counted(wide, rows, 6), fit_function(wide, rows, 6, move=False)
     assert torch.allclose(counted.layer(rows), plain.layer(rows), atol=1e-5)
     assert counted.layer.multiplicities.tolist() == pytest.approx([16 / 6] * 6)
-    assert counted.follows is None
+    assert counted.trains_alike is None
