@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
+from jlab_compress.extras import explained
+
 if TYPE_CHECKING:
     from jlab_compress.compression.budget.allocation import allocate_widths
     from jlab_compress.compression.compress import Compression, compress, sweep
@@ -117,7 +119,10 @@ __version__ = metadata.version("jlab-compress")
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'jlab_compress' has no attribute {name!r}")
-    value = getattr(import_module(f"jlab_compress.{_HOME[name]}"), name)
+    try:
+        value = getattr(import_module(f"jlab_compress.{_HOME[name]}"), name)
+    except ModuleNotFoundError as fault:
+        raise explained(fault) from None
     globals()[name] = value
     return value
 

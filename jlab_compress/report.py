@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
 Scalar = str | int | float | bool | None
 
@@ -122,6 +123,39 @@ class Report:
 
     def _repr_html_(self) -> str:
         return render_html(self)
+
+
+class Reported:
+    """A result that shows itself as its report: as text in a shell, as a card in a notebook.
+
+    A class of results has a `report`, as a field or a property, and a `kind`, by which the panels know where
+    to show it: "blocks", "sweep", "compression", "validation", "export" or "served".
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True, repr=False)
+    ... class Measured(Reported):
+    ...     report: Report
+    ...     kind = "measure"
+    >>> Measured(Report("Measured", "All is well."))
+    Measured
+    All is well.
+    """
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    if TYPE_CHECKING:
+
+        @property
+        def report(self) -> Report:
+            """What was found."""
+
+    def __repr__(self) -> str:
+        return render_text(self.report)
+
+    def _repr_html_(self) -> str:
+        return render_html(self.report)
 
 
 def format_scalar(value: Scalar) -> str:

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "jlab_compress"
 FLOORS = {
     "errors": 0,
+    "extras": 0,
     "report": 1,
     "core": 2,
     "fitting": 3,
@@ -27,6 +28,7 @@ FLOORS = {
 NUMERICS = {"torch", "numpy", "scipy"}
 ALLOWED = {
     "errors": set(),
+    "extras": set(),
     "report": set(),
     "core": NUMERICS,
     "fitting": NUMERICS,

@@ -2,11 +2,11 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
-from jlab_compress.report import Figure, Report, Table, format_scalar
+from jlab_compress.report import Figure, Report, Reported, Table, format_scalar
 
 REPORT = Report(
     "A <b>title</b>",
@@ -68,3 +68,24 @@ def test_what_is_known_before_and_after_stands_side_by_side_in_html():
     rows = re.findall(r"<tr>(.*?)</tr>", page)
     told = [re.sub(r"<[^>]*>", "|", row).replace("||", "|").strip("|") for row in rows]
     assert told == ["before|after", "bytes|20|10", "gap|0.5", "left before|1"]
+
+
+def test_a_result_shows_itself_as_its_report_and_not_as_a_list_of_fields():
+    @dataclass(frozen=True, repr=False)
+    class Held(Reported):
+        report: Report
+        kind = "held"
+
+    class Made(Reported, tuple[int, ...]):
+        __slots__ = ()
+        kind = "made"
+
+        @property
+        def report(self) -> Report:
+            return Report("Made", f"{len(self)} of them.")
+
+    assert repr(Held(REPORT)) == str(REPORT)
+    assert Held(REPORT)._repr_html_() == REPORT._repr_html_()
+    assert str(Made((1, 2))) == "Made\n2 of them."
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'report'"):
+        Held()

@@ -20,7 +20,7 @@ from jlab_compress.fitting.aims.moments import fit_moments
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moving.adam import fit_counted
-from jlab_compress.report import Report
+from jlab_compress.report import Report, Reported
 from jlab_compress.slim.plan import Plan
 
 Preserve = Literal["dynamics", "function", "moments"]
@@ -28,8 +28,8 @@ Preserve = Literal["dynamics", "function", "moments"]
 __all__ = ["Compression", "compress", "compress_baseline", "sweep"]
 
 
-@dataclass(frozen=True)
-class Compression:
+@dataclass(frozen=True, repr=False)
+class Compression(Reported):
     """A slim model, how it was made, and what is known about it.
 
     Parameters
@@ -42,15 +42,11 @@ class Compression:
         Widths, costs, errors on held-out rows and the guard's forecast.
     """
 
+    kind = "compression"
+
     model: nn.Module
     plan: Plan
     report: Report
-
-    def __repr__(self) -> str:
-        return str(self.report)
-
-    def _repr_html_(self) -> str:
-        return self.report._repr_html_()
 
 
 def compress(

@@ -15,11 +15,11 @@ from jlab_compress.deployment.onnx.files import beside, check_target
 from jlab_compress.deployment.onnx.graph import exact_attention, exported, quiet_exporter
 from jlab_compress.deployment.onnx.parity import Arrays, Parity, cases, check_parity, compare
 from jlab_compress.deployment.onnx.signature import Axes, Signature, as_numpy, named_outputs, read_signature
-from jlab_compress.report import Report, Table
+from jlab_compress.report import Report, Reported, Table
 
 
 @dataclass(frozen=True, repr=False)
-class Program:
+class Program(Reported):
     """A written .pt2 file and how far it is from the model; opens wherever a path does.
 
     Parameters
@@ -31,6 +31,8 @@ class Program:
     parity : tuple of Parity
         Differences from the model for each set of input sizes.
     """
+
+    kind = "export"
 
     path: Path
     n_bytes: int
@@ -52,12 +54,6 @@ class Program:
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)
-
-    def __repr__(self) -> str:
-        return str(self.report)
-
-    def _repr_html_(self) -> str:
-        return self.report._repr_html_()
 
 
 def export_program(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from jlab_compress.fitting.layer import Activation
 from jlab_compress.inspection.residual import Residual
-from jlab_compress.report import Report, Table
+from jlab_compress.report import Report, Reported, Table
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,11 @@ class Block:
         return str(getattr(self.activation, "name", "unknown"))
 
 
-class Blocks(tuple[Block, ...]):
+class Blocks(Reported, tuple[Block, ...]):
     """The blocks of a model, in the order in which they run; shows itself as a table."""
 
     __slots__ = ()
+    kind = "blocks"
 
     @property
     def unlocked(self) -> tuple[Block, ...]:
@@ -132,9 +133,3 @@ class Blocks(tuple[Block, ...]):
         summary = f"{len(self.unlocked)} of {len(self)} blocks can be compressed."
         table = Table("Blocks in the order in which they run", columns, rows)
         return Report("Blocks", summary, tables=(table,), notes=self.left_out)
-
-    def __repr__(self) -> str:
-        return str(self.report)
-
-    def _repr_html_(self) -> str:
-        return self.report._repr_html_()

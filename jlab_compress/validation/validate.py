@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
 from jlab_compress.execution.randomness import random_states_kept
-from jlab_compress.report import Report
+from jlab_compress.report import Report, Reported
 from jlab_compress.validation.measures.snapshot import Snapshot, cloud_figures, evidence_tables, take_snapshot
 from jlab_compress.validation.report.plots import SLIM
 from jlab_compress.validation.report.tables import condition_notes, summarise
@@ -51,8 +51,8 @@ NO_HELD_OUT = "No held-out data was given: gaps and losses are taken on the firs
 STANDSTILL = 1e-9  # ||f_t - f_0|| / ||f_0|| below this is rounding, not training
 
 
-@dataclass(frozen=True)
-class Validation:
+@dataclass(frozen=True, repr=False)
+class Validation(Reported):
     """What training both models side by side has shown.
 
     Parameters
@@ -66,6 +66,8 @@ class Validation:
     report : Report
         All of it for people; `report.to_dict()` for programs.
     """
+
+    kind = "validation"
 
     curves: tuple[Mapping[str, Curve], ...]
     verdict: Verdict
@@ -97,12 +99,6 @@ class Validation:
     def training_gap_function(self) -> float | None:
         """The training gap of the model fitted to the function alone, mean over seeds."""
         return final_gap(self.curves, FUNCTION) if FUNCTION in self.curves[0] else None
-
-    def _repr_html_(self) -> str:
-        return self.report._repr_html_()
-
-    def __repr__(self) -> str:
-        return str(self.report)
 
 
 def final_gap(curves: Sequence[Mapping[str, Curve]], name: str) -> float:

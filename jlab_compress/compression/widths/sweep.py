@@ -29,7 +29,7 @@ from jlab_compress.fitting.forecast.predict import Forecast, predict_errors
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.inspection.exchange import read_block
 from jlab_compress.inspection.find import blocks_on
-from jlab_compress.report import Report, Scalar, Table
+from jlab_compress.report import Report, Reported, Scalar, Table
 from jlab_compress.slim.surgery import on_cpu
 
 FRACTIONS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
@@ -37,8 +37,8 @@ GRID = 12
 LARGE_ERROR = 0.3
 
 
-@dataclass(frozen=True)
-class Sweep:
+@dataclass(frozen=True, repr=False)
+class Sweep(Reported):
     """Expected errors of blocks against width.
 
     Parameters
@@ -49,14 +49,10 @@ class Sweep:
         The same as a table, with what each width saves.
     """
 
+    kind = "sweep"
+
     forecasts: Mapping[str, Forecast]
     report: Report
-
-    def __repr__(self) -> str:
-        return str(self.report)
-
-    def _repr_html_(self) -> str:
-        return self.report._repr_html_()
 
 
 def sweep(

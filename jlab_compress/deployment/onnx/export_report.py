@@ -11,7 +11,7 @@ from pathlib import Path
 from jlab_compress.deployment.onnx.costs import Latency
 from jlab_compress.deployment.onnx.files import Form
 from jlab_compress.deployment.onnx.parity import BATCHES, TOLERANCE, Parity
-from jlab_compress.report import Report, Scalar, Table
+from jlab_compress.report import Report, Reported, Scalar, Table
 from jlab_compress.slim.plan import Plan
 
 LARGE_ERROR = 0.05
@@ -38,8 +38,8 @@ class Costs:
     peak_memory: tuple[int | None, int | None]
 
 
-@dataclass(frozen=True)
-class ExportReport:
+@dataclass(frozen=True, repr=False)
+class ExportReport(Reported):
     """A written ONNX file, how far it is from the model, and what it costs.
 
     Parameters
@@ -63,6 +63,8 @@ class ExportReport:
     facts : mapping of str to scalar
         As handed over by the caller.
     """
+
+    kind = "export"
 
     path: Path
     precision: str
@@ -105,12 +107,6 @@ class ExportReport:
     def save(self, path: str | Path) -> None:
         """Write the report as JSON."""
         Path(path).write_text(self.report.to_json() + "\n", encoding="utf-8")
-
-    def __repr__(self) -> str:
-        return str(self.report)
-
-    def _repr_html_(self) -> str:
-        return self.report._repr_html_()
 
 
 def _report(export: ExportReport) -> Report:

@@ -20,7 +20,7 @@ from jlab_compress.deployment.servers.commands import choose_server
 from jlab_compress.deployment.servers.configs import as_served
 from jlab_compress.deployment.servers.process import Server, serve
 from jlab_compress.deployment.servers.repository import Repository, export_repository
-from jlab_compress.report import Report, Table
+from jlab_compress.report import Report, Reported, Table
 
 ROUNDS = range(3, 100)
 NAMES = {"triton": "NVIDIA Triton", "mlserver": "MLServer", "mlflow": "MLflow"}
@@ -53,7 +53,7 @@ class RequestTime:
 
 
 @dataclass(frozen=True, repr=False)
-class ServedComparison:
+class ServedComparison(Reported):
     """What a server answered, how far that is from torch, and how long it took.
 
     Parameters
@@ -67,6 +67,8 @@ class ServedComparison:
     times : tuple of RequestTime
         By protocol and batch.
     """
+
+    kind = "served"
 
     repository: Repository
     server: str
@@ -100,12 +102,6 @@ class ServedComparison:
     def report(self) -> Report:
         """The comparison as a report."""
         return _report(self)
-
-    def __repr__(self) -> str:
-        return str(self.report)
-
-    def _repr_html_(self) -> str:
-        return self.report._repr_html_()
 
 
 def serve_and_compare(

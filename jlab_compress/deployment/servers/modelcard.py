@@ -139,7 +139,7 @@ def model_card(name: str, export: ExportReport, layout: str) -> str:
             "",
             "To try it on this machine alone, with jlab-compress; it says at which address:",
             "",
-            "    python -m jlab_compress.deployment.servers.process FOLDER",
+            "    jlab-compress serve FOLDER",
             "",
             f"Check the files with `sha256sum -c {SUMS}`.",
             "",

@@ -1,11 +1,10 @@
 """Start an inference server on a repository, on this machine only; wait, query it, and end it for certain.
 
-``python -m jlab_compress.deployment.servers.process FOLDER`` does it from a shell, until Enter is pressed.
+``jlab-compress serve FOLDER`` does it from a shell, until Enter is pressed.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import socket
 import subprocess
@@ -30,7 +29,7 @@ from jlab_compress.deployment.servers.clients import (
     call,
     open_grpc,
 )
-from jlab_compress.deployment.servers.commands import SERVERS, Command, command_for
+from jlab_compress.deployment.servers.commands import Command, command_for
 
 HOST = "127.0.0.1"
 PATIENCE = 15.0
@@ -228,23 +227,3 @@ def _tail(log: str) -> str:
     lines = log.strip().splitlines()
     faults = [line for line in lines if re.match(r"E\d{4} |error\b|.*Error\b", line)]
     return " | ".join((faults or lines)[-10:])[-3000:] or "it printed nothing"
-
-
-def main() -> None:
-    """Serve a folder until a line, or the end, of standard input."""
-    parser = argparse.ArgumentParser(description="Serve a repository on this machine until Enter is pressed.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--name", help="the one model to load")
-    parser.add_argument("--server", choices=SERVERS)
-    options = parser.parse_args()
-    try:
-        with serve(options.folder, options.name, server=options.server) as server:
-            grpc = f", gRPC {server.grpc}" if server.grpc else ""
-            print(f"{server.command.kind} is ready: HTTP {server.http}{grpc}", flush=True)
-            sys.stdin.readline()
-    except (ValueError, ServerError) as error:
-        raise SystemExit(str(error)) from error
-
-
-if __name__ == "__main__":
-    main()

@@ -19,14 +19,14 @@ from jlab_compress.deployment.onnx.parity import Arrays, open_session, run_sessi
 from jlab_compress.deployment.onnx.signature import BATCH, read_signature
 from jlab_compress.deployment.servers.configs import kserve_service, openvino_config, triton_config
 from jlab_compress.deployment.servers.modelcard import write_companions
-from jlab_compress.report import Report
+from jlab_compress.report import Report, Reported
 
 LAYOUTS = ("triton", "kserve", "openvino", "mlflow")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, repr=False)
-class Repository:
+class Repository(Reported):
     """A model version in a server's folder.
 
     Parameters
@@ -42,6 +42,8 @@ class Repository:
     export : ExportReport
         What was written and how it was checked.
     """
+
+    kind = "export"
 
     folder: Path
     name: str
@@ -61,9 +63,6 @@ class Repository:
 
     def __repr__(self) -> str:
         return f"{self.name} version {self.version} for {self.layout} in {self.folder}\n{self.report}"
-
-    def _repr_html_(self) -> str:
-        return self.report._repr_html_()
 
 
 def export_repository(

@@ -7,7 +7,6 @@ both sides read.
 from __future__ import annotations
 
 import json
-import sys
 import weakref
 from hashlib import blake2b
 from typing import Any
@@ -177,11 +176,10 @@ def _unreadable(fault: Exception) -> dict[str, Any]:
 
 def _slim_rows(model: Any) -> list[dict[str, Any]] | None:
     """Return name and widths of each block of a slim model; None for any other."""
-    slim = sys.modules.get("jlab_compress.slim.conversion")
-    if slim is None:
-        return None
+    from jlab_compress.slim.conversion import plan_of
+
     try:
-        plan = slim.plan_of(model)
+        plan = plan_of(model)
     except ValueError:  # no slim model
         return None
     return [

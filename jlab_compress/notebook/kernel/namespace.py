@@ -15,18 +15,10 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from jlab_compress.report import Reported
+
 HEAVY_MODULES, HEAVY_BYTES = 150, 200_000_000
 HIDDEN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
-RESULTS = (
-    ("blocks", "jlab_compress.inspection.block", "Blocks"),
-    ("compression", "jlab_compress.compression.compress", "Compression"),
-    ("sweep", "jlab_compress.compression.widths.sweep", "Sweep"),
-    ("validation", "jlab_compress.validation.validate", "Validation"),
-    ("export", "jlab_compress.deployment.onnx.export_report", "ExportReport"),
-    ("export", "jlab_compress.deployment.servers.repository", "Repository"),
-    ("export", "jlab_compress.deployment.torch_program", "Program"),
-    ("served", "jlab_compress.deployment.servers.comparison", "ServedComparison"),
-)
 WIDTHS = "_widths"
 PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type, type(sys)})
 _known: dict[int, tuple[weakref.ref[Any], Structure]] = {}
@@ -111,11 +103,6 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
     if torch is None or not hasattr(torch, "nn") or not hasattr(torch.nn, "Module"):
         return Survey(torch=False)
     deadline = time.thread_time() + seconds
-    kinds = [
-        (kind, getattr(sys.modules[home], name))
-        for kind, home, name in RESULTS
-        if hasattr(sys.modules.get(home), name)
-    ]
     models: list[tuple[str, Any, Structure]] = []
     values: list[tuple[str, Value]] = []
     results: list[tuple[str, str, Any]] = []
@@ -132,8 +119,8 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
                 models.append((name, thing, structure))
             elif issubclass(cls, torch.nn.modules.loss._Loss):
                 values.append((name, Value("loss")))
-        elif (result := next((kind for kind, c in kinds if issubclass(cls, c)), None)) is not None:
-            results.append((name, result, thing))
+        elif issubclass(cls, Reported):
+            results.append((name, cls.kind, thing))
         elif (value := value_of(thing, torch)) is not None:
             values.append((name, value))
         elif name.endswith(WIDTHS) and is_widths(thing):

@@ -294,18 +294,6 @@ def test_what_cannot_be_served_is_said(tmp_path, monkeypatch):
         serve(tmp_path, server="torchserve")
 
 
-def test_a_folder_is_served_from_a_shell(repository):
-    command = [sys.executable, "-m", "jlab_compress.deployment.servers.process"]
-    done = subprocess.run([*command, str(repository.parent)], capture_output=True, text=True)
-    assert (done.returncode, "holds no model" in done.stderr) == (1, True)
-    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    shell = subprocess.Popen([*command, str(repository), "--server", "mlserver"], **options)
-    address = shell.stdout.readline().split("HTTP ")[1].split(",")[0]
-    assert "output" in printed(repository / "net" / "1" / "client.py", address)
-    shell.communicate("\n")
-    assert shell.returncode == 0
-
-
 def test_a_server_that_is_not_set_up_is_said(repository, monkeypatch, tmp_path):
     for server in ("triton", "mlserver"):
         monkeypatch.setenv(f"JLAB_COMPRESS_{server.upper()}", str(tmp_path))

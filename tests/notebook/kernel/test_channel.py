@@ -81,12 +81,14 @@ def test_registers_once_and_takes_everything_back(shell):
     assert shell.kernel.comm_manager.targets == {}
 
 
-def test_works_without_a_kernel():
-    shell = InteractiveShell()
-    register(shell)
-    shell.run_cell("x = 1")
-    unregister(shell)
-    shell.history_manager.end_session()
+def test_without_a_kernel_cells_run_and_nobody_is_told(plain_shell):
+    before = {name: list(found) for name, found in plain_shell.events.callbacks.items()}
+    channel = register(plain_shell)
+    assert plain_shell.run_cell("x = 1").success
+    assert channel.comms == {}
+    assert channel.told is None
+    unregister(plain_shell)
+    assert {name: list(found) for name, found in plain_shell.events.callbacks.items()} == before
 
 
 def test_sends_the_state_on_opening_and_after_cells_that_changed_it(shell):

@@ -1,0 +1,68 @@
+"""The packages that only some parts need, and the sentence that says how to install a missing one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+# What each extra is for, as it ends "... is needed for".
+PURPOSES = {
+    "notebook": "the magics and the panel",
+    "onnx": "exports to ONNX",
+    "validation": "pictures and distances of a validation",
+    "serve": "requests over gRPC",
+    "mlflow": "MLflow models",
+}
+# The extra that installs each optional package.
+EXTRAS = {
+    "IPython": "notebook",
+    "anywidget": "notebook",
+    "ipywidgets": "notebook",
+    "traitlets": "notebook",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "matplotlib": "validation",
+    "ot": "validation",
+    "tritonclient": "serve",
+    "mlflow": "mlflow",
+}
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional package where it is needed.
+
+    Parameters
+    ----------
+    module : str
+        Its import name, also of a part of it, such as "matplotlib.figure".
+    extra : str
+        The extra of this package that installs it, a key of `PURPOSES`.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed: one sentence with the line to type.
+
+    Examples
+    --------
+    >>> require("json", "onnx").loads("[1]")
+    [1]
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as fault:
+        if fault.name != module and not module.startswith(f"{fault.name}."):
+            raise
+        raise _missing(str(fault.name), extra) from None
+
+
+def explained(fault: ModuleNotFoundError) -> ImportError:
+    """Return the sentence for a missing optional package; any other fault comes back as it is."""
+    package = (fault.name or "").partition(".")[0]
+    return _missing(package, EXTRAS[package]) if package in EXTRAS else fault
+
+
+def _missing(module: str, extra: str) -> ImportError:
+    line = f'pip install "jlab-compress[{extra}]"'
+    return ImportError(f"{module} is needed for {PURPOSES[extra]}: {line}", name=module)
