@@ -1,25 +1,15 @@
 /** What a host (side panel or widget) gives the view, and what the view may ask of it. */
 
-import type { Target } from './code';
-import { IProgress, IState } from './messages';
-import { IPlan, Width } from './plan';
+import type { Target } from './python/cells';
+import type { KernelSituation } from './kernel/client';
+import { IProgress, IState } from './kernel/messages';
+import { IPlan, Width } from './model/plan';
 
 export interface ITrans {
   __(text: string, ...args: (string | number)[]): string;
   /** The form of a sentence that fits a number; the number is %1. */
   _n(one: string, many: string, count: number, ...args: (string | number)[]): string;
 }
-
-/** How a kernel is that was asked for its models. */
-export type KernelSituation =
-  | { kind: 'busy' }
-  | { kind: 'restarting' }
-  | { kind: 'dead' }
-  | { kind: 'offline' }
-  | { kind: 'missing' }
-  | { kind: 'outdated'; version: string }
-  | { kind: 'fault'; message: string }
-  | { kind: 'ready' };
 
 /** Every situation in which there is nothing to list, and the one in which there is. */
 export type Situation =

@@ -9,12 +9,12 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { UUID } from '@lumino/coreutils';
-import { compressIcon } from './icons';
-import { LabHost } from './labHost';
-import { CompressPanel } from './panel';
-import { ActiveSession } from './session';
-import { followSettings } from './settings';
-import { showOutputs } from './still';
+import { compressIcon } from './lab/icons';
+import { LabHost } from './lab/host';
+import { CompressPanel } from './lab/panel';
+import { ActiveSession } from './lab/session';
+import { followSettings } from './lab/settings';
+import { showOutputs } from './lab/savedPanel';
 import { COMMANDS, EXTENSION, OUTPUTS, PANEL, PLUGIN } from './tokens';
 
 const plugin: JupyterFrontEndPlugin<void> = {

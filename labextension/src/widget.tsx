@@ -3,8 +3,8 @@
 import * as React from 'react';
 import { createRoot } from 'react-dom/client';
 import { DEFAULTS, ICommand, IDefaults, IHost, IHostState, Step, plainTrans } from './host';
-import { IProgress, readMessage } from './messages';
-import { IPlan, readPlans } from './plan';
+import { IProgress, readMessage } from './kernel/messages';
+import { IPlan, readPlans } from './model/plan';
 import { App } from './view/App';
 
 /** What anywidget gives; only what is used here. */

@@ -20,7 +20,7 @@ from jlab_compress.notebook.widget.operations import COMMANDS
 from jlab_compress.notebook.widget.still import width_bars
 from jlab_compress.report import Report
 
-OUTPUT = "application/vnd.jlab-compress.panel+json"  # `still.ts` shows the widget or what was saved
+OUTPUT = "application/vnd.jlab-compress.panel+json"  # `savedPanel.ts` shows the widget or what was saved
 STATIC = Path(__file__).parent / "static"
 
 

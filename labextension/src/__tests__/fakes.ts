@@ -3,9 +3,9 @@
 import { Signal } from '@lumino/signaling';
 import fixture from '../../fixtures/messages.json';
 import { DEFAULTS, ICommand, IHost, IHostState, plainTrans } from '../host';
-import { KernelLike } from '../kernelClient';
-import { IBlock, IModel, IState, readMessage } from '../messages';
-import { IPlan } from '../plan';
+import { KernelLike } from '../kernel/client';
+import { IBlock, IModel, IState, readMessage } from '../kernel/messages';
+import { IPlan } from '../model/plan';
 
 export const STATE = readMessage(fixture.state) as IState;
 export const NET = STATE.models[0];

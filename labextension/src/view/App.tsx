@@ -2,18 +2,18 @@
 
 import * as React from 'react';
 import { IHost, ITrans } from '../host';
-import { IModel } from '../messages';
-import { BlockTable } from './BlockTable';
+import { IModel } from '../kernel/messages';
+import { BlockTable } from './blocks/BlockTable';
 import { PanelContext } from './context';
-import { FindBlocks } from './FindBlocks';
+import { FindBlocks } from './blocks/FindBlocks';
 import { ModelPicker } from './ModelPicker';
-import { Plans } from './Plans';
-import { Progress } from './RunBar';
+import { Plans } from './blocks/Plans';
+import { Progress } from './steps/RunBar';
 import { SituationCard } from './SituationCard';
-import { Steps } from './Steps';
-import { Change, FIRST, IChoices, change, recalled } from './store';
-import { Totals } from './Totals';
-import { WidthEditor } from './WidthEditor';
+import { Steps } from './steps/Steps';
+import { Change, FIRST, IChoices, change, recalled } from './choices';
+import { Totals } from './blocks/Totals';
+import { WidthEditor } from './blocks/WidthEditor';
 
 export function App({ host }: { host: IHost }): JSX.Element {
   const hostState = React.useSyncExternalStore(

@@ -1,9 +1,9 @@
 /** Which of the live models is looked at, and what it is. */
 
 import * as React from 'react';
-import { IModel } from '../messages';
+import { IModel } from '../kernel/messages';
 import { usePanel } from './context';
-import { bytes, count, shown } from './words';
+import { bytes, count, shown } from './format';
 
 export function ModelPicker({ models, model }: { models: IModel[]; model: IModel }): JSX.Element {
   const { host, hostState, change, trans } = usePanel();

@@ -4,7 +4,7 @@ import * as React from 'react';
 import { Action, IHostState, ITrans } from '../host';
 import { usePanel } from './context';
 import { CopyButton } from './fields';
-import { shown } from './words';
+import { shown } from './format';
 
 interface ICard {
   sentence: string;

@@ -2,7 +2,7 @@
 
 import * as React from 'react';
 import { IHost, IHostState, ITrans } from '../host';
-import { Change, IChoices } from './store';
+import { Change, IChoices } from './choices';
 
 export interface IPanelContext {
   host: IHost;

@@ -1,9 +1,9 @@
 /** Form parts that the steps share. */
 
 import * as React from 'react';
-import { IValue } from '../messages';
+import { IValue } from '../kernel/messages';
 import { usePanel } from './context';
-import { shown } from './words';
+import { shown } from './format';
 
 interface IChoice {
   label: string;

@@ -1,0 +1,161 @@
+/** One rule or one budget for all chosen blocks. */
+
+import * as React from 'react';
+import { Rule, widthsByRule } from '../../model/budget';
+import { IBlock, IModel } from '../../kernel/messages';
+import { shareCode } from '../../python/cells';
+import { usePanel } from '../context';
+import { curvesOf } from '../../model/curves';
+import { DATA, INPUT_HINTS, pick } from '../fields';
+import { NumberField } from '../NumberField';
+import { RunBar } from '../steps/RunBar';
+import { fitting } from '../choices';
+
+/** Budgets that a slider reaches: 1 to 64 times, 0.1 to 100 percent, in equal ratios. */
+const STEPS = 60;
+const SPANS = { smaller: [1, 64], error: [0.1, 100] } as const;
+
+export function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }): JSX.Element {
+  const { hostState, choices, change, announce, trans } = usePanel();
+  const curves = React.useMemo(() => curvesOf(hostState.state, model), [hostState.state, model]);
+  const { rule } = choices;
+  const apply = (next: Rule): void => {
+    const widths = widthsByRule(model, chosen, next, curves);
+    change({ type: 'set', fields: { rule: next } });
+    if (widths !== null) {
+      const all = { ...fitting(model, choices.widths[model.name]), ...widths };
+      change({ type: 'widths', model: model.name, widths: all });
+      announce(trans._n('The width of %1 block is set.', 'The widths of %1 blocks are set.', chosen.length));
+    }
+  };
+  const first: { [kind: string]: Rule } = {
+    hand: { kind: 'hand' },
+    polylog: { kind: 'polylog' },
+    smaller: { kind: 'smaller', factor: 4 },
+    error: { kind: 'error', percent: hostState.defaults.tolerance }
+  };
+  const known = chosen.every(block => (curves[block.name] ?? []).length > 0);
+  return (
+    <div className="jlc-AllWidths">
+      <label className="jlc-Field">
+        <span>{trans.__('All chosen')}</span>
+        <select className="jlc-Select" value={rule.kind} onChange={event => apply(first[event.target.value])}>
+          <option value="hand">{trans.__('by hand')}</option>
+          <option value="polylog">{trans.__('polylog')}</option>
+          <option value="smaller">{trans.__('model smaller by')}</option>
+          <option value="error">{trans.__('error under')}</option>
+        </select>
+      </label>
+      {rule.kind === 'smaller' && (
+        <Budget
+          kind="smaller"
+          label={trans.__('times')}
+          value={rule.factor}
+          onValue={factor => apply({ kind: 'smaller', factor })}
+        />
+      )}
+      {rule.kind === 'error' && (
+        <Budget
+          kind="error"
+          label={trans.__('percent')}
+          value={rule.percent}
+          onValue={percent => apply({ kind: 'error', percent })}
+        />
+      )}
+      {rule.kind === 'polylog' && chosen.some(block => block.polylog === null) && (
+        <p className="jlc-Hint">
+          {trans.__('Attention heads have no polylog width and keep the chosen one.')}
+        </p>
+      )}
+      {rule.kind === 'error' && !known && (
+        <p className="jlc-Hint">{trans.__('Predict the errors first (below).')}</p>
+      )}
+      {rule.kind === 'smaller' && chosen.length > 1 && (
+        <Share model={model} chosen={chosen} factor={rule.factor} known={known} />
+      )}
+    </div>
+  );
+}
+
+interface IShare {
+  model: IModel;
+  chosen: IBlock[];
+  factor: number;
+  /** Whether the errors of all chosen blocks are predicted. */
+  known: boolean;
+}
+
+/** While a budget is dragged it is shared out by what is known; a cell can measure what each block matters. */
+function Share({ model, chosen, factor, known }: IShare): JSX.Element {
+  const { hostState, choices, trans } = usePanel();
+  const calibration = pick(hostState.state?.values ?? [], DATA, choices.calibration, INPUT_HINTS);
+  const form = {
+    model: model.name,
+    calibration,
+    parameters: Number((1 / factor).toPrecision(3)),
+    blocks: chosen.filter(block => block.polylog !== null).map(block => block.name)
+  };
+  return (
+    <div className="jlc-Share">
+      <p className="jlc-Hint">
+        {known
+          ? trans.__('Shared out by the predicted errors of each block alone.')
+          : trans.__('Shared out evenly.')}
+      </p>
+      <RunBar
+        model={model.name}
+        hindrance={
+          factor <= 1
+            ? trans.__('Choose a budget above 1.')
+            : calibration === ''
+              ? trans.__('Give inputs for calibration a name in the notebook.')
+              : null
+        }
+        commands={[
+          {
+            step: 'share',
+            label: trans.__('Share out by effect'),
+            code: () => shareCode(form),
+            fields: form,
+            secondary: true
+          }
+        ]}
+      />
+    </div>
+  );
+}
+
+interface IBudget {
+  kind: keyof typeof SPANS;
+  label: string;
+  value: number;
+  onValue: (value: number) => void;
+}
+
+function Budget({ kind, label, value, onValue }: IBudget): JSX.Element {
+  const { trans } = usePanel();
+  const [low, high] = SPANS[kind];
+  const at = Math.round((STEPS * Math.log(value / low)) / Math.log(high / low));
+  const drag = (step: number): void => onValue(Number((low * (high / low) ** (step / STEPS)).toPrecision(2)));
+  return (
+    <div className="jlc-Budget">
+      <input
+        type="range"
+        min={0}
+        max={STEPS}
+        value={Math.max(0, Math.min(STEPS, at))}
+        aria-label={trans.__('Budget')}
+        aria-valuetext={`${value} ${label}`}
+        onChange={event => drag(Number(event.target.value))}
+      />
+      <NumberField
+        label={label}
+        value={value}
+        least={kind === 'smaller' ? 1 : 0.001}
+        most={kind === 'smaller' ? 1000 : 100}
+        fraction
+        onValue={onValue}
+      />
+    </div>
+  );
+}

@@ -1,0 +1,216 @@
+/** Blocks as a tree table: only the rows in sight are in the page, the keyboard does everything. */
+
+import * as React from 'react';
+import { IModel } from '../../kernel/messages';
+import { Column, IRow, rowsOf } from '../../model/tree';
+import { BlockRow } from './BlockRow';
+import { usePanel } from '../context';
+import { curvesOf } from '../../model/curves';
+import { fitting } from '../choices';
+
+const ROW = 30;
+const HEADER = 28;
+const MOST = 12;
+const MARGIN = 6;
+
+export function BlockTable({ model }: { model: IModel }): JSX.Element {
+  const { hostState, choices, change, trans } = usePanel();
+  const blocks = React.useMemo(() => model.blocks ?? [], [model.blocks]);
+  const widths = React.useMemo(() => fitting(model, choices.widths[model.name]), [model, choices.widths]);
+  const curves = React.useMemo(() => curvesOf(hostState.state, model), [hostState.state, model]);
+  const rows = React.useMemo(
+    () =>
+      rowsOf(
+        blocks,
+        { filter: choices.filter, sort: choices.sort, collapsed: new Set(choices.collapsed) },
+        widths,
+        curves
+      ),
+    [blocks, choices.filter, choices.sort, choices.collapsed, widths, curves]
+  );
+  const total = React.useMemo(
+    () =>
+      Math.max(
+        1,
+        blocks.reduce((sum, block) => sum + (block.macs ?? block.parameters), 0)
+      ),
+    [blocks]
+  );
+  const [top, setTop] = React.useState(0);
+  const box = React.useRef<HTMLDivElement>(null);
+  const at = Math.max(
+    0,
+    rows.findIndex(row => row.key === choices.active)
+  );
+  const keys = useKeys(model, rows, at, box);
+
+  const first = Math.max(0, Math.floor(top / ROW) - MARGIN);
+  const last = Math.min(rows.length, Math.ceil(top / ROW) + MOST + MARGIN);
+  const macs = blocks.some(block => block.macs !== null);
+  return (
+    <div className="jlc-Blocks">
+      <div className="jlc-Blocks-bar">
+        <h3 className="jlc-Heading">{trans.__('Blocks')}</h3>
+        <input
+          type="search"
+          className="jlc-Input jlc-Blocks-filter"
+          placeholder={trans.__('Filter by name or kind')}
+          aria-label={trans.__('Filter blocks')}
+          value={choices.filter}
+          onChange={event => change({ type: 'set', fields: { filter: event.target.value } })}
+        />
+      </div>
+      <div
+        ref={box}
+        role="treegrid"
+        className="jlc-Grid"
+        tabIndex={0}
+        aria-label={trans.__('Blocks of %1', model.name)}
+        aria-rowcount={rows.length + 1}
+        aria-multiselectable="true"
+        aria-activedescendant={at >= first && at < last ? rowId(model.name, at) : undefined}
+        style={{ maxHeight: HEADER + MOST * ROW }}
+        onScroll={event => setTop(event.currentTarget.scrollTop)}
+        onKeyDown={keys}
+      >
+        <Header macs={macs} />
+        <div role="rowgroup" className="jlc-Grid-body" style={{ height: rows.length * ROW }}>
+          {rows.slice(first, last).map((row, index) => (
+            <BlockRow
+              key={row.key}
+              id={rowId(model.name, first + index)}
+              row={row}
+              index={first + index}
+              top={(first + index) * ROW}
+              active={first + index === at}
+              width={row.block === null ? undefined : widths[row.block.name]}
+              chosen={row.open.filter(block => widths[block.name] !== undefined).length}
+              total={total}
+              curve={row.block === null ? undefined : curves[row.block.name]}
+              model={model.name}
+            />
+          ))}
+        </div>
+        {rows.length === 0 && (
+          <div role="row" className="jlc-Grid-empty">
+            <div role="gridcell">
+              {model.blocks === null
+                ? model.heavy
+                  ? trans.__('Its blocks are not known yet.')
+                  : trans.__('Looking for blocks …')
+                : blocks.length === 0
+                  ? trans.__('This model has no layer that feeds another through an activation.')
+                  : trans.__('No block fits this filter.')}
+            </div>
+          </div>
+        )}
+      </div>
+    </div>
+  );
+}
+
+function rowId(model: string, index: number): string {
+  return `jlc-row-${model}-${index}`;
+}
+
+function Header({ macs }: { macs: boolean }): JSX.Element {
+  const { choices, change, trans } = usePanel();
+  const columns: [Column, string, string][] = [
+    ['name', trans.__('Block'), trans.__('The layer that makes the hidden neurons')],
+    ['kind', trans.__('Kind'), trans.__('What sort of block it is')],
+    [
+      'width',
+      trans.__('Width'),
+      trans.__('Number of hidden neurons or attention heads, now and in the plan')
+    ],
+    ['parameters', trans.__('Params'), trans.__('Parameters of the block')],
+    [
+      'share',
+      macs ? trans.__('MACs') : trans.__('Share'),
+      macs ? trans.__('Share of the multiply-accumulates') : trans.__('Share of the parameters of all blocks')
+    ],
+    ['error', trans.__('Error'), trans.__('Predicted relative error at the planned width')]
+  ];
+  return (
+    <div role="rowgroup" className="jlc-Grid-head">
+      <div role="row" className="jlc-Row" aria-rowindex={1}>
+        {columns.map(([column, label, title]) => {
+          const sorted = choices.sort.column === column;
+          const order = sorted ? (choices.sort.descending ? 'descending' : 'ascending') : 'none';
+          return (
+            <div key={column} role="columnheader" aria-sort={order} className={`jlc-Cell jlc-mod-${column}`}>
+              <button type="button" title={title} onClick={() => change({ type: 'sort', column })}>
+                {label}
+                <span aria-hidden="true">{sorted ? (choices.sort.descending ? ' ▾' : ' ▴') : ''}</span>
+              </button>
+            </div>
+          );
+        })}
+      </div>
+    </div>
+  );
+}
+
+/** Keys of a tree grid: arrows move, fold and unfold; space chooses; enter goes to the width. */
+function useKeys(
+  model: IModel,
+  rows: IRow[],
+  at: number,
+  box: React.RefObject<HTMLDivElement>
+): (event: React.KeyboardEvent) => void {
+  const { hostState, choices, change } = usePanel();
+  return event => {
+    const row = rows[at];
+    if (row === undefined || (event.target as Element).closest('[role="columnheader"]') !== null) {
+      return;
+    }
+    const go = (to: number): void => {
+      const index = Math.max(0, Math.min(rows.length - 1, to));
+      change({ type: 'set', fields: { active: rows[index].key } });
+      const element = box.current;
+      if (element !== null) {
+        const low = index * ROW;
+        const height = element.clientHeight - HEADER;
+        if (low < element.scrollTop) {
+          element.scrollTop = low;
+        } else if (low + ROW > element.scrollTop + height) {
+          element.scrollTop = low + ROW - height;
+        }
+      }
+    };
+    const fold = (): void => change({ type: 'toggle-group', key: row.key });
+    const keys: { [key: string]: () => void } = {
+      ArrowDown: () => go(at + 1),
+      ArrowUp: () => go(at - 1),
+      PageDown: () => go(at + MOST),
+      PageUp: () => go(at - MOST),
+      Home: () => go(0),
+      End: () => go(rows.length - 1),
+      ArrowRight: () => (row.expanded === false ? fold() : row.expanded === true ? go(at + 1) : undefined),
+      ArrowLeft: () =>
+        row.expanded === true ? fold() : go(rows.findIndex(candidate => candidate.key === row.parent)),
+      ' ': () => {
+        const chosen = choices.widths[model.name] ?? {};
+        const all = row.open.length > 0 && row.open.every(block => chosen[block.name] !== undefined);
+        change({
+          type: 'choose',
+          model: model.name,
+          blocks: row.open,
+          chosen: !all,
+          width: hostState.defaults.width
+        });
+      },
+      Enter: () =>
+        box.current
+          ?.closest('.jlc-App')
+          ?.querySelector<HTMLElement>('.jlc-Width input[type="range"], .jlc-Width button')
+          ?.focus()
+    };
+    const action = keys[event.key];
+    if (action !== undefined && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      event.stopPropagation();
+      action();
+    }
+  };
+}

@@ -1,0 +1,39 @@
+/** Finding blocks in a cell: for a model that is large, or that has to see a real input. */
+
+import * as React from 'react';
+import { findCode } from '../../python/cells';
+import { IModel } from '../../kernel/messages';
+import { usePanel } from '../context';
+import { INPUT_HINTS, pick } from '../fields';
+import { RunBar } from '../steps/RunBar';
+
+export function FindBlocks({ model }: { model: IModel }): JSX.Element | null {
+  const { hostState, choices, trans } = usePanel();
+  const values = hostState.state?.values ?? [];
+  const blind = (model.blocks ?? []).some(block => block.locked?.includes('example_inputs'));
+  if (!blind && (model.blocks !== null || !model.heavy)) {
+    return null;
+  }
+  const example = pick(values, ['tensor'], choices.example, INPUT_HINTS);
+  return (
+    <div className="jlc-Notice">
+      <p>
+        {blind
+          ? trans.__('The model did not run on made-up inputs; blocks are confirmed on real ones.')
+          : trans.__('This model is large: its blocks are found by running copies of it, in a cell.')}
+      </p>
+      <RunBar
+        model={model.name}
+        hindrance={blind && example === '' ? trans.__('Give an example input a name in the notebook.') : null}
+        commands={[
+          {
+            step: 'find',
+            label: trans.__('Find blocks'),
+            code: () => findCode({ model: model.name, example }),
+            secondary: true
+          }
+        ]}
+      />
+    </div>
+  );
+}

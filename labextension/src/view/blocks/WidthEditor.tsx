@@ -1,0 +1,86 @@
+/** The width of the block at hand, and one rule for all chosen blocks. */
+
+import * as React from 'react';
+import { IBlock, IModel } from '../../kernel/messages';
+import { Width, ladder, neurons, stopOf } from '../../model/plan';
+import { AllWidths } from './AllWidths';
+import { usePanel } from '../context';
+import { NumberField } from '../NumberField';
+import { fitting } from '../choices';
+import { count, shown } from '../format';
+
+export function WidthEditor({ model }: { model: IModel }): JSX.Element {
+  const { choices, trans } = usePanel();
+  const widths = fitting(model, choices.widths[model.name]);
+  const chosen = (model.blocks ?? []).filter(block => widths[block.name] !== undefined);
+  const active = (model.blocks ?? []).find(block => block.name === choices.active);
+  if (active?.locked) {
+    return (
+      <p className="jlc-Notice">
+        {trans.__('%1 is locked: %2', shown(active.name), shown(active.locked, 400))}
+      </p>
+    );
+  }
+  if (chosen.length === 0) {
+    return <p className="jlc-Hint">{trans.__('Tick the blocks that should become slim.')}</p>;
+  }
+  const block = active !== undefined && widths[active.name] !== undefined ? active : chosen[0];
+  return (
+    <div className="jlc-Width">
+      <OneWidth model={model.name} block={block} width={widths[block.name]} />
+      <AllWidths model={model} chosen={chosen} />
+    </div>
+  );
+}
+
+function OneWidth({ model, block, width }: { model: string; block: IBlock; width: Width }): JSX.Element {
+  const { change, trans } = usePanel();
+  const heads = block.kind === 'attention';
+  const now = neurons(block, width);
+  const stops = React.useMemo(() => ladder(block.width), [block.width]);
+  const label = heads
+    ? trans.__('Heads of %1', shown(block.name, 40))
+    : trans.__('Width of %1', shown(block.name, 40));
+  const set = (to: Width): void =>
+    change({
+      type: 'width',
+      model,
+      block: block.name,
+      width: to === 'polylog' ? to : neurons(block, to)
+    });
+  return (
+    <fieldset className="jlc-OneWidth">
+      <legend>{label}</legend>
+      <input
+        type="range"
+        min={0}
+        max={stops.length - 1}
+        value={stopOf(now, stops)}
+        aria-label={label}
+        aria-valuetext={
+          heads
+            ? trans.__('%1 of %2 heads', count(now), count(block.width))
+            : trans.__('%1 of %2 neurons', count(now), count(block.width))
+        }
+        onChange={event => set(stops[Number(event.target.value)])}
+      />
+      <NumberField
+        label={heads ? trans.__('Heads') : trans.__('Neurons')}
+        value={now}
+        least={1}
+        most={block.width}
+        onValue={set}
+      />
+      <button
+        type="button"
+        className="jlc-Button"
+        aria-pressed={width === 'polylog'}
+        disabled={block.polylog === null}
+        title={trans.__('A width that grows with the logarithm of the present one')}
+        onClick={() => set(width === 'polylog' ? now : 'polylog')}
+      >
+        {trans.__('polylog')}
+      </button>
+    </fieldset>
+  );
+}

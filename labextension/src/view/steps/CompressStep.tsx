@@ -1,0 +1,68 @@
+/** Step 1: the plan becomes a slim model. */
+
+import * as React from 'react';
+import { Preserve, compressCode, names, sweepCode } from '../../python/cells';
+import { IModel } from '../../kernel/messages';
+import { usePanel } from '../context';
+import { Choice, DATA, INPUT_HINTS, pick, valueOptions } from '../fields';
+import { Results } from '../results/Results';
+import { RunBar } from './RunBar';
+import { fitting } from '../choices';
+
+export function CompressStep({ model }: { model: IModel }): JSX.Element {
+  const { hostState, choices, change, trans } = usePanel();
+  const values = hostState.state?.values ?? [];
+  const widths = fitting(model, choices.widths[model.name]);
+  const blocks = Object.keys(widths);
+  const calibration = pick(values, DATA, choices.calibration, INPUT_HINTS);
+  const form = { model: model.name, widths, calibration, preserve: choices.preserve };
+  const hindrance =
+    blocks.length === 0
+      ? trans.__('Tick a block first.')
+      : calibration === ''
+        ? trans.__('Give inputs for calibration a name in the notebook.')
+        : null;
+  return (
+    <>
+      <Choice
+        label={trans.__('Calibration')}
+        value={calibration}
+        options={valueOptions(values, DATA)}
+        onValue={value => change({ type: 'set', fields: { calibration: value } })}
+      />
+      <Choice
+        label={trans.__('Keep')}
+        value={choices.preserve}
+        options={[
+          ['dynamics', trans.__('outputs and training')],
+          ['function', trans.__('outputs only')],
+          ['moments', trans.__('parameter moments')]
+        ]}
+        onValue={value => change({ type: 'set', fields: { preserve: value as Preserve } })}
+      />
+      <RunBar
+        model={model.name}
+        hindrance={hindrance}
+        commands={[
+          { step: 'compress', label: trans.__('Compress'), code: () => compressCode(form), fields: form },
+          {
+            step: 'forecast',
+            label: trans.__('Predict errors'),
+            code: () => sweepCode({ model: model.name, blocks, calibration }),
+            fields: form,
+            secondary: true
+          }
+        ]}
+      />
+      <Results
+        kinds={['compression', 'sweep']}
+        model={model.name}
+        undo={trans.__(
+          'The original is untouched: %1. The slim model is %2.',
+          model.name,
+          names(model.name).slim
+        )}
+      />
+    </>
+  );
+}

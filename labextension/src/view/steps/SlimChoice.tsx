@@ -1,0 +1,36 @@
+/** Which live slim model belongs to the one that is looked at, and the choice of another. */
+
+import * as React from 'react';
+import { names } from '../../python/cells';
+import { IModel } from '../../kernel/messages';
+import { usePanel } from '../context';
+import { Choice } from '../fields';
+
+/** The slim model that a step works on: its name, and the field that chooses it. */
+export function useSlim(model: IModel): [string, JSX.Element] {
+  const { hostState, choices, change, trans } = usePanel();
+  const slims = (hostState.state?.models ?? []).filter(candidate => candidate.slim !== null);
+  const slim = slimOf(slims, model, choices.slim);
+  const field = (
+    <Choice
+      label={trans.__('Slim model')}
+      value={slim}
+      options={slims.map(({ name }) => [name, name] as const)}
+      none={slims.length === 0 ? trans.__('none yet') : undefined}
+      onValue={value => change({ type: 'set', fields: { slim: value } })}
+    />
+  );
+  return [slim, field];
+}
+
+function slimOf(slims: IModel[], model: IModel, chosen: string): string {
+  const own = names(model.name).slim;
+  const known = slims.map(({ name }) => name);
+  if (known.includes(chosen)) {
+    return chosen;
+  }
+  if (model.slim !== null) {
+    return model.name;
+  }
+  return known.includes(own) ? own : (known[known.length - 1] ?? '');
+}

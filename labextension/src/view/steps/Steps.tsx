@@ -1,0 +1,72 @@
+/** Compress, validate, export: one flow, one cell each. */
+
+import * as React from 'react';
+import { IModel } from '../../kernel/messages';
+import { CompressStep } from './CompressStep';
+import { usePanel } from '../context';
+import { ExportStep } from './ExportStep';
+import { StepName } from '../choices';
+import { ValidateStep } from './ValidateStep';
+
+export function Steps({ model }: { model: IModel }): JSX.Element {
+  const { hostState, choices, change, trans } = usePanel();
+  const results = hostState.state?.results ?? [];
+  const steps: [StepName, string, string][] = [
+    ['compress', trans.__('Compress'), 'compression'],
+    ['validate', trans.__('Validate'), 'validation'],
+    ['export', trans.__('Export'), 'export']
+  ];
+  const at = steps.findIndex(([step]) => step === choices.step);
+  const tabs = React.useRef<(HTMLButtonElement | null)[]>([]);
+  const go = (index: number): void => {
+    const next = (index + steps.length) % steps.length;
+    change({ type: 'set', fields: { step: steps[next][0] } });
+    tabs.current[next]?.focus();
+  };
+  return (
+    <div className="jlc-Steps">
+      <div
+        role="tablist"
+        aria-label={trans.__('Steps')}
+        className="jlc-Tabs"
+        onKeyDown={event => {
+          if (event.key === 'ArrowRight' || event.key === 'ArrowLeft') {
+            event.preventDefault();
+            go(at + (event.key === 'ArrowRight' ? 1 : -1));
+          }
+        }}
+      >
+        {steps.map(([step, label, kind], index) => {
+          const done = results.some(
+            result => result.kind === kind && result.name.startsWith(`${model.name}_`)
+          );
+          return (
+            <button
+              key={step}
+              ref={element => (tabs.current[index] = element)}
+              type="button"
+              role="tab"
+              id={`jlc-tab-${step}`}
+              aria-selected={index === at}
+              aria-controls="jlc-step"
+              tabIndex={index === at ? 0 : -1}
+              className="jlc-Tab"
+              onClick={() => go(index)}
+            >
+              <span className="jlc-Tab-mark" aria-hidden="true">
+                {done ? '✓' : index + 1}
+              </span>
+              {label}
+              {done && <span className="jlc-live">{trans.__('done')}</span>}
+            </button>
+          );
+        })}
+      </div>
+      <div role="tabpanel" id="jlc-step" aria-labelledby={`jlc-tab-${choices.step}`} className="jlc-Step">
+        {choices.step === 'compress' && <CompressStep model={model} />}
+        {choices.step === 'validate' && <ValidateStep model={model} />}
+        {choices.step === 'export' && <ExportStep model={model} />}
+      </div>
+    </div>
+  );
+}

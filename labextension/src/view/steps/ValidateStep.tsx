@@ -1,0 +1,109 @@
+/** Step 2: original and slim train side by side on the same batches. */
+
+import * as React from 'react';
+import { IValidateForm, LOSSES, OPTIMIZERS, validateCode } from '../../python/cells';
+import { IModel } from '../../kernel/messages';
+import { isData, isIdentifier } from '../../python/literals';
+import { usePanel } from '../context';
+import { Choice, pairs, pick, valueOptions } from '../fields';
+import { NumberField } from '../NumberField';
+import { Results } from '../results/Results';
+import { RunBar } from './RunBar';
+import { useSlim } from './SlimChoice';
+import { IChoices } from '../choices';
+
+const BATCHES = ['batches', 'pair'];
+const HELD_OUT = ['tuple', 'pair', 'batches'];
+
+export function ValidateStep({ model }: { model: IModel }): JSX.Element {
+  const { hostState, choices, change, trans } = usePanel();
+  const state = hostState.state;
+  const values = React.useMemo(
+    () => [...(state?.values ?? []), ...pairs(state?.values ?? [])],
+    [state?.values]
+  );
+  const set = (fields: Partial<IChoices>): void => change({ type: 'set', fields });
+  const [slim, slimChoice] = useSlim(model);
+  const batches = pick(values, BATCHES, choices.batches, ['batches', 'train', 'loader']);
+  const heldOut = pick(values, HELD_OUT, choices.heldOut, ['held', 'test', 'val']);
+  const own = valueOptions(values, ['loss', 'function']);
+  const loss = [...LOSSES, ...own.map(([name]) => name)].includes(choices.loss) ? choices.loss : LOSSES[0];
+  const form: IValidateForm = {
+    model: model.name,
+    slim,
+    batches,
+    loss,
+    optimizer: choices.optimizer,
+    rate: choices.rate,
+    steps: choices.steps ?? hostState.defaults.steps,
+    heldOut: heldOut === batches ? '' : heldOut
+  };
+  const hindrance = !isIdentifier(slim)
+    ? trans.__('Compress the model first.')
+    : !isData(batches)
+      ? trans.__(
+          'Give the training batches a name in the notebook: a list of (inputs, targets) or a DataLoader.'
+        )
+      : null;
+  const { heldOut: held, ...rest } = form;
+  return (
+    <>
+      {slimChoice}
+      <Choice
+        label={trans.__('Train on')}
+        value={batches}
+        options={valueOptions(values, BATCHES)}
+        onValue={value => set({ batches: value })}
+      />
+      <Choice
+        label={trans.__('Held out')}
+        value={form.heldOut}
+        options={valueOptions(values, HELD_OUT)}
+        none={trans.__('none')}
+        onValue={value => set({ heldOut: value })}
+      />
+      <Choice
+        label={trans.__('Loss')}
+        value={loss}
+        options={[...LOSSES.map(name => [name, name.replace(/_/g, ' ')] as const), ...own]}
+        onValue={value => set({ loss: value })}
+      />
+      <Choice
+        label={trans.__('Optimizer')}
+        value={choices.optimizer}
+        options={OPTIMIZERS.map(name => [name, name] as const)}
+        onValue={value => set({ optimizer: value as IValidateForm['optimizer'] })}
+      />
+      <div className="jlc-Numbers">
+        <NumberField
+          label={trans.__('learning rate')}
+          value={choices.rate}
+          least={1e-8}
+          most={100}
+          fraction
+          onValue={rate => set({ rate })}
+        />
+        <NumberField
+          label={trans.__('steps')}
+          value={form.steps}
+          least={1}
+          most={1e6}
+          onValue={steps => set({ steps })}
+        />
+      </div>
+      <RunBar
+        model={model.name}
+        hindrance={hindrance}
+        commands={[
+          {
+            step: 'validate',
+            label: trans.__('Validate'),
+            code: () => validateCode(form),
+            fields: { ...rest, held_out: held }
+          }
+        ]}
+      />
+      <Results kinds={['validation']} model={model.name} />
+    </>
+  );
+}
