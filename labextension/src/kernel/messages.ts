@@ -55,16 +55,31 @@ export interface IValue {
 
 export type Scalar = string | number | boolean | null;
 
+/** Which columns of a table are drawn as lines. */
+export interface IChart {
+  x: string;
+  y: string[];
+  /** The column that names the line of a row; `null` where each column of `y` is a line of its own. */
+  by: string | null;
+  /** Whether `x` is on a logarithmic axis. */
+  log: boolean;
+}
+
 export interface ITable {
   title: string;
   columns: string[];
   rows: Scalar[][];
+  chart?: IChart | null;
+  /** Whether the facts say the same, so that a view that shows them can leave the table out. */
+  repeats?: boolean;
 }
 
 export interface IReport {
   title: string;
   summary: string;
   facts: { [key: string]: Scalar };
+  /** Facts that are of interest when something is wrong, not before. */
+  details?: string[];
   tables: ITable[];
   warnings: string[];
   notes: string[];
@@ -146,11 +161,19 @@ const block = shape({
   polylog: maybe(number),
   locked: maybe(text)
 });
-const table = shape({ title: text, columns: list(text), rows: list(list(scalar)) });
+const chart = shape({ x: text, y: list(text), by: maybe(text), log: flag });
+const table = shape({
+  title: text,
+  columns: list(text),
+  rows: list(list(scalar)),
+  chart: maybe(chart),
+  repeats: maybe(flag)
+});
 const report = shape({
   title: text,
   summary: text,
   facts,
+  details: maybe(list(text)),
   tables: list(table),
   warnings: list(text),
   notes: list(text)

@@ -2,12 +2,13 @@
 
 import * as React from 'react';
 import { IModel } from '../kernel/messages';
-import { usePanel } from './context';
+import { useHostState, usePanel } from './context';
 import { bytes, count, shown } from './format';
 
 export function ModelPicker({ models, model }: { models: IModel[]; model: IModel }): JSX.Element {
-  const { host, hostState, change, trans } = usePanel();
-  const { shared, state } = hostState;
+  const { host, change, trans } = usePanel();
+  const shared = useHostState(state => state.shared);
+  const complete = useHostState(({ state }) => state?.complete !== false);
   const facts = [
     shown(model.class, 40),
     trans.__('%1 parameters', count(model.parameters)),
@@ -23,7 +24,7 @@ export function ModelPicker({ models, model }: { models: IModel[]; model: IModel
           className="jlc-Select jlc-Model-select"
           aria-label={trans.__('Model')}
           value={model.name}
-          onChange={event => change({ type: 'set', fields: { model: event.target.value, active: '' } })}
+          onChange={event => change('look', { model: event.target.value, active: '' })}
         >
           {models.map(({ name, slim }) => (
             <option key={name} value={name}>
@@ -54,8 +55,8 @@ export function ModelPicker({ models, model }: { models: IModel[]; model: IModel
       {shared.length > 0 && (
         <p className="jlc-Notice">{trans.__('This kernel is shared with %1.', shown(shared.join(', ')))}</p>
       )}
-      {state?.complete === false && (
-        <p className="jlc-Notice">{trans.__('There is more in this kernel than the list shows.')}</p>
+      {!complete && (
+        <p className="jlc-Notice">{trans.__('The kernel holds more objects than are listed here.')}</p>
       )}
     </header>
   );

@@ -1,8 +1,8 @@
 /** One sentence for each situation, and the next step. */
 
 import * as React from 'react';
-import { Action, IHostState, ITrans } from '../host';
-import { usePanel } from './context';
+import { Action, ITrans, Situation } from '../host';
+import { useHostState, usePanel } from './context';
 import { CopyButton } from './fields';
 import { shown } from './format';
 
@@ -15,8 +15,10 @@ interface ICard {
 }
 
 export function SituationCard(): JSX.Element {
-  const { host, hostState, trans } = usePanel();
-  const { sentence, next, code, action, waiting } = cardOf(hostState, trans);
+  const { host, trans } = usePanel();
+  const situation = useHostState(state => state.situation);
+  const torch = useHostState(({ state }) => state?.torch !== false);
+  const { sentence, next, code, action, waiting } = cardOf(situation, torch, trans);
   return (
     <div className="jlc-Situation" role="status">
       {waiting && <span className="jlc-Spinner" aria-hidden="true" />}
@@ -39,24 +41,24 @@ export function SituationCard(): JSX.Element {
   );
 }
 
-export function cardOf({ situation, state }: IHostState, trans: ITrans): ICard {
+function cardOf(situation: Situation, torch: boolean, trans: ITrans): ICard {
   const again: ICard['action'] = ['connect', trans.__('Try again')];
   const choose: ICard['action'] = ['choose-kernel', trans.__('Choose a kernel')];
   switch (situation.kind) {
     case 'no-notebook':
-      return told(
+      return card(
         trans.__('No notebook is open.'),
         trans.__('The torch models of the notebook that you work in appear here.'),
         ['open-notebook', trans.__('New notebook')]
       );
     case 'no-kernel':
-      return told(
+      return card(
         trans.__('This notebook has no kernel.'),
         trans.__('Models live in a kernel; choose one to see them.'),
         choose
       );
     case 'other-language':
-      return told(
+      return card(
         trans.__('This kernel speaks %1.', shown(situation.language, 40)),
         trans.__('Torch models are read from Python kernels only.'),
         choose
@@ -79,7 +81,7 @@ export function cardOf({ situation, state }: IHostState, trans: ITrans): ICard {
         trans.__('The list refreshes as soon as it is back.')
       );
     case 'dead':
-      return told(trans.__('The kernel has died.'), trans.__('What it held is lost; the notebook is not.'), [
+      return card(trans.__('The kernel has died.'), trans.__('What it held is lost; the notebook is not.'), [
         'restart-kernel',
         trans.__('Restart the kernel')
       ]);
@@ -98,30 +100,30 @@ export function cardOf({ situation, state }: IHostState, trans: ITrans): ICard {
         action: again
       };
     case 'fault':
-      return told(
+      return card(
         trans.__('The kernel could not list its models.'),
         shown(situation.message, 300) || trans.__('It did not answer.'),
         again
       );
     case 'scan-off':
-      return told(trans.__('Listing live models is switched off in the settings.'), undefined, [
+      return card(trans.__('Listing live models is switched off in the settings.'), undefined, [
         'switch-scan-on',
         trans.__('Switch it on')
       ]);
     case 'ready':
-      return state !== null && !state.torch
-        ? told(
+      return !torch
+        ? card(
             trans.__('torch is not imported in this kernel yet.'),
             trans.__('Run a cell that makes a model; it appears here at once.')
           )
-        : told(
+        : card(
             trans.__('No torch model is alive in this kernel.'),
             trans.__('Run a cell that gives a torch.nn.Module a name; it appears here at once.')
           );
   }
 }
 
-function told(sentence: string, next?: string, action?: ICard['action']): ICard {
+function card(sentence: string, next?: string, action?: ICard['action']): ICard {
   return { sentence, next, action };
 }
 

@@ -1,110 +1,58 @@
-/** What the person chose in the panel: one plain value and the one function that changes it. */
+/** What the person chose in the panel: one plain value for each form, and the functions that change them. */
 
-import { Rule } from '../model/budget';
-import { Precision, Preserve, Target } from '../python/cells';
 import { IDefaults } from '../host';
-import { IBlock, IModel } from '../kernel/messages';
+import { IBlock, IModel, isRecord } from '../kernel/messages';
+import { Rule } from '../model/budget';
 import { Width, Widths, neurons } from '../model/plan';
 import { Column, ISort } from '../model/tree';
+import { IValidateForm, LOSSES, Precision, Preserve, Target } from '../python/cells';
 
 export type StepName = 'compress' | 'validate' | 'export';
 
-export interface IChoices {
+/** What is shown of which model. */
+export interface ILook {
   model: string;
-  widths: { [model: string]: Widths };
-  rule: Rule;
+  /** The row that the keyboard and the width editor are at. */
+  active: string;
   filter: string;
   sort: ISort;
   collapsed: string[];
-  /** The row that the keyboard and the width editor are at. */
-  active: string;
-  step: StepName;
-  calibration: string;
-  preserve: Preserve;
-  batches: string;
-  loss: string;
-  optimizer: 'SGD' | 'Adam' | 'AdamW';
-  rate: number;
-  steps: number | null;
-  heldOut: string;
-  slim: string;
-  example: string;
-  target: Target | null;
-  precision: Precision;
-  path: string;
-  replace: boolean;
+}
+
+export interface IPlanned {
+  widths: { [model: string]: Widths };
+  rule: Rule;
+}
+
+export interface IChoices {
+  look: ILook;
+  plan: IPlanned;
+  flow: { step: StepName; slim: string };
+  compress: { calibration: string; preserve: Preserve };
+  validate: Omit<IValidateForm, 'model' | 'slim' | 'steps'> & { steps: number | null };
+  export: { example: string; target: Target | null; precision: Precision; path: string; replace: boolean };
 }
 
 export const FIRST: IChoices = {
-  model: '',
-  widths: {},
-  rule: { kind: 'hand' },
-  filter: '',
-  sort: { column: 'order', descending: false },
-  collapsed: [],
-  active: '',
-  step: 'compress',
-  calibration: '',
-  preserve: 'dynamics',
-  batches: '',
-  loss: 'cross_entropy',
-  optimizer: 'SGD',
-  rate: 0.05,
-  steps: null,
-  heldOut: '',
-  slim: '',
-  example: '',
-  target: null,
-  precision: 'float32',
-  path: '',
-  replace: false
+  look: { model: '', active: '', filter: '', sort: { column: 'order', descending: false }, collapsed: [] },
+  plan: { widths: {}, rule: { kind: 'hand' } },
+  flow: { step: 'compress', slim: '' },
+  compress: { calibration: '', preserve: 'dynamics' },
+  validate: { batches: '', loss: LOSSES[0], optimizer: 'SGD', rate: 0.05, steps: null, heldOut: '' },
+  export: { example: '', target: null, precision: 'float32', path: '', replace: false }
 };
 
-export type Change =
-  | { type: 'set'; fields: Partial<IChoices> }
-  | { type: 'sort'; column: Column }
-  | { type: 'toggle-group'; key: string }
-  | { type: 'choose'; model: string; blocks: IBlock[]; chosen: boolean; width: IDefaults['width'] }
-  | { type: 'width'; model: string; block: string; width: Width }
-  | { type: 'widths'; model: string; widths: Widths };
-
-export function change(choices: IChoices, by: Change): IChoices {
-  switch (by.type) {
-    case 'set':
-      return { ...choices, ...by.fields };
-    case 'sort': {
-      const same = choices.sort.column === by.column;
-      if (same && choices.sort.descending === firstDescending(by.column)) {
-        return { ...choices, sort: { column: by.column, descending: !choices.sort.descending } };
-      }
-      const column = same ? 'order' : by.column;
-      return { ...choices, sort: { column, descending: !same && firstDescending(by.column) } };
-    }
-    case 'toggle-group': {
-      const collapsed = choices.collapsed.filter(key => key !== by.key);
-      return {
-        ...choices,
-        collapsed: collapsed.length < choices.collapsed.length ? collapsed : [...collapsed, by.key]
-      };
-    }
-    case 'choose': {
-      const widths = { ...choices.widths[by.model] };
-      for (const block of by.blocks) {
-        if (!by.chosen) {
-          delete widths[block.name];
-        } else if (widths[block.name] === undefined) {
-          widths[block.name] = firstWidth(block, by.width);
-        }
-      }
-      return { ...choices, widths: { ...choices.widths, [by.model]: widths } };
-    }
-    case 'width': {
-      const widths = { ...choices.widths[by.model], [by.block]: by.width };
-      return { ...choices, rule: { kind: 'hand' }, widths: { ...choices.widths, [by.model]: widths } };
-    }
-    case 'widths':
-      return { ...choices, widths: { ...choices.widths, [by.model]: by.widths } };
+/** Sort by a column, then the other way, then by the model's own order again. */
+export function sortedBy(look: ILook, column: Column): ILook {
+  const first = firstDescending(column);
+  if (look.sort.column !== column) {
+    return { ...look, sort: { column, descending: first } };
   }
+  const sort: ISort =
+    look.sort.descending === first
+      ? { column, descending: !first }
+      : { column: 'order', descending: false };
+  return { ...look, sort };
 }
 
 /** Names sort from A, sizes from the greatest. */
@@ -112,7 +60,36 @@ function firstDescending(column: Column): boolean {
   return column !== 'order' && column !== 'name' && column !== 'kind';
 }
 
-function firstWidth(block: IBlock, rule: Width): Width {
+/** Fold a group of rows that is open, open one that is folded. */
+export function toggled(look: ILook, group: string): ILook {
+  const others = look.collapsed.filter(key => key !== group);
+  return { ...look, collapsed: others.length < look.collapsed.length ? others : [...others, group] };
+}
+
+/** Take blocks into the plan, each at a first width unless it has one. */
+export function withBlocks(plan: IPlanned, model: string, blocks: IBlock[], first: Width): IPlanned {
+  const widths = { ...plan.widths[model] };
+  blocks.forEach(block => (widths[block.name] ??= firstWidth(block, first)));
+  return withWidths(plan, model, widths);
+}
+
+export function withoutBlocks(plan: IPlanned, model: string, blocks: IBlock[]): IPlanned {
+  const gone = new Set(blocks.map(block => block.name));
+  const kept = Object.entries(plan.widths[model] ?? {}).filter(([name]) => !gone.has(name));
+  return withWidths(plan, model, Object.fromEntries(kept));
+}
+
+/** Set one width by hand: no rule holds for all blocks any more. */
+export function withWidth(plan: IPlanned, model: string, block: string, width: Width): IPlanned {
+  const widths = { ...plan.widths[model], [block]: width };
+  return { ...withWidths(plan, model, widths), rule: { kind: 'hand' } };
+}
+
+export function withWidths(plan: IPlanned, model: string, widths: Widths): IPlanned {
+  return { ...plan, widths: { ...plan.widths, [model]: widths } };
+}
+
+function firstWidth(block: IBlock, rule: IDefaults['width']): Width {
   if (rule === 'polylog' && block.polylog !== null) {
     return rule;
   }
@@ -137,12 +114,23 @@ export function fitting(model: IModel, widths: Widths | undefined): Widths {
 
 /** Keep of a remembered value what has the right type. */
 export function recalled(value: unknown): IChoices {
-  if (typeof value !== 'object' || value === null) {
-    return FIRST;
+  const given = isRecord(value) ? value : {};
+  return {
+    look: kept(FIRST.look, given.look),
+    plan: kept(FIRST.plan, given.plan),
+    flow: kept(FIRST.flow, given.flow),
+    compress: kept(FIRST.compress, given.compress),
+    validate: kept(FIRST.validate, given.validate),
+    export: kept(FIRST.export, given.export)
+  };
+}
+
+function kept<T extends object>(first: T, given: unknown): T {
+  if (!isRecord(given)) {
+    return first;
   }
-  const given = value as { [key: string]: unknown };
-  const same = Object.entries(FIRST).filter(
-    ([key, first]) => key in given && (first === null || typeof given[key] === typeof first)
+  const same = Object.entries(first).filter(
+    ([key, value]) => key in given && (value === null || typeof given[key] === typeof value)
   );
-  return { ...FIRST, ...Object.fromEntries(same.map(([key]) => [key, given[key]])) };
+  return { ...first, ...Object.fromEntries(same.map(([key]) => [key, given[key]])) };
 }

@@ -3,28 +3,29 @@
 import * as React from 'react';
 import { Rule, widthsByRule } from '../../model/budget';
 import { IBlock, IModel } from '../../kernel/messages';
+import { DATA, INPUT_HINTS, pick } from '../../model/values';
 import { shareCode } from '../../python/cells';
-import { usePanel } from '../context';
-import { curvesOf } from '../../model/curves';
-import { DATA, INPUT_HINTS, pick } from '../fields';
+import { withWidths } from '../choices';
+import { useChoices, useHostState, usePanel, useValues } from '../context';
 import { NumberField } from '../NumberField';
+import { useCurves, useWidths } from '../planned';
 import { RunBar } from '../steps/RunBar';
-import { fitting } from '../choices';
 
 /** Budgets that a slider reaches: 1 to 64 times, 0.1 to 100 percent, in equal ratios. */
 const STEPS = 60;
 const SPANS = { smaller: [1, 64], error: [0.1, 100] } as const;
 
 export function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }): JSX.Element {
-  const { hostState, choices, change, announce, trans } = usePanel();
-  const curves = React.useMemo(() => curvesOf(hostState.state, model), [hostState.state, model]);
-  const { rule } = choices;
+  const { change, announce, trans } = usePanel();
+  const rule = useChoices(({ plan }) => plan.rule);
+  const tolerance = useHostState(({ defaults }) => defaults.tolerance);
+  const before = useWidths(model);
+  const curves = useCurves(model);
   const apply = (next: Rule): void => {
     const widths = widthsByRule(model, chosen, next, curves);
-    change({ type: 'set', fields: { rule: next } });
+    change('plan', { rule: next });
     if (widths !== null) {
-      const all = { ...fitting(model, choices.widths[model.name]), ...widths };
-      change({ type: 'widths', model: model.name, widths: all });
+      change('plan', plan => withWidths(plan, model.name, { ...before, ...widths }));
       announce(trans._n('The width of %1 block is set.', 'The widths of %1 blocks are set.', chosen.length));
     }
   };
@@ -32,7 +33,7 @@ export function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }
     hand: { kind: 'hand' },
     polylog: { kind: 'polylog' },
     smaller: { kind: 'smaller', factor: 4 },
-    error: { kind: 'error', percent: hostState.defaults.tolerance }
+    error: { kind: 'error', percent: tolerance }
   };
   const known = chosen.every(block => (curves[block.name] ?? []).length > 0);
   return (
@@ -87,8 +88,9 @@ interface IShare {
 
 /** While a budget is dragged it is shared out by what is known; a cell can measure what each block matters. */
 function Share({ model, chosen, factor, known }: IShare): JSX.Element {
-  const { hostState, choices, trans } = usePanel();
-  const calibration = pick(hostState.state?.values ?? [], DATA, choices.calibration, INPUT_HINTS);
+  const { trans } = usePanel();
+  const chosenData = useChoices(({ compress }) => compress.calibration);
+  const calibration = pick(useValues(), DATA, chosenData, INPUT_HINTS);
   const form = {
     model: model.name,
     calibration,

@@ -3,7 +3,8 @@
 import * as React from 'react';
 import { Curve, Width, errorAt, neurons } from '../../model/plan';
 import { IRow } from '../../model/tree';
-import { usePanel } from '../context';
+import { toggled, withBlocks, withoutBlocks } from '../choices';
+import { useHostState, usePanel } from '../context';
 import { count, percent, short, shown } from '../format';
 
 interface IBlockRow {
@@ -20,13 +21,15 @@ interface IBlockRow {
   model: string;
 }
 
-export function BlockRow(props: IBlockRow): JSX.Element {
+/** Rendered again only where something of this row changed: a table can have thousands. */
+export const BlockRow = React.memo(function BlockRow(props: IBlockRow): JSX.Element {
   const { id, row, index, top, active, chosen, model } = props;
-  const { hostState, change, trans } = usePanel();
+  const { change, trans } = usePanel();
+  const first = useHostState(({ defaults }) => defaults.width);
   const { block, open } = row;
   const all = open.length > 0 && chosen === open.length;
   const choose = (): void =>
-    change({ type: 'choose', model, blocks: open, chosen: !all, width: hostState.defaults.width });
+    change('plan', plan => (all ? withoutBlocks(plan, model, open) : withBlocks(plan, model, open, first)));
   const locked = block?.locked ?? null;
   return (
     <div
@@ -45,7 +48,7 @@ export function BlockRow(props: IBlockRow): JSX.Element {
         locked !== null && 'jlc-mod-locked'
       )}
       style={{ transform: `translateY(${top}px)` }}
-      onClick={() => change({ type: 'set', fields: { active: row.key } })}
+      onClick={() => change('look', { active: row.key })}
     >
       <div
         role="gridcell"
@@ -56,7 +59,7 @@ export function BlockRow(props: IBlockRow): JSX.Element {
           <span
             className="jlc-Fold"
             aria-hidden="true"
-            onClick={() => change({ type: 'toggle-group', key: row.key })}
+            onClick={() => change('look', look => toggled(look, row.key))}
           >
             {row.expanded ? '▾' : '▸'}
           </span>
@@ -88,7 +91,7 @@ export function BlockRow(props: IBlockRow): JSX.Element {
       )}
     </div>
   );
-}
+});
 
 function Figures({ row, width, total, curve }: IBlockRow): JSX.Element | null {
   const { trans } = usePanel();

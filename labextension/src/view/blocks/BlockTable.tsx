@@ -1,33 +1,27 @@
 /** Blocks as a tree table: only the rows in sight are in the page, the keyboard does everything. */
 
 import * as React from 'react';
-import { IModel } from '../../kernel/messages';
+import { IBlock, IModel } from '../../kernel/messages';
+import { Curves, Widths } from '../../model/plan';
 import { Column, IRow, rowsOf } from '../../model/tree';
 import { BlockRow } from './BlockRow';
-import { usePanel } from '../context';
-import { curvesOf } from '../../model/curves';
-import { fitting } from '../choices';
+import { ILook, sortedBy, toggled, withBlocks, withoutBlocks } from '../choices';
+import { useChoices, useHostState, usePanel } from '../context';
+import { useCurves, useWidths } from '../planned';
 
 const ROW = 30;
 const HEADER = 28;
 const MOST = 12;
 const MARGIN = 6;
+const NO_WIDTHS: Widths = {};
 
 export function BlockTable({ model }: { model: IModel }): JSX.Element {
-  const { hostState, choices, change, trans } = usePanel();
+  const { change, trans } = usePanel();
+  const look = useChoices(choices => choices.look);
   const blocks = React.useMemo(() => model.blocks ?? [], [model.blocks]);
-  const widths = React.useMemo(() => fitting(model, choices.widths[model.name]), [model, choices.widths]);
-  const curves = React.useMemo(() => curvesOf(hostState.state, model), [hostState.state, model]);
-  const rows = React.useMemo(
-    () =>
-      rowsOf(
-        blocks,
-        { filter: choices.filter, sort: choices.sort, collapsed: new Set(choices.collapsed) },
-        widths,
-        curves
-      ),
-    [blocks, choices.filter, choices.sort, choices.collapsed, widths, curves]
-  );
+  const widths = useWidths(model);
+  const curves = useCurves(model);
+  const rows = useRows(blocks, look, widths, curves);
   const total = React.useMemo(
     () =>
       Math.max(
@@ -40,7 +34,7 @@ export function BlockTable({ model }: { model: IModel }): JSX.Element {
   const box = React.useRef<HTMLDivElement>(null);
   const at = Math.max(
     0,
-    rows.findIndex(row => row.key === choices.active)
+    rows.findIndex(row => row.key === look.active)
   );
   const keys = useKeys(model, rows, at, box);
 
@@ -56,8 +50,8 @@ export function BlockTable({ model }: { model: IModel }): JSX.Element {
           className="jlc-Input jlc-Blocks-filter"
           placeholder={trans.__('Filter by name or kind')}
           aria-label={trans.__('Filter blocks')}
-          value={choices.filter}
-          onChange={event => change({ type: 'set', fields: { filter: event.target.value } })}
+          value={look.filter}
+          onChange={event => change('look', { filter: event.target.value })}
         />
       </div>
       <div
@@ -109,15 +103,26 @@ export function BlockTable({ model }: { model: IModel }): JSX.Element {
   );
 }
 
+/** Rows of the table; where they are not sorted by the error, a width that changes leaves them as they are. */
+function useRows(blocks: IBlock[], look: ILook, widths: Widths, curves: Curves): IRow[] {
+  const { filter, sort, collapsed } = look;
+  const sorting = sort.column === 'error' ? widths : NO_WIDTHS;
+  return React.useMemo(
+    () => rowsOf(blocks, { filter, sort, collapsed: new Set(collapsed) }, sorting, curves),
+    [blocks, filter, sort, collapsed, sorting, curves]
+  );
+}
+
 function rowId(model: string, index: number): string {
   return `jlc-row-${model}-${index}`;
 }
 
 function Header({ macs }: { macs: boolean }): JSX.Element {
-  const { choices, change, trans } = usePanel();
+  const { change, trans } = usePanel();
+  const sort = useChoices(({ look }) => look.sort);
   const columns: [Column, string, string][] = [
-    ['name', trans.__('Block'), trans.__('The layer that makes the hidden neurons')],
-    ['kind', trans.__('Kind'), trans.__('What sort of block it is')],
+    ['name', trans.__('Block'), trans.__('The layer that computes the hidden neurons')],
+    ['kind', trans.__('Kind'), trans.__('The type of block')],
     [
       'width',
       trans.__('Width'),
@@ -135,13 +140,13 @@ function Header({ macs }: { macs: boolean }): JSX.Element {
     <div role="rowgroup" className="jlc-Grid-head">
       <div role="row" className="jlc-Row" aria-rowindex={1}>
         {columns.map(([column, label, title]) => {
-          const sorted = choices.sort.column === column;
-          const order = sorted ? (choices.sort.descending ? 'descending' : 'ascending') : 'none';
+          const sorted = sort.column === column;
+          const order = sorted ? (sort.descending ? 'descending' : 'ascending') : 'none';
           return (
             <div key={column} role="columnheader" aria-sort={order} className={`jlc-Cell jlc-mod-${column}`}>
-              <button type="button" title={title} onClick={() => change({ type: 'sort', column })}>
+              <button type="button" title={title} onClick={() => change('look', look => sortedBy(look, column))}>
                 {label}
-                <span aria-hidden="true">{sorted ? (choices.sort.descending ? ' ▾' : ' ▴') : ''}</span>
+                <span aria-hidden="true">{sorted ? (sort.descending ? ' ▾' : ' ▴') : ''}</span>
               </button>
             </div>
           );
@@ -158,7 +163,8 @@ function useKeys(
   at: number,
   box: React.RefObject<HTMLDivElement>
 ): (event: React.KeyboardEvent) => void {
-  const { hostState, choices, change } = usePanel();
+  const { choices, change } = usePanel();
+  const first = useHostState(({ defaults }) => defaults.width);
   return event => {
     const row = rows[at];
     if (row === undefined || (event.target as Element).closest('[role="columnheader"]') !== null) {
@@ -166,7 +172,7 @@ function useKeys(
     }
     const go = (to: number): void => {
       const index = Math.max(0, Math.min(rows.length - 1, to));
-      change({ type: 'set', fields: { active: rows[index].key } });
+      change('look', { active: rows[index].key });
       const element = box.current;
       if (element !== null) {
         const low = index * ROW;
@@ -178,7 +184,7 @@ function useKeys(
         }
       }
     };
-    const fold = (): void => change({ type: 'toggle-group', key: row.key });
+    const fold = (): void => change('look', look => toggled(look, row.key));
     const keys: { [key: string]: () => void } = {
       ArrowDown: () => go(at + 1),
       ArrowUp: () => go(at - 1),
@@ -190,15 +196,11 @@ function useKeys(
       ArrowLeft: () =>
         row.expanded === true ? fold() : go(rows.findIndex(candidate => candidate.key === row.parent)),
       ' ': () => {
-        const chosen = choices.widths[model.name] ?? {};
+        const chosen = choices.getState().plan.widths[model.name] ?? {};
         const all = row.open.length > 0 && row.open.every(block => chosen[block.name] !== undefined);
-        change({
-          type: 'choose',
-          model: model.name,
-          blocks: row.open,
-          chosen: !all,
-          width: hostState.defaults.width
-        });
+        change('plan', plan =>
+          all ? withoutBlocks(plan, model.name, row.open) : withBlocks(plan, model.name, row.open, first)
+        );
       },
       Enter: () =>
         box.current

@@ -1,20 +1,21 @@
 /** Finding blocks in a cell: for a model that is large, or that has to see a real input. */
 
 import * as React from 'react';
+import { INPUT_HINTS, pick } from '../../model/values';
 import { findCode } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
-import { usePanel } from '../context';
-import { INPUT_HINTS, pick } from '../fields';
+import { useChoices, usePanel, useValues } from '../context';
 import { RunBar } from '../steps/RunBar';
 
 export function FindBlocks({ model }: { model: IModel }): JSX.Element | null {
-  const { hostState, choices, trans } = usePanel();
-  const values = hostState.state?.values ?? [];
+  const { trans } = usePanel();
+  const values = useValues();
+  const chosen = useChoices(choices => choices.export.example);
   const blind = (model.blocks ?? []).some(block => block.locked?.includes('example_inputs'));
   if (!blind && (model.blocks !== null || !model.heavy)) {
     return null;
   }
-  const example = pick(values, ['tensor'], choices.example, INPUT_HINTS);
+  const example = pick(values, ['tensor'], chosen, INPUT_HINTS);
   return (
     <div className="jlc-Notice">
       <p>

@@ -4,16 +4,16 @@ import * as React from 'react';
 import { widthsLiteral } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
 import { IPlan, compare, totals } from '../../model/plan';
-import { usePanel } from '../context';
-import { curvesOf } from '../../model/curves';
+import { fitting, withWidths } from '../choices';
+import { useHostState, usePanel } from '../context';
 import { CopyButton } from '../fields';
-import { fitting } from '../choices';
 import { count, percent, shown } from '../format';
+import { useCurves, useWidths } from '../planned';
 
 export function Plans({ model }: { model: IModel }): JSX.Element {
-  const { host, hostState, choices, change, announce, trans } = usePanel();
-  const { plans } = hostState;
-  const widths = fitting(model, choices.widths[model.name]);
+  const { host, change, announce, trans } = usePanel();
+  const plans = useHostState(state => state.plans);
+  const widths = useWidths(model);
   const empty = Object.keys(widths).length === 0;
   const [name, setName] = React.useState('');
   const [marked, setMarked] = React.useState<string[]>([]);
@@ -66,7 +66,7 @@ export function Plans({ model }: { model: IModel }): JSX.Element {
               type="button"
               className="jlc-Button"
               aria-label={trans.__('Load %1', shown(plan.name))}
-              onClick={() => change({ type: 'widths', model: model.name, widths: plan.widths })}
+              onClick={() => change('plan', now => withWidths(now, model.name, plan.widths))}
             >
               {trans.__('Load')}
             </button>
@@ -91,8 +91,8 @@ export function Plans({ model }: { model: IModel }): JSX.Element {
 }
 
 function Comparison({ plans, model }: { plans: IPlan[]; model: IModel }): JSX.Element {
-  const { hostState, trans } = usePanel();
-  const curves = React.useMemo(() => curvesOf(hostState.state, model), [hostState.state, model]);
+  const { trans } = usePanel();
+  const curves = useCurves(model);
   const sums = plans.map(plan => totals(model, fitting(model, plan.widths), curves));
   return (
     <div className="jlc-Scroll" tabIndex={0} role="group" aria-label={trans.__('Plans side by side')}>

@@ -5,14 +5,13 @@ import { IModel } from '../../kernel/messages';
 import { totals } from '../../model/plan';
 import { BeforeAfter, IChange } from '../results/BeforeAfter';
 import { usePanel } from '../context';
-import { curvesOf } from '../../model/curves';
-import { fitting } from '../choices';
 import { bytes, count, percent, short } from '../format';
+import { useCurves, useWidths } from '../planned';
 
 export function Totals({ model }: { model: IModel }): JSX.Element | null {
-  const { hostState, choices, trans } = usePanel();
-  const curves = React.useMemo(() => curvesOf(hostState.state, model), [hostState.state, model]);
-  const widths = fitting(model, choices.widths[model.name]);
+  const { trans } = usePanel();
+  const curves = useCurves(model);
+  const widths = useWidths(model);
   if (Object.keys(widths).length === 0) {
     return null;
   }

@@ -4,16 +4,18 @@ import * as React from 'react';
 import { IBlock, IModel } from '../../kernel/messages';
 import { Width, ladder, neurons, stopOf } from '../../model/plan';
 import { AllWidths } from './AllWidths';
-import { usePanel } from '../context';
+import { withWidth } from '../choices';
+import { useChoices, usePanel } from '../context';
 import { NumberField } from '../NumberField';
-import { fitting } from '../choices';
 import { count, shown } from '../format';
+import { useWidths } from '../planned';
 
 export function WidthEditor({ model }: { model: IModel }): JSX.Element {
-  const { choices, trans } = usePanel();
-  const widths = fitting(model, choices.widths[model.name]);
+  const { trans } = usePanel();
+  const at = useChoices(({ look }) => look.active);
+  const widths = useWidths(model);
   const chosen = (model.blocks ?? []).filter(block => widths[block.name] !== undefined);
-  const active = (model.blocks ?? []).find(block => block.name === choices.active);
+  const active = (model.blocks ?? []).find(block => block.name === at);
   if (active?.locked) {
     return (
       <p className="jlc-Notice">
@@ -42,12 +44,9 @@ function OneWidth({ model, block, width }: { model: string; block: IBlock; width
     ? trans.__('Heads of %1', shown(block.name, 40))
     : trans.__('Width of %1', shown(block.name, 40));
   const set = (to: Width): void =>
-    change({
-      type: 'width',
-      model,
-      block: block.name,
-      width: to === 'polylog' ? to : neurons(block, to)
-    });
+    change('plan', plan =>
+      withWidth(plan, model, block.name, to === 'polylog' ? to : neurons(block, to))
+    );
   return (
     <fieldset className="jlc-OneWidth">
       <legend>{label}</legend>

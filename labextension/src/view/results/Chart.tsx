@@ -2,13 +2,15 @@
 
 import * as React from 'react';
 import { ITable } from '../../kernel/messages';
+import { ILine, linesOf } from '../../model/curves';
 import { shown } from '../format';
 
-export interface IChart {
+/** Lines as they are drawn. */
+export interface IDrawn {
   x: string;
   logX: boolean;
   logY: boolean;
-  series: { name: string; points: [number, number][] }[];
+  lines: ILine[];
 }
 
 const USUAL_WIDTH = 320;
@@ -18,7 +20,7 @@ const LEFT = 44;
 const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 30;
-const MOST_SERIES = 6;
+const MOST_LINES = 6;
 const STYLES: { [name: string]: string } = { original: 'original', slim: 'slim', 'random subset': '2' };
 
 /** The two models look the same in every chart; what they are held against takes the next style. */
@@ -27,45 +29,19 @@ function lineClass(name: string, index: number, models: boolean): string {
   return `jlc-Chart-line jlc-mod-${style}`;
 }
 
-/** A table whose first numbers are steps or widths is a chart; `null` for any other. */
-export function chartOf(table: ITable): IChart | null {
-  const names = table.columns.map(column => column.toLowerCase());
-  const axis = names.findIndex(name => /^(step|width|epoch)s?$/.test(name));
-  if (axis === -1 || table.rows.length < 3) {
-    return null;
-  }
-  const numeric = names
-    .map((_, index) => index)
-    .filter(
-      index =>
-        index !== axis && table.rows.every(row => row[index] === null || typeof row[index] === 'number')
-    );
-  const label = names.findIndex((_, index) => index !== axis && typeof table.rows[0][index] === 'string');
-  const told = numeric.find(index => /error|gap|loss/.test(names[index])) ?? numeric[0];
-  const series = new Map<string, [number, number][]>();
-  for (const row of table.rows) {
-    for (const index of label === -1 ? numeric : [told]) {
-      const x = Number(row[axis]);
-      const y = row[index];
-      if (Number.isFinite(x) && typeof y === 'number') {
-        const name = label === -1 ? table.columns[index].replace(/_/g, ' ') : String(row[label]);
-        series.set(name, [...(series.get(name) ?? []), [x, y]]);
-      }
-    }
-  }
-  const lines = [...series].slice(0, MOST_SERIES).map(([name, points]) => ({ name, points }));
-  if (lines.every(({ points }) => points.length < 2)) {
+/** The chart of a table that has one, and enough rows for it. */
+export function drawn(table: ITable): IDrawn | null {
+  const lines = linesOf(table).slice(0, MOST_LINES);
+  if (!table.chart || table.rows.length < 3 || lines.every(({ points }) => points.length < 2)) {
     return null;
   }
   const ys = lines.flatMap(({ points }) => points.map(([, y]) => y));
-  const positive = ys.filter(y => y > 0);
-  const logX = names[axis].startsWith('width');
-  const logY = positive.length === ys.length && Math.max(...ys) > 20 * Math.min(...ys);
-  return { x: table.columns[axis], logX, logY, series: lines };
+  const logY = ys.every(y => y > 0) && Math.max(...ys) > 20 * Math.min(...ys);
+  return { x: table.chart.x, logX: table.chart.log, logY, lines };
 }
 
-export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.Element {
-  const points = chart.series.flatMap(({ points }) => points);
+export function Chart({ chart, title }: { chart: IDrawn; title: string }): JSX.Element {
+  const points = chart.lines.flatMap(({ points }) => points);
   const [box, width] = useWidth();
   const xs = scale(
     points.map(([x]) => x),
@@ -79,8 +55,8 @@ export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.E
     HEIGHT - BOTTOM,
     TOP
   );
-  const models = chart.series.some(line => line.name in STYLES);
-  const name = `${title}: ${chart.series.map(line => line.name).join(', ')}`;
+  const models = chart.lines.some(line => line.name in STYLES);
+  const name = `${title}: ${chart.lines.map(line => line.name).join(', ')}`;
   return (
     <div ref={box}>
       <svg className="jlc-Chart" viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={shown(name, 200)}>
@@ -100,7 +76,7 @@ export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.E
         <text x={(LEFT + width - RIGHT) / 2} y={HEIGHT - 4} textAnchor="middle">
           {shown(chart.x)}
         </text>
-        {chart.series.map(({ name, points }, index) => (
+        {chart.lines.map(({ name, points }, index) => (
           <polyline
             key={index}
             className={lineClass(name, index, models)}
@@ -109,7 +85,7 @@ export function Chart({ chart, title }: { chart: IChart; title: string }): JSX.E
         ))}
       </svg>
       <ul className="jlc-Legend">
-        {chart.series.map(({ name }, index) => (
+        {chart.lines.map(({ name }, index) => (
           <li key={name}>
             <svg viewBox="0 0 24 6" width="24" height="6" aria-hidden="true">
               <line className={lineClass(name, index, models)} x1="0" x2="24" y1="3" y2="3" />

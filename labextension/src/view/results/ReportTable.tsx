@@ -2,7 +2,7 @@
 
 import * as React from 'react';
 import { ITable, Scalar } from '../../kernel/messages';
-import { Chart, chartOf } from './Chart';
+import { Chart, drawn } from './Chart';
 import { usePanel } from '../context';
 import { labelOf, scalar, shown } from '../format';
 
@@ -12,7 +12,7 @@ const WIDE = 4;
 
 export function ReportTable({ table, folded }: { table: ITable; folded: boolean }): JSX.Element {
   const { trans } = usePanel();
-  const chart = chartOf(table);
+  const chart = React.useMemo(() => drawn(table), [table]);
   const merged = React.useMemo(() => beside(table), [table]);
   const rows =
     merged.rows.length === 1 && merged.columns.length > WIDE ? (

@@ -3,7 +3,7 @@
 import * as React from 'react';
 import { IReport, IResult, Scalar } from '../../kernel/messages';
 import { BeforeAfter } from './BeforeAfter';
-import { usePanel } from '../context';
+import { usePanel, useResults } from '../context';
 import { CopyButton } from '../fields';
 import { ReportTable } from './ReportTable';
 import { labelOf, scalar, shown } from '../format';
@@ -15,8 +15,10 @@ interface IResults {
 }
 
 export function Results({ kinds, model, undo }: IResults): JSX.Element | null {
-  const { hostState, trans } = usePanel();
-  const found = (hostState.state?.results ?? []).filter(({ kind }) => kinds.includes(kind)).reverse();
+  const { trans } = usePanel();
+  const found = useResults()
+    .filter(({ kind }) => kinds.includes(kind))
+    .reverse();
   const own = found.filter(({ name }) => name.startsWith(`${model}_`));
   const [newest, ...older] = [...own, ...found.filter(result => !own.includes(result))];
   const card = useArrival(newest);
@@ -67,18 +69,15 @@ function ResultCard({ result, undo }: { result: IResult; undo?: string }): JSX.E
   );
 }
 
-/** Of interest when something is wrong, not before. */
-const DETAIL =
-  /^(sha256|opset|ir_version|.*_abs_diff|onnx_gap|blocks|seeds|steps|gap_to_.*|training_gap_.*|served_m.*|version)$/;
-
 export function ReportView({ report }: { report: IReport }): JSX.Element {
   const { trans } = usePanel();
   const { pairs, rest } = beforeAndAfter(report.facts);
   const path = rest.find(([key]) => key === 'path');
   const facts = rest.filter(([key]) => key !== 'path');
-  const main = facts.filter(([key]) => !DETAIL.test(key));
-  const details = facts.filter(([key]) => DETAIL.test(key));
-  const tables = report.tables.filter(({ columns }) => pairs.length === 0 || !repeats(columns));
+  const aside = new Set(report.details);
+  const main = facts.filter(([key]) => !aside.has(key));
+  const details = facts.filter(([key]) => aside.has(key));
+  const tables = report.tables.filter(({ repeats }) => !repeats);
   return (
     <>
       {report.summary !== '' && <p className="jlc-Summary">{shown(report.summary, 600)}</p>}
@@ -152,11 +151,6 @@ export function beforeAndAfter(facts: IReport['facts']): { pairs: Pair[]; rest: 
     }
   }
   return { pairs, rest };
-}
-
-/** A table of the same values before and after that the facts have told already. */
-function repeats(columns: string[]): boolean {
-  return columns[1] === 'before' && columns[2] === 'after';
 }
 
 function ratio(before: Scalar, after: Scalar): number | null {

@@ -1,21 +1,23 @@
 /** Step 1: the plan becomes a slim model. */
 
 import * as React from 'react';
+import { DATA, INPUT_HINTS, pick } from '../../model/values';
 import { Preserve, compressCode, names, sweepCode } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
-import { usePanel } from '../context';
-import { Choice, DATA, INPUT_HINTS, pick, valueOptions } from '../fields';
+import { useChoices, usePanel, useValues } from '../context';
+import { Choice, valueOptions } from '../fields';
+import { useWidths } from '../planned';
 import { Results } from '../results/Results';
 import { RunBar } from './RunBar';
-import { fitting } from '../choices';
 
 export function CompressStep({ model }: { model: IModel }): JSX.Element {
-  const { hostState, choices, change, trans } = usePanel();
-  const values = hostState.state?.values ?? [];
-  const widths = fitting(model, choices.widths[model.name]);
+  const { change, trans } = usePanel();
+  const { calibration: chosen, preserve } = useChoices(({ compress }) => compress);
+  const values = useValues();
+  const widths = useWidths(model);
   const blocks = Object.keys(widths);
-  const calibration = pick(values, DATA, choices.calibration, INPUT_HINTS);
-  const form = { model: model.name, widths, calibration, preserve: choices.preserve };
+  const calibration = pick(values, DATA, chosen, INPUT_HINTS);
+  const form = { model: model.name, widths, calibration, preserve };
   const hindrance =
     blocks.length === 0
       ? trans.__('Tick a block first.')
@@ -28,17 +30,17 @@ export function CompressStep({ model }: { model: IModel }): JSX.Element {
         label={trans.__('Calibration')}
         value={calibration}
         options={valueOptions(values, DATA)}
-        onValue={value => change({ type: 'set', fields: { calibration: value } })}
+        onValue={value => change('compress', { calibration: value })}
       />
       <Choice
         label={trans.__('Keep')}
-        value={choices.preserve}
+        value={preserve}
         options={[
           ['dynamics', trans.__('outputs and training')],
           ['function', trans.__('outputs only')],
           ['moments', trans.__('parameter moments')]
         ]}
-        onValue={value => change({ type: 'set', fields: { preserve: value as Preserve } })}
+        onValue={value => change('compress', { preserve: value as Preserve })}
       />
       <RunBar
         model={model.name}

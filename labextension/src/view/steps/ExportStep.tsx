@@ -14,20 +14,23 @@ import {
 } from '../../python/cells';
 import { ITrans } from '../../host';
 import { IModel } from '../../kernel/messages';
+import { INPUT_HINTS, pick } from '../../model/values';
 import { isIdentifier } from '../../python/literals';
-import { usePanel } from '../context';
-import { Choice, INPUT_HINTS, pick, valueOptions } from '../fields';
+import { useChoices, useHostState, usePanel, useValues } from '../context';
+import { Choice, valueOptions } from '../fields';
 import { Results } from '../results/Results';
 import { RunBar } from './RunBar';
 import { useSlim } from './SlimChoice';
 import { IChoices } from '../choices';
 
 export function ExportStep({ model }: { model: IModel }): JSX.Element {
-  const { hostState, choices, change, trans } = usePanel();
-  const values = hostState.state?.values ?? [];
+  const { change, trans } = usePanel();
+  const choices = useChoices(all => all.export);
+  const first = useHostState(({ defaults }) => defaults.target);
+  const values = useValues();
   const [slim, slimChoice] = useSlim(model);
-  const set = (fields: Partial<IChoices>): void => change({ type: 'set', fields });
-  const target = choices.target ?? hostState.defaults.target;
+  const set = (fields: Partial<IChoices['export']>): void => change('export', fields);
+  const target = choices.target ?? first;
   const usual = usualPath(target, slim || model.name);
   const form: IExportForm = {
     model: model.name,
@@ -93,12 +96,13 @@ export function ExportStep({ model }: { model: IModel }): JSX.Element {
 interface IPathField {
   form: IExportForm;
   usual: string;
-  set: (fields: Partial<IChoices>) => void;
+  set: (fields: Partial<IChoices['export']>) => void;
 }
 
 /** Where it is written; a file may be replaced, a folder gets one version more. */
 function PathField({ form, usual, set }: IPathField): JSX.Element {
-  const { choices, trans } = usePanel();
+  const { trans } = usePanel();
+  const choices = useChoices(all => all.export);
   const folder = isLayout(form.target);
   return (
     <>

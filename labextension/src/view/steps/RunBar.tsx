@@ -2,7 +2,7 @@
 
 import * as React from 'react';
 import { ITrans, Step } from '../../host';
-import { usePanel } from '../context';
+import { useHostState, usePanel } from '../context';
 import { Code } from '../fields';
 import { duration } from '../format';
 
@@ -22,9 +22,9 @@ interface IRunBar {
 }
 
 export function RunBar({ model, hindrance, commands }: IRunBar): JSX.Element {
-  const { host, hostState, trans } = usePanel();
-  const { run, situation } = hostState;
-  const here = situation.kind === 'ready' || situation.kind === 'busy';
+  const { host, trans } = usePanel();
+  const run = useHostState(state => state.run);
+  const here = useHostState(({ situation }) => situation.kind === 'ready' || situation.kind === 'busy');
   const why = hindrance ?? (here ? null : trans.__('The kernel is not there.'));
   const hint = React.useId();
   return (
@@ -55,8 +55,9 @@ export function RunBar({ model, hindrance, commands }: IRunBar): JSX.Element {
 
 /** Progress of whatever this panel or this kernel runs now. */
 export function Progress(): JSX.Element | null {
-  const { host, hostState, trans, announce } = usePanel();
-  const { run, progress } = hostState;
+  const { host, trans, announce } = usePanel();
+  const run = useHostState(state => state.run);
+  const progress = useHostState(state => state.progress);
   const [now, setNow] = React.useState(() => Date.now());
   const running = run !== null || progress !== null;
   React.useEffect(() => {

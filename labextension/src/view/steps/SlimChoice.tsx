@@ -3,21 +3,23 @@
 import * as React from 'react';
 import { names } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
-import { usePanel } from '../context';
+import { useChoices, useHostState, usePanel } from '../context';
 import { Choice } from '../fields';
 
 /** The slim model that a step works on: its name, and the field that chooses it. */
 export function useSlim(model: IModel): [string, JSX.Element] {
-  const { hostState, choices, change, trans } = usePanel();
-  const slims = (hostState.state?.models ?? []).filter(candidate => candidate.slim !== null);
-  const slim = slimOf(slims, model, choices.slim);
+  const { change, trans } = usePanel();
+  const models = useHostState(({ state }) => state?.models);
+  const chosen = useChoices(({ flow }) => flow.slim);
+  const slims = (models ?? []).filter(candidate => candidate.slim !== null);
+  const slim = slimOf(slims, model, chosen);
   const field = (
     <Choice
       label={trans.__('Slim model')}
       value={slim}
       options={slims.map(({ name }) => [name, name] as const)}
       none={slims.length === 0 ? trans.__('none yet') : undefined}
-      onValue={value => change({ type: 'set', fields: { slim: value } })}
+      onValue={value => change('flow', { slim: value })}
     />
   );
   return [slim, field];

@@ -3,24 +3,25 @@
 import * as React from 'react';
 import { IModel } from '../../kernel/messages';
 import { CompressStep } from './CompressStep';
-import { usePanel } from '../context';
+import { useChoices, usePanel, useResults } from '../context';
 import { ExportStep } from './ExportStep';
 import { StepName } from '../choices';
 import { ValidateStep } from './ValidateStep';
 
 export function Steps({ model }: { model: IModel }): JSX.Element {
-  const { hostState, choices, change, trans } = usePanel();
-  const results = hostState.state?.results ?? [];
+  const { change, trans } = usePanel();
+  const results = useResults();
+  const now = useChoices(({ flow }) => flow.step);
   const steps: [StepName, string, string][] = [
     ['compress', trans.__('Compress'), 'compression'],
     ['validate', trans.__('Validate'), 'validation'],
     ['export', trans.__('Export'), 'export']
   ];
-  const at = steps.findIndex(([step]) => step === choices.step);
+  const at = steps.findIndex(([step]) => step === now);
   const tabs = React.useRef<(HTMLButtonElement | null)[]>([]);
   const go = (index: number): void => {
     const next = (index + steps.length) % steps.length;
-    change({ type: 'set', fields: { step: steps[next][0] } });
+    change('flow', { step: steps[next][0] });
     tabs.current[next]?.focus();
   };
   return (
@@ -62,10 +63,10 @@ export function Steps({ model }: { model: IModel }): JSX.Element {
           );
         })}
       </div>
-      <div role="tabpanel" id="jlc-step" aria-labelledby={`jlc-tab-${choices.step}`} className="jlc-Step">
-        {choices.step === 'compress' && <CompressStep model={model} />}
-        {choices.step === 'validate' && <ValidateStep model={model} />}
-        {choices.step === 'export' && <ExportStep model={model} />}
+      <div role="tabpanel" id="jlc-step" aria-labelledby={`jlc-tab-${now}`} className="jlc-Step">
+        {now === 'compress' && <CompressStep model={model} />}
+        {now === 'validate' && <ValidateStep model={model} />}
+        {now === 'export' && <ExportStep model={model} />}
       </div>
     </div>
   );

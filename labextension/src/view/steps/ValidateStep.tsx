@@ -1,28 +1,27 @@
 /** Step 2: original and slim train side by side on the same batches. */
 
 import * as React from 'react';
+import { pairs, pick } from '../../model/values';
 import { IValidateForm, LOSSES, OPTIMIZERS, validateCode } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
 import { isData, isIdentifier } from '../../python/literals';
-import { usePanel } from '../context';
-import { Choice, pairs, pick, valueOptions } from '../fields';
+import { useChoices, useHostState, usePanel, useValues } from '../context';
+import { Choice, valueOptions } from '../fields';
 import { NumberField } from '../NumberField';
 import { Results } from '../results/Results';
 import { RunBar } from './RunBar';
 import { useSlim } from './SlimChoice';
-import { IChoices } from '../choices';
 
 const BATCHES = ['batches', 'pair'];
 const HELD_OUT = ['tuple', 'pair', 'batches'];
 
 export function ValidateStep({ model }: { model: IModel }): JSX.Element {
-  const { hostState, choices, change, trans } = usePanel();
-  const state = hostState.state;
-  const values = React.useMemo(
-    () => [...(state?.values ?? []), ...pairs(state?.values ?? [])],
-    [state?.values]
-  );
-  const set = (fields: Partial<IChoices>): void => change({ type: 'set', fields });
+  const { change, trans } = usePanel();
+  const choices = useChoices(all => all.validate);
+  const usual = useHostState(({ defaults }) => defaults.steps);
+  const live = useValues();
+  const values = React.useMemo(() => [...live, ...pairs(live)], [live]);
+  const set = (fields: Partial<typeof choices>): void => change('validate', fields);
   const [slim, slimChoice] = useSlim(model);
   const batches = pick(values, BATCHES, choices.batches, ['batches', 'train', 'loader']);
   const heldOut = pick(values, HELD_OUT, choices.heldOut, ['held', 'test', 'val']);
@@ -35,7 +34,7 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
     loss,
     optimizer: choices.optimizer,
     rate: choices.rate,
-    steps: choices.steps ?? hostState.defaults.steps,
+    steps: choices.steps ?? usual,
     heldOut: heldOut === batches ? '' : heldOut
   };
   const hindrance = !isIdentifier(slim)
