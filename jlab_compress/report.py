@@ -11,10 +11,32 @@ import html
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Which columns of a table are drawn as lines; what shows no pictures leaves it out.
+
+    Parameters
+    ----------
+    x : str
+        The column along the horizontal axis.
+    y : tuple of str
+        The columns along the vertical axis.
+    by : str or None
+        The column that names the line to which a row belongs. None makes each column of `y` one line.
+    log : bool
+        Whether `x` is on a logarithmic axis.
+    """
+
+    x: str
+    y: tuple[str, ...]
+    by: str | None = None
+    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,16 +51,23 @@ class Table:
         One name per column.
     rows : tuple of tuple
         Each as long as `columns`.
+    chart : Chart or None
+        How the rows are drawn, where they are.
+    repeats : bool
+        Whether the facts of the report hold the same values, so that a view that shows those before and
+        after side by side can leave the table out.
 
     Raises
     ------
     ValueError
-        If a row is not as long as `columns`.
+        If a row is not as long as `columns`, or the chart names a column that is not there.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Scalar, ...], ...]
+    chart: Chart | None = None
+    repeats: bool = False
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -47,6 +76,24 @@ class Table:
                     f"table {self.title!r}: a row has {len(row)} values for {len(self.columns)} columns; "
                     "give one value per column"
                 )
+        drawn = () if self.chart is None else (self.chart.x, *self.chart.y, self.chart.by or self.chart.x)
+        for name in drawn:
+            if name not in self.columns:
+                raise ValueError(
+                    f"table {self.title!r}: its chart draws {name!r}, expected one of its columns: "
+                    f"{', '.join(self.columns)}"
+                )
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the table as plain JSON types."""
+        chart = None if self.chart is None else {**asdict(self.chart), "y": list(self.chart.y)}
+        return {
+            "title": self.title,
+            "columns": list(self.columns),
+            "rows": [list(row) for row in self.rows],
+            "chart": chart,
+            "repeats": self.repeats,
+        }
 
 
 @dataclass(frozen=True)
@@ -83,6 +130,8 @@ class Report:
     tables, figures, warnings, notes : tuple
         Shown below the facts, in HTML the figures right after the first table; a warning asks for a
         decision, a note states a condition.
+    details : tuple of str
+        Keys of facts that are of interest when something is wrong; a view may fold them away.
 
     Examples
     --------
@@ -99,6 +148,7 @@ class Report:
     figures: tuple[Figure, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Return the report as plain JSON types; pictures are left out, their tables stay."""
@@ -106,10 +156,8 @@ class Report:
             "title": self.title,
             "summary": self.summary,
             "facts": dict(self.facts),
-            "tables": [
-                {"title": t.title, "columns": list(t.columns), "rows": [list(r) for r in t.rows]}
-                for t in self.tables
-            ],
+            "details": [key for key in self.details if key in self.facts],
+            "tables": [table.to_dict() for table in self.tables],
             "warnings": list(self.warnings),
             "notes": list(self.notes),
         }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from jlab_compress.report import Figure, Report, Reported, Table, format_scalar
+from jlab_compress.report import Chart, Figure, Report, Reported, Table, format_scalar
 
 REPORT = Report(
     "A <b>title</b>",
@@ -51,6 +51,23 @@ def test_json_is_strict_even_with_values_that_are_not_finite():
 def test_ragged_row_is_refused():
     with pytest.raises(ValueError, match="a row has 1 values for 2 columns"):
         Table("t", ("a", "b"), ((1,),))
+
+
+def test_a_chart_names_columns_of_its_table():
+    table = Table("t", ("step", "slim"), ((1, 0.5),), Chart("step", ("slim",)))
+    assert table.to_dict()["chart"] == {"x": "step", "y": ["slim"], "by": None, "log": False}
+    for chart in (Chart("epoch", ("slim",)), Chart("step", ("loss",)), Chart("step", ("slim",), by="block")):
+        with pytest.raises(
+            ValueError, match=r"its chart draws '(epoch|loss|block)', expected one of its columns: step, slim"
+        ):
+            replace(table, chart=chart)
+
+
+def test_details_are_the_facts_that_are_there():
+    report = Report("R", facts={"gap": 0.1, "sha256": "ab"}, details=("sha256", "opset"))
+    assert report.to_dict()["details"] == ["sha256"]
+    assert "sha256" in str(report), "text and HTML show every fact"
+    assert "sha256" in report._repr_html_()
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,15 @@ def summarise(
     notes = (*notes, *gauge_notes(slim))
     warnings = tuple(w for block in blocks for w in _warnings(block, fits[block.name]))
     warnings = (*_warnings_together(blocks, fits, gap), *warnings)
-    return Report("Compression", summary, facts, (Table("Blocks", COLUMNS, rows),), (), warnings, notes)
+    return Report(
+        "Compression",
+        summary,
+        facts,
+        tables=(Table("Blocks", COLUMNS, rows),),
+        warnings=warnings,
+        notes=notes,
+        details=("blocks",),
+    )
 
 
 def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:

@@ -29,7 +29,7 @@ from jlab_compress.fitting.forecast.predict import Forecast, predict_errors
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.inspection.exchange import read_block
 from jlab_compress.inspection.find import blocks_on
-from jlab_compress.report import Report, Reported, Scalar, Table
+from jlab_compress.report import Chart, Report, Reported, Scalar, Table
 from jlab_compress.slim.surgery import on_cpu
 
 FRACTIONS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
@@ -269,11 +269,12 @@ def _report(blocks: Blocks, forecasts: Mapping[str, Forecast], preserve: str) ->
             macs = None if block.macs is None else block.macs * width // block.width
             rows.append((name, width, width / block.width, block.dimension * width, macs, function, kernel))
     columns = ("block", "width", "fraction", "parameters", "macs", "function_error", "kernel_error")
+    chart = Chart("width", ("function_error",), by="block", log=True)
     looked = "outputs" if preserve == "function" else "outputs and tangent kernel"
     return Report(
         "Sweep",
         f"Expected held-out errors at several widths; judge by the {looked}.",
-        tables=(Table("Expected error against width", columns, tuple(rows)),),
+        tables=(Table("Expected error against width", columns, tuple(rows), chart),),
         warnings=tuple(
             words
             for name, found in forecasts.items()

@@ -15,6 +15,7 @@ from jlab_compress.report import Report, Reported, Scalar, Table
 from jlab_compress.slim.plan import Plan
 
 LARGE_ERROR = 0.05
+DETAILS = ("sha256", "opset", "ir_version", "onnx_max_abs_diff", "onnx_gap")
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def _report(export: ExportReport) -> Report:
         tables=tuple(tables),
         warnings=_warnings(export),
         notes=(_conditions(),),
+        details=DETAILS,
     )
 
 
@@ -172,6 +174,7 @@ def _cost_table(costs: Costs) -> Table:
         "Size before and after",
         ("what", "before", "after", "ratio"),
         tuple((what, a, b, a / b if a and b else None) for what, a, b in rows),
+        repeats=True,
     )
 
 

@@ -219,6 +219,7 @@ def _interleaved(runs: list[Callable[[], Arrays]], seconds: float = 1.0) -> list
 def _report(trial: ServedComparison) -> Report:
     repository, server = trial.repository, NAMES[trial.server]
     words = "the model's outputs" if trial.agrees else "other outputs than the model's,"
+    times = {f"served_ms_{t.protocol}_batch_{t.batch}": t.served for t in trial.times}
     return Report(
         "Served and compared",
         f"{server} answered with {words} to {trial.max_gap:.1e} of their norm.",
@@ -231,7 +232,7 @@ def _report(trial: ServedComparison) -> Report:
             "agrees": trial.agrees,
             "served_gap": trial.max_gap,
             "served_max_rel_diff": trial.max_rel_diff,
-            **{f"served_ms_{t.protocol}_batch_{t.batch}": t.served for t in trial.times},
+            **times,
         },
         tables=(_time_table(trial), _parity_table(trial), *repository.report.tables),
         warnings=(*_warnings(trial), *repository.report.warnings),
@@ -239,6 +240,7 @@ def _report(trial: ServedComparison) -> Report:
             "Times are medians with one client on this machine; HTTP carries JSON, gRPC binary.",
             *repository.report.notes,
         ),
+        details=("version", "served_max_rel_diff", *times),
     )
 
 

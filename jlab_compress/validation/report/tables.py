@@ -7,7 +7,7 @@ from statistics import fmean
 
 from torch import nn
 
-from jlab_compress.report import Figure, Report, Scalar, Table
+from jlab_compress.report import Chart, Figure, Report, Scalar, Table
 from jlab_compress.slim.conversion import plan_of
 from jlab_compress.validation.report.plots import SLIM, Curves, plot_gaps, plot_losses
 from jlab_compress.validation.training.references import FUNCTION, RANDOM, REORDERED
@@ -23,6 +23,8 @@ INEXACT = {
 FACT_NAMES = {SLIM: "training_gap", REORDERED: "noise_floor", RANDOM: "training_gap_random"} | {
     FUNCTION: "training_gap_function_only"
 }
+RATIO = ("gap_to_floor", "gap_to_floor_low", "gap_to_floor_high")
+DETAILS = (FACT_NAMES[RANDOM], FACT_NAMES[FUNCTION], *RATIO, "steps", "seeds")
 
 
 def summarise(
@@ -44,6 +46,7 @@ def summarise(
         figures=(plot_losses(curves), plot_gaps(curves, verdict.tolerance), *figures),
         warnings=(*_divergence(curves), *warnings),
         notes=(*notes, *_conditions(curves, steps, verdict.tolerance)),
+        details=DETAILS,
     )
 
 
@@ -91,7 +94,7 @@ def _by_step(curves: Curves, title: str, names: list[str], value: Callable[[Curv
         (recorded[place], *(fmean(value(run[name], place) for run in curves) for name in names))
         for place in places
     )
-    return Table(title, ("step", *names), rows)
+    return Table(title, ("step", *names), rows, Chart("step", tuple(names)))
 
 
 def tail_loss(curve: Curve, step: int | None = None) -> float:
@@ -106,12 +109,8 @@ def _facts(curves: Curves, verdict: Verdict, steps: int) -> dict[str, Scalar]:
     for name, fact in FACT_NAMES.items():
         if name in curves[0]:
             facts[fact] = fmean(run[name].training_gaps[-1] for run in curves)
-    facts |= {
-        "late_training_gap": fmean(verdict.gaps),
-        "gap_to_floor": verdict.ratio,
-        "gap_to_floor_low": verdict.low,
-        "gap_to_floor_high": verdict.high,
-    }
+    facts["late_training_gap"] = fmean(verdict.gaps)
+    facts |= zip(RATIO, (verdict.ratio, verdict.low, verdict.high), strict=True)
     if curves[0][SLIM].metrics:
         for name in (ORIGINAL, SLIM):
             facts[f"metric_{name}_before"] = fmean(run[name].metrics[0] for run in curves)

@@ -49,9 +49,7 @@ export function sortedBy(look: ILook, column: Column): ILook {
     return { ...look, sort: { column, descending: first } };
   }
   const sort: ISort =
-    look.sort.descending === first
-      ? { column, descending: !first }
-      : { column: 'order', descending: false };
+    look.sort.descending === first ? { column, descending: !first } : { column: 'order', descending: false };
   return { ...look, sort };
 }
 

@@ -9,6 +9,7 @@ from jlab_compress.compression.compress import compress, sweep
 from jlab_compress.compression.widths.sweep import interpolated_width
 from jlab_compress.fitting.effort import Effort
 from jlab_compress.fitting.forecast.predict import predict_errors
+from jlab_compress.report import Chart
 from tests.models import TwoBranches, mlp, rows, seeded
 from tests.quick import shorten_fits
 
@@ -32,6 +33,8 @@ def test_every_open_block_has_errors_that_fall_with_the_width():
         assert list(found.function_errors) == sorted(found.function_errors, reverse=True)
     assert all(torch.equal(v, NET.state_dict()[k]) for k, v in before.items())
     assert "Expected error against width" in repr(result)
+    (table,) = result.report.tables
+    assert table.chart == Chart("width", ("function_error",), by="block", log=True)
     assert "<table" in result._repr_html_()
 
 

@@ -103,7 +103,10 @@ def test_report_has_the_promised_keys(tmp_path):
     slim, wide = slim_mlp()
     export = export_onnx(slim, tmp_path / "m.onnx", torch.randn(5, 8), original=wide)
     export.save(tmp_path / "report.json")
-    facts = json.loads((tmp_path / "report.json").read_text())["facts"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    facts = report["facts"]
+    assert report["details"] == ["sha256", "opset", "ir_version", "onnx_max_abs_diff", "onnx_gap"]
+    assert [table["title"] for table in report["tables"] if table["repeats"]] == ["Size before and after"]
     for name in ("onnx_bytes", "parameters", "macs", "latency_ms", "peak_memory_bytes"):
         assert {f"{name}_before", f"{name}_after"} <= set(facts)
     assert facts["onnx_max_abs_diff"] == export.max_abs_diff

@@ -46,7 +46,9 @@ def test_a_slim_network_is_served_over_both_protocols(tmp_path, fingerprint):
     }
     assert all(t.served > 0 and t.here > 0 and t.original > 0 for t in found.times)
     assert "NVIDIA Triton answered with the model's outputs" in str(found)
-    assert json.loads(found.report.to_json())["facts"]["agrees"] is True
+    sent = json.loads(found.report.to_json())
+    assert sent["facts"]["agrees"] is True
+    assert {"version", "served_max_rel_diff", "served_ms_grpc_batch_32"} < set(sent["details"])
     assert (tmp_path / "net" / "1" / "model.onnx").is_file()
     assert serve_and_compare(slim, X, directory=tmp_path, name="net").repository.version == 2
 

@@ -12,7 +12,7 @@ from jlab_compress.compression.compress import Compression
 from jlab_compress.inspection.block import Blocks
 from jlab_compress.notebook.kernel.messages import REPORT_CAP, ROW_CAP, TEXT_CAP, Digest
 from jlab_compress.notebook.kernel.namespace import survey
-from jlab_compress.report import Report, Table
+from jlab_compress.report import Chart, Report, Table
 from jlab_compress.slim.plan import Plan
 
 FIXTURE = json.loads(
@@ -40,16 +40,18 @@ def shape(value):
 
 
 def same_fields(sent, agreed):
-    """Every field of the agreed message is sent with its type, and no other; facts are free."""
+    """Every field of the agreed message is sent with its type, and no other; facts and rows are free."""
+    if "NoneType" in (agreed, sent):
+        return
     if isinstance(agreed, dict):
         assert set(sent) == set(agreed)
         for key in agreed:
-            if key not in ("facts", "tables"):
+            if key not in ("facts", "rows"):
                 same_fields(sent[key], agreed[key])
     elif isinstance(agreed, list):
         if agreed and sent:
             same_fields(sent[0], agreed[0])
-    elif agreed != "NoneType" and sent != "NoneType":
+    else:
         assert sent == agreed
 
 
@@ -74,6 +76,15 @@ def test_state_has_the_fields_that_the_front_end_reads():
     (row,) = sent["models"][1]["slim"]
     assert (row["name"], row["width_before"], row["width_after"]) == ("0", 32, 8)
     assert sent["results"][0]["model"] == "net_slim"
+
+
+def test_a_chart_has_the_fields_that_the_front_end_draws():
+    (sweep, *_) = FIXTURE["state"]["results"]
+    chart = Chart("width", ("function_error",), by="block", log=True)
+    table = Table("t", ("block", "width", "function_error"), (("0", 16, 0.2),), chart)
+    sent = json.loads(Report("Sweep", tables=(table,)).to_json())
+    same_fields(shape(sent), shape(sweep["report"]))
+    assert sent["tables"][0]["chart"] == sweep["report"]["tables"][0]["chart"]
 
 
 def test_the_comparison_of_fields_can_fail():

@@ -144,7 +144,11 @@ function Header({ macs }: { macs: boolean }): JSX.Element {
           const order = sorted ? (sort.descending ? 'descending' : 'ascending') : 'none';
           return (
             <div key={column} role="columnheader" aria-sort={order} className={`jlc-Cell jlc-mod-${column}`}>
-              <button type="button" title={title} onClick={() => change('look', look => sortedBy(look, column))}>
+              <button
+                type="button"
+                title={title}
+                onClick={() => change('look', look => sortedBy(look, column))}
+              >
                 {label}
                 <span aria-hidden="true">{sorted ? (sort.descending ? ' ▾' : ' ▴') : ''}</span>
               </button>

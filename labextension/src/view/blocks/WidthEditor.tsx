@@ -44,9 +44,7 @@ function OneWidth({ model, block, width }: { model: string; block: IBlock; width
     ? trans.__('Heads of %1', shown(block.name, 40))
     : trans.__('Width of %1', shown(block.name, 40));
   const set = (to: Width): void =>
-    change('plan', plan =>
-      withWidth(plan, model, block.name, to === 'polylog' ? to : neurons(block, to))
-    );
+    change('plan', plan => withWidth(plan, model, block.name, to === 'polylog' ? to : neurons(block, to)));
   return (
     <fieldset className="jlc-OneWidth">
       <legend>{label}</legend>
