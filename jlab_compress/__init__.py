@@ -13,7 +13,9 @@ from jlab_compress.extras import explained
 
 if TYPE_CHECKING:
     from jlab_compress.compression.budget.allocation import allocate_widths
-    from jlab_compress.compression.compress import Compression, compress, sweep
+    from jlab_compress.compression.compress import Compression, compress, compress_baseline
+    from jlab_compress.compression.prepared import Prepared, prepare
+    from jlab_compress.compression.widths.sweep import sweep
     from jlab_compress.core.cloud import Cloud, merge_clouds
     from jlab_compress.core.compress_cloud import compress_cloud
     from jlab_compress.core.recombination import Recombination, recombine
@@ -42,6 +44,7 @@ _HOME = {
     "Effort": "fitting.effort",
     "ExportMismatchError": "errors",
     "ExportReport": "deployment.onnx.export_report",
+    "Prepared": "compression.prepared",
     "Recombination": "core.recombination",
     "RecombinationError": "errors",
     "ServedComparison": "deployment.servers.comparison",
@@ -53,6 +56,7 @@ _HOME = {
     "allocate_widths": "compression.budget.allocation",
     "clip_grad_norm_": "training.gradient_sums",
     "compress": "compression.compress",
+    "compress_baseline": "compression.compress",
     "compress_cloud": "core.compress_cloud",
     "compress_dataset": "data.dataset",
     "export_onnx": "deployment.onnx.export",
@@ -64,12 +68,13 @@ _HOME = {
     "merge_clouds": "core.cloud",
     "panel": "notebook.widget.panel",
     "plan_of": "slim.conversion",
+    "prepare": "compression.prepared",
     "recombine": "core.recombination",
     "save": "slim.storage",
     "scale_rates": "training.adam_rates",
     "serve_and_compare": "deployment.servers.comparison",
     "squared_norm": "training.gradient_sums",
-    "sweep": "compression.compress",
+    "sweep": "compression.widths.sweep",
     "transfer_optimizer": "training.optimizer_transfer",
     "validate": "validation.validate",
 }
@@ -81,6 +86,7 @@ __all__ = [
     "Effort",
     "ExportMismatchError",
     "ExportReport",
+    "Prepared",
     "Recombination",
     "RecombinationError",
     "ServedComparison",
@@ -92,6 +98,7 @@ __all__ = [
     "allocate_widths",
     "clip_grad_norm_",
     "compress",
+    "compress_baseline",
     "compress_cloud",
     "compress_dataset",
     "export_onnx",
@@ -103,6 +110,7 @@ __all__ = [
     "merge_clouds",
     "panel",
     "plan_of",
+    "prepare",
     "recombine",
     "save",
     "scale_rates",

@@ -1,25 +1,28 @@
 """Compressions that take no time, for tests of everything but the quality of a fit."""
 
-from jlab_compress.compression import compress as compression
-from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.fitting.aims.baselines import kmeans_merge
-from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress import compress_baseline
 from jlab_compress.fitting.effort import Effort
-from jlab_compress.fitting.forecast.predict import predict_errors
 from tests.models import rows
 
 X = rows(120, 6)
-
-
-def quick_fit(layer, inputs, size, *, seed, progress):
-    for step in (1, 2):
-        progress(step, 2)
-    return kmeans_merge(layer, inputs, size, seed=seed)
-
-
-def shorten(monkeypatch):
-    monkeypatch.setattr(compression, "fit_dynamics", quick_fit)
-    shorten_fits(monkeypatch, Effort(trial_steps=5, projection_evaluations=20), predict_errors, fit_function)
+FAST = Effort(
+    node_steps=10,
+    node_batches=4,
+    projection_evaluations=20,
+    readout_steps=20,
+    mixed_rows=100,
+    trial_steps=5,
+    trial_batches=2,
+    state_passes=1,
+    state_steps=10,
+    gradient_passes=1,
+    gradient_steps=10,
+    kernel_steps=10,
+    image_passes=1,
+    image_steps=10,
+    matching_steps=10,
+    matching_batches=4,
+)
 
 
 def shorten_fits(monkeypatch, effort, *fits):

@@ -15,9 +15,7 @@ from torch import nn
 
 import jlab_compress
 from jlab_compress.fitting.aims import rehearsal as simulation
-from jlab_compress.fitting.aims.dynamics import fit_dynamics
-from jlab_compress.fitting.effort import Effort
-from tests.quick import shorten_fits
+from tests.quick import FAST
 
 WATCHED = (str(Path(jlab_compress.__file__).parent), __file__)
 
@@ -52,7 +50,9 @@ class Session:
         self.rows = torch.randn(24, 5, generator=generator)
         targets = torch.randint(3, (24,), generator=generator)
         self.batches = [(self.rows[i : i + 8], targets[i : i + 8]) for i in (0, 8, 16)]
-        self.slim = jlab_compress.compress(self.net, 4, calibration=self.rows, progress=False).model
+        self.slim = jlab_compress.compress(
+            self.net, 4, calibration=self.rows, effort=FAST, progress=False
+        ).model
         jlab_compress.save(self.slim, folder / "kept.safetensors")
 
     def state(self) -> list[Any]:
@@ -70,7 +70,7 @@ def optimizer(parameters: Any) -> torch.optim.Optimizer:
 
 
 def compress(s: Session, **options: Any) -> Any:
-    return jlab_compress.compress(s.net, 4, calibration=s.rows, progress=False, **options)
+    return jlab_compress.compress(s.net, 4, calibration=s.rows, effort=FAST, progress=False, **options)
 
 
 def validate(s: Session) -> Any:
@@ -105,7 +105,6 @@ WRITING: dict[str, Callable[[Session, Path], Any]] = {
 def session(tmp_path_factory: pytest.TempPathFactory, fingerprint: Any) -> Iterator[Session]:
     """One session for all: a test that changed it would make the next ones fail."""
     with pytest.MonkeyPatch.context() as patch:
-        shorten_fits(patch, Effort(node_steps=20), fit_dynamics)  # the path is the same, the fit is poor
         patch.setattr(simulation.train_on, "__defaults__", (4,))
         yield Session(tmp_path_factory.mktemp("kept"), fingerprint)
 

@@ -10,13 +10,15 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from jlab_compress.compression.pipeline import Method, shrink
+from jlab_compress.compression.prepared import Prepared, read_prepared
 from jlab_compress.compression.signals.block_rows import Rows
-from jlab_compress.compression.widths.sweep import Within, sweep
+from jlab_compress.compression.widths.sweep import Within
 from jlab_compress.execution.progress import Progress, Step
 from jlab_compress.fitting.aims import baselines
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
 from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.aims.moments import fit_moments
+from jlab_compress.fitting.effort import Effort, EffortName, read_effort
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moving.adam import fit_counted
@@ -24,8 +26,6 @@ from jlab_compress.report import Report, Reported
 from jlab_compress.slim.plan import Plan
 
 Preserve = Literal["dynamics", "function", "moments"]
-
-__all__ = ["Compression", "compress", "compress_baseline", "sweep"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,12 +50,13 @@ class Compression(Reported):
 
 
 def compress(
-    model: nn.Module,
+    model: nn.Module | Prepared,
     widths: Any = None,
     *,
-    calibration: Any,
+    calibration: Any = None,
     tolerance: float | None = None,
     preserve: Preserve = "dynamics",
+    effort: EffortName | Effort = "normal",
     seed: int = 0,
     plain: bool = False,
     round_to: int = 1,
@@ -68,8 +69,9 @@ def compress(
 
     Parameters
     ----------
-    model : nn.Module
-        The original; it stays bit for bit as it is, with its flags, hooks and random states.
+    model : nn.Module or Prepared
+        The original; it stays bit for bit as it is, with its flags, hooks and random states. Or what
+        `prepare` returned for it, with its calibration.
     widths : int, float, "polylog" or mapping of str to these
         A number of neurons, a fraction of the present width, or 2 (ln n)^2; for every block that is not
         locked, or per block name. None where a tolerance is given. Attention heads, and blocks whose width a
@@ -84,6 +86,8 @@ def compress(
         "dynamics" matches outputs and tangent kernel, so that the slim model also trains alike;
         "function" matches outputs best, for models that are only deployed; "moments" matches moments of
         the parameters, for blocks of low dimension.
+    effort : {"quick", "normal", "thorough"} or Effort
+        How long neurons are moved.
     seed : int
         Same seed, same bits.
     plain : bool
@@ -137,18 +141,26 @@ def compress(
     if tolerance is not None:
         widths = Within.read(tolerance, kernel=preserve == "dynamics")
     method = _method(preserve, seed)
-    options: dict[str, Any] = {"seed": seed, "plain": plain, "round_to": round_to, "progress": progress}
-    return Compression(*shrink(model, widths, calibration=calibration, method=method, **options))
+    options: dict[str, Any] = {"plain": plain, "round_to": round_to, "progress": progress}
+    options |= {"seed": seed, "effort": read_effort(effort)}
+    prepared = read_prepared(model, calibration, seed=seed)
+    return Compression(*shrink(prepared, widths, method=method, **options))
 
 
 def compress_baseline(
-    model: nn.Module, widths: Any, *, calibration: Any, method: str, seed: int = 0
+    model: nn.Module | Prepared,
+    widths: Any,
+    *,
+    calibration: Any = None,
+    method: str,
+    effort: EffortName | Effort = "normal",
+    seed: int = 0,
 ) -> Compression:
     """Return what a plain method of the field makes of the same blocks, for comparison.
 
     Parameters
     ----------
-    model, widths, calibration, seed
+    model, widths, calibration, effort, seed
         As in `compress`.
     method : {"random", "magnitude", "k-means", "greedy", "interpolative", "nnls"}
         Random subset with c = n/s, largest norms, k-means merge with counts, greedy selection with refit,
@@ -162,13 +174,15 @@ def compress_baseline(
     if method not in _BASELINES:
         raise ValueError(f"method: expected one of {sorted(_BASELINES)}, got {method!r}")
     chosen = _baseline(method, seed)
-    return Compression(*shrink(model, widths, calibration=calibration, method=chosen, seed=seed))
+    budgets = read_effort(effort)
+    prepared = read_prepared(model, calibration, seed=seed)
+    return Compression(*shrink(prepared, widths, method=chosen, seed=seed, effort=budgets))
 
 
 def _baseline(method: str, seed: int) -> Method:
     chosen = _BASELINES[method]
 
-    def fit(layer: Layer, rows: Rows, size: int, step: Step) -> Fit:
+    def fit(layer: Layer, rows: Rows, size: int, effort: Effort, step: Step) -> Fit:
         return chosen(layer, rows.inputs, size, seed=seed)
 
     return Method(method, fit)
@@ -184,11 +198,13 @@ _BASELINES: dict[str, Callable[..., Fit]] = {
 }
 
 
-def _dynamics(layer: Layer, rows: Rows, size: int, step: Step, *, seed: int) -> Fit:
-    return fit_dynamics(layer, rows.inputs, size, seed=seed, progress=step)
+def _dynamics(layer: Layer, rows: Rows, size: int, effort: Effort, step: Step, *, seed: int) -> Fit:
+    return fit_dynamics(layer, rows.inputs, size, seed=seed, effort=effort, progress=step)
 
 
-def _aimed(fit: Callable[..., Fit], layer: Layer, rows: Rows, size: int, step: Step, *, seed: int) -> Fit:
+def _aimed(
+    fit: Callable[..., Fit], layer: Layer, rows: Rows, size: int, effort: Effort, step: Step, *, seed: int
+) -> Fit:
     return fit(
         layer,
         rows.inputs,
@@ -198,11 +214,12 @@ def _aimed(fit: Callable[..., Fit], layer: Layer, rows: Rows, size: int, step: S
         readout=rows.readout,
         made_up=rows.made_up,
         seed=seed,
+        effort=effort,
         progress=step,
     )
 
 
-def _moments(layer: Layer, rows: Rows, size: int, step: Step, *, seed: int) -> Fit:
+def _moments(layer: Layer, rows: Rows, size: int, effort: Effort, step: Step, *, seed: int) -> Fit:
     return fit_moments(layer, size, inputs=rows.inputs, seed=seed)
 
 

@@ -15,6 +15,7 @@ from jlab_compress.compression.joint.distillation import judge, polish_fits
 from jlab_compress.compression.joint.kernel_matching import match_fits, movable
 from jlab_compress.compression.joint.refinement import MOVED_TOGETHER, needs_whole
 from jlab_compress.compression.notes import notes_on
+from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.signals.block_rows import Rows, gather_inputs, gather_rows
 from jlab_compress.compression.slim_report import summarise
 from jlab_compress.compression.widths.request import check_round_to
@@ -22,28 +23,25 @@ from jlab_compress.compression.widths.sweep import Within, expectations, streame
 from jlab_compress.execution.augmentation import augmented
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.closeness import function_gap
-from jlab_compress.execution.inputs import read_batches
-from jlab_compress.execution.isolation import copy_model, undisturbed
-from jlab_compress.execution.models import check_model, check_weights
+from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.outputs import outputs_on
 from jlab_compress.execution.progress import Progress, Step, follow
-from jlab_compress.execution.randomness import check_seed, random_states_kept
-from jlab_compress.execution.splits import first_rows, hold_out
+from jlab_compress.execution.randomness import random_states_kept
+from jlab_compress.execution.splits import first_rows
 from jlab_compress.fitting.criteria import EXACT
 from jlab_compress.fitting.duplicates import merge_duplicates
+from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.graph.paths import is_homogeneous
 from jlab_compress.inspection.block import Block
 from jlab_compress.inspection.exchange import read_block, write_block
-from jlab_compress.inspection.find import blocks_on
 from jlab_compress.report import Report
 from jlab_compress.slim.attributes import rename_config, rename_widths
 from jlab_compress.slim.conversion import attach_plan
 from jlab_compress.slim.plan import BlockPlan, Plan
 from jlab_compress.slim.surgery import on_cpu
 
-HELD_OUT = 0.1
 NEARER = (
     "Greedy selection with refit was kept: moved together, the blocks had a function gap of {:.2g} on "
     "held-out rows, where it has {:.2g}."
@@ -59,7 +57,7 @@ class Method:
     name : str
         As it stands in the plan.
     fit : callable
-        From (layer, rows, size, step) to a Fit.
+        From (layer, rows, size, effort, step) to a Fit.
     aims : bool
         Whether the fit uses the targets, the stream and the readout of its rows.
     kernels : bool
@@ -74,7 +72,7 @@ class Method:
     """
 
     name: str
-    fit: Callable[[Layer, Rows, int, Step], Fit]
+    fit: Callable[[Layer, Rows, int, Effort, Step], Fit]
     aims: bool = False
     kernels: bool = False
     tangents: bool = False
@@ -84,12 +82,12 @@ class Method:
 
 @random_states_kept()
 def shrink(
-    model: nn.Module,
+    prepared: Prepared,
     widths: Any,
     *,
-    calibration: Any,
     method: Method,
     seed: int,
+    effort: Effort = NORMAL,
     plain: bool = False,
     round_to: int = 1,
     progress: Progress = False,
@@ -98,20 +96,19 @@ def shrink(
 
     Parameters are those of `compress`, with the method in place of its name.
     """
-    check_model(model)
-    check_weights(model)
-    check_seed(seed)
     check_round_to(round_to)
-    with undisturbed(seed=seed):
-        calls, cut = read_batches(model, calibration)
-    blocks = blocks_on(model, calls)
-    original = copy_model(model)
-    train, held = hold_out(calls, HELD_OUT, seed)
-    wanted = wanted_widths(original, widths, blocks, train, round_to=round_to, seed=seed)
+    original, blocks, train, held = (
+        prepared.original,
+        prepared.blocks,
+        list(prepared.fit),
+        list(prepared.held),
+    )
+    how: dict[str, Any] = {"seed": seed, "effort": effort}
+    wanted = wanted_widths(original, widths, blocks, train, round_to=round_to, **how)
     chosen = [block for block in blocks if block.name in wanted]
     if plain:
         _check_plain(chosen)
-    narrow = partial(_narrow, original, chosen, wanted, train, held, plain=plain, seed=seed)
+    narrow = partial(_narrow, original, chosen, wanted, train, held, plain=plain, seed=seed, effort=effort)
     made = narrow(method, progress=progress)
     notes = made.notes
     if method.rival is not None and made.moved:
@@ -120,13 +117,13 @@ def shrink(
             step(1, 1)
         if other.gap < made.gap:
             made, notes = other, (NEARER.format(made.gap, other.gap), *other.notes)
-    notes = (*notes, *notes_on(original, chosen, made.fits, cut=cut, held=bool(held)))
+    notes = (*notes, *notes_on(original, chosen, made.fits, cut=prepared.cut, held=bool(held)))
     if not isinstance(widths, Mapping):
         notes = (*notes, *blocks.left_out)
     if widths == "polylog" or isinstance(widths, Within):
         aims = method.aims or made.method.aims
-        notes = (*expectations(original, chosen, train, wanted, aims=aims, seed=seed), *notes)
-    table = summarise(original, made.slim, chosen, made.fits, made.gap, first_rows(calls[0]), notes)
+        notes = (*expectations(original, chosen, train, wanted, aims=aims, **how), *notes)
+    table = summarise(original, made.slim, chosen, made.fits, made.gap, first_rows(prepared.calls[0]), notes)
     return made.slim, made.plan, table
 
 
@@ -169,6 +166,7 @@ def _narrow(
     *,
     plain: bool,
     seed: int,
+    effort: Effort,
     progress: Progress,
 ) -> Narrowed:
     slim = copy_model(original)
@@ -182,7 +180,8 @@ def _narrow(
         with follow(progress, block.name, f"block {block.name}: {number} of {len(chosen)}") as step:
             size, moved = wanted[block.name], bool(fits)
             way = whole.get(block.name) or method
-            made = _fit_block(original, slim, block, train, size, way, moved=moved, seed=seed, step=step)
+            given: dict[str, Any] = {"moved": moved, "seed": seed, "effort": effort, "step": step}
+            made = _fit_block(original, slim, block, train, size, way, **given)
         counts[block.name] = tuple(made.layer.multiplicities.tolist())
         fits[block.name] = replace(made, layer=plain_gauge(made.layer)) if plain else made
         _put(slim, block, fits[block.name], train, seed=seed)
@@ -241,6 +240,7 @@ def _fit_block(
     *,
     moved: bool,
     seed: int,
+    effort: Effort,
     step: Step,
 ) -> Fit:
     layer = read_block(slim, block)
@@ -258,7 +258,7 @@ def _fit_block(
     else:
         rows = Rows(gather_inputs(slim, block.incoming[0], calls, seed=seed))
     try:
-        return method.fit(on_cpu(layer), rows, size, step)
+        return method.fit(on_cpu(layer), rows, size, effort, step)
     except ValueError as error:
         raise ValueError(f"block {block.name}: {error}") from error
 

@@ -8,6 +8,7 @@ fixed reshape, a second reader) shows in these runs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -78,34 +79,40 @@ def find_blocks(model: nn.Module, example_inputs: Any = None) -> Blocks:
         call = example_call(copied)
         if call is None:
             return Blocks(_plain(u) for u in [*unconfirmed_layers(copied), *unseen_layers(copied)])
-        return _blocks_by(copied, call)
+        return _recorded(copied, call)[1]
     calls, _ = read_batches(copied, example_inputs, "example_inputs")
-    return _blocks_by(copied, call_that_runs(copied, calls[0], "example_inputs"))
+    return _recorded(copied, call_that_runs(copied, calls[0], "example_inputs"))[1]
 
 
-def blocks_on(model: nn.Module, calls: list[Call]) -> Blocks:
-    """Return what `find_blocks` does, for calibration that has been read.
+def blocks_on(model: nn.Module, calls: Sequence[Call]) -> tuple[Trace, Blocks]:
+    """Return a recorded run and what `find_blocks` does, for calibration that has been read.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A copy; it ends as it was.
+    calls : sequence of Call
+        The calibration; the first rows of its first call are used.
 
     Raises
     ------
     ValueError
         If the model fails on the first call, or it holds one row without a leading dimension.
     """
-    copied = copy_model(model)
-    call = call_that_runs(copied, calls[0], "calibration")
+    call = call_that_runs(model, calls[0], "calibration")
     flat = all(t.dim() == 1 and t.is_floating_point() for t in call.tensors) and call.rows > 1
-    if flat and fault_of(copied, first_rows(call, call.rows // 2)) is not None:
+    if flat and fault_of(model, first_rows(call, call.rows // 2)) is not None:
         raise ValueError(
             f"calibration: its first batch is one row of {call.rows} features, expected rows in the "
             "leading dimension; pass torch.stack(rows)"
         )
-    return _blocks_by(copied, call)
+    return _recorded(model, call)
 
 
-def _blocks_by(model: nn.Module, call: Call) -> Blocks:
+def _recorded(model: nn.Module, call: Call) -> tuple[Trace, Blocks]:
     with undisturbed(model):
         trace = record(model, call)
-    return Blocks(confirmed(model, call, _listed(model, trace)))
+    return trace, Blocks(confirmed(model, call, _listed(model, trace)))
 
 
 def _listed(model: nn.Module, trace: Trace) -> list[Block]:

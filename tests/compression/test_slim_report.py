@@ -1,11 +1,8 @@
 import pytest
 from torch import nn
 
-from jlab_compress.compression.compress import compress
-from jlab_compress.fitting.aims.dynamics import fit_dynamics
-from jlab_compress.fitting.effort import Effort
+from jlab_compress import Effort, compress
 from tests.models import mlp, rows
-from tests.quick import shorten_fits
 
 X = rows(400, 3)
 NOT_COMPRESSIBLE = "not compressible to that width; keep more neurons or leave it out"
@@ -37,9 +34,9 @@ def test_nothing_is_warned_about_where_compression_is_fine(preserve):
 @pytest.mark.parametrize("width", [1, 30])
 def test_blocks_that_were_moved_together_are_judged_together(width, monkeypatch):
     monkeypatch.setattr("jlab_compress.compression.joint.kernel_matching.STEPS", 40)
-    shorten_fits(monkeypatch, Effort(node_steps=100), fit_dynamics)
-    net = mlp(3, 40, 40, 2, activation=nn.Tanh)
-    warnings = compress(net, width, calibration=rows(100, 3), progress=False).report.warnings
+    net, effort = mlp(3, 40, 40, 2, activation=nn.Tanh), Effort(node_steps=100, matching_steps=40)
+    made = compress(net, width, calibration=rows(100, 3), effort=effort, progress=False)
+    warnings = made.report.warnings
     together = [w for w in warnings if w.startswith("blocks moved together (0, 2): the held-out function")]
     assert bool(together) == (width == 1)
     assert not any("its held-out function error" in w for w in warnings)

@@ -11,17 +11,14 @@ from torch import nn
 from jlab_compress.compression.budget.candidates import best_tried
 from jlab_compress.compression.budget.cost_model import Kind, Prices, read_prices
 from jlab_compress.compression.budget.sensitivity import sensitivity
+from jlab_compress.compression.prepared import Prepared, read_prepared
 from jlab_compress.compression.widths.request import block_named, check_round_to, open_blocks, rounded_up
 from jlab_compress.compression.widths.sweep import forecast
 from jlab_compress.errors import UnsupportedBlockError
-from jlab_compress.execution.calls import Call
-from jlab_compress.execution.inputs import read_batches
-from jlab_compress.execution.isolation import copy_model, undisturbed
-from jlab_compress.execution.models import check_model
-from jlab_compress.execution.randomness import check_seed, random_states_kept
+from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.execution.splits import first_rows
+from jlab_compress.fitting.effort import Effort, EffortName, read_effort
 from jlab_compress.inspection.block import Block, Blocks
-from jlab_compress.inspection.find import blocks_on
 
 STEPS = 24
 NARROWEST = 1 / 48
@@ -32,14 +29,15 @@ Curves = Mapping[str, Mapping[int, float]]
 
 @random_states_kept()
 def allocate_widths(
-    model: nn.Module,
+    model: nn.Module | Prepared,
     *,
-    calibration: Any,
+    calibration: Any = None,
     parameters: float | None = None,
     macs: float | None = None,
     latency: float | None = None,
     round_to: int = 1,
     blocks: Sequence[str] | None = None,
+    effort: EffortName | Effort = "normal",
     seed: int = 0,
 ) -> dict[str, int]:
     """Return widths per block under one budget for the whole model, to pass on to `compress`.
@@ -51,7 +49,7 @@ def allocate_widths(
 
     Parameters
     ----------
-    model : nn.Module
+    model : nn.Module or Prepared
         It stays as it is.
     calibration : Tensor, tuple, mapping or iterable of these
         As in `compress`.
@@ -64,6 +62,8 @@ def allocate_widths(
     blocks : sequence of str, optional
         Names of the blocks that may shrink; all that one width would mean by default. Attention heads
         and other recorded objects are not shared out.
+    effort : {"quick", "normal", "thorough"} or Effort
+        Of the trial fits behind the forecasts.
     seed : int
         Same seed, same widths (but for `latency`, which is measured).
 
@@ -92,19 +92,16 @@ def allocate_widths(
     >>> sorted(widths), 4 * widths["0"] + (1 + widths["0"]) * (1 + widths["2"]) < 0.4 * 1002
     (['0', '2'], True)
     """
-    check_model(model)
-    check_seed(seed)
     check_round_to(round_to)
     kind, share = _budget({"parameters": parameters, "macs": macs, "latency": latency})
-    with undisturbed(seed=seed):
-        calls, _ = read_batches(model, calibration)
-    found = blocks_on(model, calls)
-    chosen = _chosen(blocks, found)
-    copied = copy_model(model)
-    prices = read_prices(copied, chosen, calls[0], kind)
-    curves = {b.name: error_curve(copied, b, calls, round_to=round_to, seed=seed) for b in chosen}
+    how: dict[str, Any] = {"round_to": round_to, "seed": seed}
+    budgets = read_effort(effort)
+    prepared = read_prepared(model, calibration, seed=seed)
+    chosen = _chosen(blocks, prepared.blocks)
+    prices = read_prices(prepared.original, chosen, prepared.calls[0], kind)
+    curves = {b.name: error_curve(prepared, b, effort=budgets, **how) for b in chosen}
     widths = shrink_to(prices, curves, share, kind, round_to)
-    return best_tried(copied, widths, prices, calls, share=share, round_to=round_to, seed=seed)
+    return best_tried(prepared, widths, prices, share=share, **how)
 
 
 def _budget(given: Mapping[str, Any]) -> tuple[Kind, float]:
@@ -134,14 +131,17 @@ def _chosen(names: Sequence[str] | None, blocks: Blocks) -> list[Block]:
 
 
 def error_curve(
-    model: nn.Module, block: Block, calls: list[Call], *, round_to: int, seed: int
+    prepared: Prepared, block: Block, *, round_to: int, seed: int, effort: Effort
 ) -> dict[int, float]:
     """Return the expected squared error of the model's outputs at some widths of one block."""
     low = max(1, round(NARROWEST * block.width))
     ratio = block.width / low
     sizes = sorted({rounded_up(round(low * ratio ** (i / STEPS)), block, round_to) for i in range(STEPS + 1)})
-    errors = forecast(model, block, calls, sizes, aims=True, kernel=False, seed=seed).function_errors
-    reach = sensitivity(model, block, [first_rows(call, LOOK_ROWS) for call in calls[:1]], seed=seed)
+    calls = list(prepared.calls)
+    how: dict[str, Any] = {"seed": seed, "effort": effort}
+    found = forecast(prepared.original, block, calls, sizes, aims=True, kernel=False, **how)
+    errors = found.function_errors
+    reach = sensitivity(prepared.original, block, [first_rows(calls[0], LOOK_ROWS)], seed=seed)
     return {s: (reach * error) ** 2 for s, error in zip(sizes, errors, strict=True)}
 
 

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
-
 from jlab_compress.compression.budget.cost_model import Prices
 from jlab_compress.compression.pipeline import Method, shrink
+from jlab_compress.compression.prepared import Prepared
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.closeness import function_gap
 from jlab_compress.execution.outputs import outputs_on
@@ -24,10 +23,9 @@ HALVINGS = 40
 
 
 def best_tried(
-    model: nn.Module,
+    prepared: Prepared,
     widths: Mapping[str, int],
     prices: Prices,
-    calls: Sequence[Call],
     *,
     share: float,
     round_to: int,
@@ -42,14 +40,12 @@ def best_tried(
 
     Parameters
     ----------
-    model : nn.Module
-        It stays as it is.
+    prepared : Prepared
+        Three quarters of its batches, at most 24, choose and refit.
     widths : mapping of str to int
         Allocated.
     prices : Prices
         Of the widths.
-    calls : sequence of Call
-        The calibration; three quarters of its batches, at most 24, choose and refit.
     share : float
         The budget.
     round_to : int
@@ -67,12 +63,25 @@ def best_tried(
     plans = [dict(widths), uniform, scaled_to(prices, middle, share, round_to)]
     if uniform == plans[0]:
         return uniform
+    calls = prepared.calls
     count = min(MOST_CALLS, len(calls) - len(calls) // 4)
     few = [calls[len(calls) * i // count] for i in range(count)]
     others = [call for call in calls if not any(call is one for one in few)]
-    gaps = [tried_gap(model, plan, few, others, seed=seed) for plan in plans]
-    best = min(range(len(plans)), key=gaps.__getitem__)
-    return plans[best] if gaps[best] < CLEARLY * gaps[1] else uniform
+    part = prepared.on(few, seed=seed)
+    gaps = [tried_gap(part, plan, others, seed=seed) for plan in plans]
+    return plans[clearly_best(gaps, usual=1)]
+
+
+def clearly_best(gaps: Sequence[float], *, usual: int) -> int:
+    """Return the place of the least gap, or the usual one where none is less by 3 % at least.
+
+    Examples
+    --------
+    >>> clearly_best([0.98, 1.0, 0.99], usual=1), clearly_best([0.9, 1.0, 0.99], usual=1)
+    (1, 0)
+    """
+    best = min(range(len(gaps)), key=gaps.__getitem__)
+    return best if gaps[best] < CLEARLY * gaps[usual] else usual
 
 
 def scaled_to(prices: Prices, shape: Mapping[str, float], share: float, round_to: int) -> dict[str, int]:
@@ -96,19 +105,17 @@ def scaled_to(prices: Prices, shape: Mapping[str, float], share: float, round_to
     return at(high) if prices(at(high)) <= share else at(low)
 
 
-def tried_gap(
-    model: nn.Module, widths: Mapping[str, int], calls: list[Call], others: list[Call], *, seed: int
-) -> float:
+def tried_gap(prepared: Prepared, widths: Mapping[str, int], others: list[Call], *, seed: int) -> float:
     """Return the function gap of the whole model after greedy selection and refit.
 
     On other calls, or where there are none on rows that are kept apart.
     """
 
-    def fit(layer: Layer, rows: Any, size: int, step: Any) -> Fit:
+    def fit(layer: Layer, rows: Any, size: int, *more: Any) -> Fit:
         return greedy_refit(layer, rows.inputs, size, seed=seed)
 
-    slim, _, report = shrink(model, dict(widths), calibration=calls, method=Method("trial", fit), seed=seed)
+    slim, _, report = shrink(prepared, dict(widths), method=Method("trial", fit), seed=seed)
     if others:
-        return function_gap(outputs_on(model, others), outputs_on(slim, others))
+        return function_gap(outputs_on(prepared.original, others), outputs_on(slim, others))
     gap = report.facts["function_gap"]
     return float(gap) if isinstance(gap, float) else math.inf

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.compression.fits.activation_only import forecast_heads
+from jlab_compress.compression.prepared import Prepared, read_prepared
 from jlab_compress.compression.signals.block_rows import gather_inputs, gather_rows
 from jlab_compress.compression.widths.request import (
     block_named,
@@ -20,15 +21,11 @@ from jlab_compress.compression.widths.request import (
     rounded_up,
 )
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.inputs import read_batches
-from jlab_compress.execution.isolation import copy_model, undisturbed
-from jlab_compress.execution.models import check_model
-from jlab_compress.execution.randomness import check_seed
 from jlab_compress.fitting.criteria import KERNEL_ERROR_LIMIT
+from jlab_compress.fitting.effort import Effort, EffortName, read_effort
 from jlab_compress.fitting.forecast.predict import Forecast, predict_errors
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.inspection.exchange import read_block
-from jlab_compress.inspection.find import blocks_on
 from jlab_compress.report import Chart, Report, Reported, Scalar, Table
 from jlab_compress.slim.surgery import on_cpu
 
@@ -56,24 +53,25 @@ class Sweep(Reported):
 
 
 def sweep(
-    model: nn.Module,
+    model: nn.Module | Prepared,
     widths: Any = None,
     *,
-    calibration: Any,
+    calibration: Any = None,
     preserve: str = "dynamics",
     round_to: int = 1,
     seed: int = 0,
+    effort: EffortName | Effort = "normal",
 ) -> Sweep:
     """Forecast the held-out error of each block against its width, without fitting or cutting anything.
 
     Parameters
     ----------
-    model : nn.Module
+    model : nn.Module or Prepared
         It stays as it is.
     widths : sequence of int, float or "polylog"; mapping of str to such a sequence; or None
         Widths to look at, for every block that is not locked or per block name. None, and a sequence of
         block names, mean 1/2, 1/4 ... 1/32 of the present width and "polylog".
-    calibration, round_to, seed
+    calibration, round_to, seed, effort
         As in `compress`.
     preserve : {"dynamics", "function", "moments"}
         What counts as the error in the summary: "function" looks at outputs only, "dynamics" at the
@@ -102,17 +100,16 @@ def sweep(
     >>> sweep(net, [4, 16], calibration=torch.randn(60, 4)).forecasts["0"].widths
     (4, 16)
     """
-    check_model(model)
-    check_seed(seed)
     check_round_to(round_to)
-    with undisturbed(seed=seed):
-        calls, _ = read_batches(model, calibration)
-    blocks = blocks_on(model, calls)
+    budgets = read_effort(effort)
+    prepared = read_prepared(model, calibration, seed=seed)
+    blocks, calls = prepared.blocks, list(prepared.calls)
     wanted = _wanted(widths, blocks, round_to)
-    copied = copy_model(model)
     aims = preserve == "function" or streamed(blocks.named(name) for name in wanted)
     forecasts = {
-        name: forecast(copied, blocks.named(name), calls, sizes, aims=aims, seed=seed)
+        name: forecast(
+            prepared.original, blocks.named(name), calls, sizes, aims=aims, seed=seed, effort=budgets
+        )
         for name, sizes in wanted.items()
     }
     return Sweep(forecasts, _report(blocks, forecasts, preserve))
@@ -127,6 +124,7 @@ def forecast(
     aims: bool,
     kernel: bool = True,
     seed: int,
+    effort: Effort,
 ) -> Forecast:
     """Return the expected errors of one block at several widths; the model runs over the calls once.
 
@@ -136,13 +134,14 @@ def forecast(
     if block.recorded:
         return forecast_heads(model, block, calls, widths, seed=seed)
     layer = on_cpu(read_block(model, block))
+    how: dict[str, Any] = {"seed": seed, "effort": effort}
     if not aims or block.residual is None or block.kind == "conv":
         inputs = gather_inputs(model, block.incoming[0], calls, seed=seed)
-        return predict_errors(layer, inputs, list(widths), kernel=kernel, dynamics=not aims, seed=seed)
+        return predict_errors(layer, inputs, list(widths), kernel=kernel, dynamics=not aims, **how)
     place = (block.incoming[0], block.outgoing, block.residual)
     rows = gather_rows(model, model, place, calls, moved=False, seed=seed)
     behind: dict[str, Any] = {"stream": rows.stream, "readout": rows.readout}
-    return predict_errors(layer, rows.inputs, list(widths), **behind, kernel=kernel, seed=seed)
+    return predict_errors(layer, rows.inputs, list(widths), **behind, kernel=kernel, **how)
 
 
 def streamed(blocks: Iterable[Block]) -> bool:
@@ -178,24 +177,34 @@ class Within:
             raise ValueError(f"tolerance: expected a positive relative error such as 0.05, got {tolerance}")
         return cls(float(tolerance), kernel)
 
-    def width(self, model: nn.Module, block: Block, calls: list[Call], *, aims: bool, seed: int) -> int:
+    def width(
+        self, model: nn.Module, block: Block, calls: list[Call], *, aims: bool, seed: int, effort: Effort
+    ) -> int:
         """Return the smallest width that is expected to do; the present one if no smaller one is."""
         grid = sorted({max(1, round(block.width ** (i / GRID))) for i in range(1, GRID + 1)})
-        found = forecast(model, block, calls, grid, aims=aims, kernel=self.kernel, seed=seed)
+        found = forecast(model, block, calls, grid, aims=aims, kernel=self.kernel, seed=seed, effort=effort)
         pairs = zip(found.function_errors, found.kernel_errors, strict=True)
         errors = [max(f, k) if self.kernel else f for f, k in pairs]
         return interpolated_width(found.widths, errors, self.tolerance)
 
 
 def wanted_widths(
-    model: nn.Module, widths: Any, blocks: Blocks, calls: list[Call], *, round_to: int, seed: int
+    model: nn.Module,
+    widths: Any,
+    blocks: Blocks,
+    calls: list[Call],
+    *,
+    round_to: int,
+    seed: int,
+    effort: Effort,
 ) -> dict[str, int]:
     """Return the width of each block to compress, for what `compress` takes or a `Within`."""
     if not isinstance(widths, Within):
         return read_widths(widths, blocks, round_to=round_to)
     aims = not widths.kernel or streamed(open_blocks(blocks))
+    how: dict[str, Any] = {"aims": aims, "seed": seed, "effort": effort}
     return {
-        block.name: rounded_up(widths.width(model, block, calls, aims=aims, seed=seed), block, round_to)
+        block.name: rounded_up(widths.width(model, block, calls, **how), block, round_to)
         for block in open_blocks(blocks)
     }
 
@@ -208,11 +217,12 @@ def expectations(
     *,
     aims: bool,
     seed: int,
+    effort: Effort,
 ) -> tuple[str, ...]:
     """Return one sentence per block: what error its width is expected to have."""
     words = []
     for block in blocks:
-        found = forecast(model, block, calls, [widths[block.name]], aims=aims, seed=seed)
+        found = forecast(model, block, calls, [widths[block.name]], aims=aims, seed=seed, effort=effort)
         words.append(
             f"block {block.name}: at {found.widths[0]} of {block.width} {block.units} the forecast was a "
             f"function error of {found.function_errors[0]:.2g} and a tangent kernel error of "

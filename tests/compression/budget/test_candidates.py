@@ -1,7 +1,8 @@
 import pytest
 from torch import nn
 
-from jlab_compress.compression.budget.candidates import best_tried, scaled_to, tried_gap
+from jlab_compress import prepare
+from jlab_compress.compression.budget.candidates import best_tried, clearly_best, scaled_to, tried_gap
 from jlab_compress.compression.budget.cost_model import Prices, read_prices
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import copy_model
@@ -28,23 +29,18 @@ def test_no_width_grows_beyond_the_present_one():
 
 
 def test_a_bad_plan_gives_way_and_a_good_one_stays():
-    calls, options = [Call((X,))], {"round_to": 1, "seed": 0}
+    prepared = prepare(NET, X)
     bad = {"0": 2, "2": 20}
     share = PRICES(bad)
-    found = best_tried(NET, bad, PRICES, calls, share=share, **options)
+    found = best_tried(prepared, bad, PRICES, share=share, round_to=1, seed=0)
     assert PRICES(found) <= share
-    gaps = [tried_gap(NET, plan, calls, [], seed=0) for plan in (found, bad)]
+    gaps = [tried_gap(prepared, plan, [], seed=0) for plan in (found, bad)]
     assert gaps[0] < 0.9 * gaps[1]
     good = scaled_to(PRICES, PRICES.present, share, 1)
-    assert best_tried(NET, good, PRICES, calls, share=share, **options) == good
+    assert best_tried(prepared, good, PRICES, share=share, round_to=1, seed=0) == good
 
 
-def test_a_plan_that_is_hardly_better_gives_way_to_uniform_widths(monkeypatch):
-    gaps = iter([0.98, 1.0, 0.99, 0.9, 1.0, 0.99])
-    monkeypatch.setattr(
-        "jlab_compress.compression.budget.candidates.tried_gap", lambda *args, **kwargs: next(gaps)
-    )
-    given = {"0": 30, "2": 5}
-    share = PRICES(given)
-    tries = [best_tried(NET, given, PRICES, [Call((X,))], share=share, round_to=1, seed=0) for _ in range(2)]
-    assert tries == [scaled_to(PRICES, PRICES.present, share, 1), given]
+def test_a_plan_that_is_hardly_better_gives_way_to_the_usual_one():
+    assert clearly_best([0.98, 1.0, 0.99], usual=1) == 1
+    assert clearly_best([0.96, 1.0, 0.99], usual=1) == 0
+    assert clearly_best([1.2, 1.0, 0.5], usual=1) == 2

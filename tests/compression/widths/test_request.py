@@ -1,15 +1,14 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from jlab_compress.compression.compress import compress
+import jlab_compress
 from tests.models import mlp, rows
-from tests.quick import X, narrow, shorten
+from tests.quick import FAST, X, narrow
 
-
-@pytest.fixture(autouse=True)
-def _short_fits(monkeypatch):
-    shorten(monkeypatch)
+compress = partial(jlab_compress.compress, effort=FAST)
 
 
 @pytest.mark.parametrize(

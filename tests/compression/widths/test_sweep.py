@@ -1,26 +1,18 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from jlab_compress import UnsupportedBlockError
-from jlab_compress.compression.compress import compress, sweep
+import jlab_compress
+from jlab_compress import Effort, UnsupportedBlockError, compress
 from jlab_compress.compression.widths.sweep import interpolated_width
-from jlab_compress.fitting.effort import Effort
-from jlab_compress.fitting.forecast.predict import predict_errors
 from jlab_compress.report import Chart
 from tests.models import TwoBranches, mlp, rows, seeded
-from tests.quick import shorten_fits
 
 X = rows(300, 4)
-
-
-@pytest.fixture(autouse=True)
-def _short_trials(monkeypatch):
-    shorten_fits(monkeypatch, Effort(trial_steps=5), predict_errors)
-
-
+sweep = partial(jlab_compress.sweep, effort=Effort(trial_steps=5))
 NET = mlp(4, 40, 20, 2, activation=nn.Tanh)
 
 

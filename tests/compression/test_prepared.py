@@ -1,0 +1,140 @@
+"""One look at a model serves several calls, and not a model that has changed since."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+import jlab_compress
+from jlab_compress import allocate_widths, compress_baseline, prepare
+from jlab_compress.compression.prepared import read_prepared
+from tests.models import mlp, rows, seeded
+from tests.quick import FAST, X
+
+compress = partial(jlab_compress.compress, effort=FAST, progress=False)
+sweep = partial(jlab_compress.sweep, effort=FAST)
+
+
+def tensors(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_prepared_model_gives_the_same_bits_as_the_model_again_and_again():
+    net = mlp(6, 40, 30, 3)
+    prepared = prepare(net, X, seed=3)
+    made = compress(net, 8, calibration=X, preserve="function", seed=3)
+    for _ in range(2):
+        again = compress(prepared, 8, preserve="function", seed=3)
+        assert same(tensors(again.model), tensors(made.model))
+        assert again.report.to_dict() == made.report.to_dict()
+    other = compress(prepare(net, X, seed=4), 8, preserve="function", seed=3)
+    assert not same(tensors(other.model), tensors(made.model))
+    assert same(tensors(prepared.original), tensors(net))
+
+
+def test_every_door_takes_a_prepared_model():
+    net = mlp(6, 40, 30, 3)
+    prepared = prepare(net, X)
+    assert sweep(prepared, [8]).forecasts == sweep(net, [8], calibration=X).forecasts
+    widths = allocate_widths(net, calibration=X, macs=0.5, effort=FAST)
+    assert allocate_widths(prepared, macs=0.5, effort=FAST) == widths
+    slim = compress_baseline(prepared, widths, method="greedy").model
+    assert same(tensors(slim), tensors(compress_baseline(net, widths, calibration=X, method="greedy").model))
+
+
+def test_rows_are_split_once_and_none_is_lost():
+    prepared = prepare(mlp(6, 40, 3), [X[:100], X[100:103], X[103:]])
+    parts = [call.args[0] for call in (*prepared.fit, *prepared.held)]
+    every = torch.cat(parts)
+    assert sorted(map(tuple, every.tolist())) == sorted(map(tuple, X.tolist()))
+    assert sum(call.rows for call in prepared.held) == 12
+    few = prepared.on(prepared.calls[:1], seed=0)
+    assert sum(call.rows for call in (*few.fit, *few.held)) == 100
+    assert few.blocks is prepared.blocks
+
+
+def test_too_few_rows_to_keep_some_apart_are_seen_and_unseen():
+    prepared = prepare(mlp(6, 40, 3), X[:3])
+    assert prepared.held == ()
+    assert prepared.unseen == prepared.fit
+
+
+def train(net):
+    net[0].weight.data.add_(1e-3)
+
+
+def replace_a_layer(net):
+    net[1] = nn.Tanh()
+
+
+def widen(net):
+    net[0].weight = nn.Parameter(torch.zeros(41, 6, dtype=torch.float64))
+
+
+def drop_a_bias(net):
+    net[2].bias = None
+
+
+def give_a_buffer(net):
+    net.register_buffer("steps", torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (train, "0.weight"),
+        (replace_a_layer, "module 1"),
+        (widen, "0.weight"),
+        (drop_a_bias, "2.bias"),
+        (give_a_buffer, "steps"),
+        (lambda net: net.float(), "0.weight"),
+    ],
+)
+def test_a_model_that_changed_since_is_refused(change, what):
+    net = mlp(6, 40, 3)
+    prepared = prepare(net, X)
+    assert read_prepared(prepared, None, seed=0) is prepared
+    change(net)
+    with pytest.raises(ValueError, match=rf"^model: {what} has changed since the model was prepared"):
+        compress_baseline(prepared, 8, method="random")
+
+
+def test_buffers_that_hold_nan_are_no_change():
+    net = mlp(6, 40, 3)
+    net.register_buffer("seen", torch.tensor([torch.nan, 1.0]))
+    prepared = prepare(net, X)
+    assert read_prepared(prepared, None, seed=0) is prepared
+    net.seen[1] = 2.0
+    with pytest.raises(ValueError, match=r"^model: seen has changed"):
+        read_prepared(prepared, None, seed=0)
+
+
+def test_a_model_that_is_gone_has_not_changed():
+    prepared = prepare(mlp(6, 40, 3), X)
+    assert prepared.source() is None
+    assert compress_baseline(prepared, 8, method="random").model[0].out_features == 8
+
+
+def test_calibration_beside_a_prepared_model_and_a_model_without_are_refused():
+    net = mlp(6, 40, 3)
+    with pytest.raises(ValueError, match=r"^calibration: the model was prepared with its calibration"):
+        compress(prepare(net, X), 8, calibration=X)
+    with pytest.raises(TypeError, match=r"^calibration: expected a tensor, .* got NoneType"):
+        compress(net, 8)
+
+
+def test_preparing_leaves_the_model_and_shows_its_blocks():
+    net = seeded(nn.Sequential, nn.Linear(6, 40), nn.BatchNorm1d(40), nn.Dropout(), nn.Linear(40, 3)).train()
+    before, state = copy.deepcopy(net.state_dict()), torch.get_rng_state()
+    prepared = prepare(net, rows(60, 6).float())
+    assert same(before, net.state_dict())
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(module.training for module in net.modules())
+    assert repr(prepared) == repr(prepared.blocks)
+    assert "<table" in prepared._repr_html_()
