@@ -24,6 +24,7 @@ import torch
 from minilm_data import SOURCES, Sentences, batches, corpus, encoder
 from torch import Tensor, nn
 
+from jlab_compress import prepare
 from jlab_compress.compression.compress import compress, compress_baseline
 from jlab_compress.compression.pipeline import Method, shrink
 from jlab_compress.fitting.aims.baselines import greedy_refit
@@ -73,11 +74,11 @@ def labelled(sentences: Sentences) -> Labelled:
 def greedy_counted(model: nn.Module, widths: Any, data: list[dict[str, Tensor]], seed: int) -> nn.Module:
     """Greedy selection with refit, every neuron counted n / s times."""
 
-    def fit(layer: Layer, rows: Any, size: int, step: Any) -> Fit:
+    def fit(layer: Layer, rows: Any, size: int, *more: Any) -> Fit:
         made = greedy_refit(layer, rows.inputs, size, seed=seed)
         return replace(made, layer=counted_alike(made.layer, layer))
 
-    return shrink(model, widths, calibration=data, method=Method("greedy counted", fit), seed=seed)[0]
+    return shrink(prepare(model, data, seed=seed), widths, method=Method("greedy counted", fit), seed=seed)[0]
 
 
 def plain(method: str) -> Make:
