@@ -6,10 +6,10 @@ The public names are listed in `__all__`; each is imported when it is first used
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from jlab_compress.extras import explained
+from jlab_compress.public import HOMES, public
 
 if TYPE_CHECKING:
     from jlab_compress.compression.budget.allocation import allocate_widths
@@ -36,48 +36,6 @@ if TYPE_CHECKING:
     from jlab_compress.training.gradient_sums import add_gradient_noise_, clip_grad_norm_, squared_norm
     from jlab_compress.training.optimizer_transfer import transfer_optimizer
     from jlab_compress.validation.validate import Validation, validate
-
-_HOME = {
-    "Block": "inspection.block",
-    "Cloud": "core.cloud",
-    "Compression": "compression.compress",
-    "Effort": "fitting.effort",
-    "ExportMismatchError": "errors",
-    "ExportReport": "deployment.onnx.export_report",
-    "Prepared": "compression.prepared",
-    "Recombination": "core.recombination",
-    "RecombinationError": "errors",
-    "ServedComparison": "deployment.servers.comparison",
-    "UnsupportedBlockError": "errors",
-    "Validation": "validation.validate",
-    "WeightedDataset": "data.dataset",
-    "adam_rate_factors": "training.adam_rates",
-    "add_gradient_noise_": "training.gradient_sums",
-    "allocate_widths": "compression.budget.allocation",
-    "clip_grad_norm_": "training.gradient_sums",
-    "compress": "compression.compress",
-    "compress_baseline": "compression.compress",
-    "compress_cloud": "core.compress_cloud",
-    "compress_dataset": "data.dataset",
-    "export_onnx": "deployment.onnx.export",
-    "export_program": "deployment.torch_program",
-    "export_repository": "deployment.servers.repository",
-    "find_blocks": "inspection.find",
-    "fold": "slim.conversion",
-    "load": "slim.storage",
-    "merge_clouds": "core.cloud",
-    "panel": "notebook.widget.panel",
-    "plan_of": "slim.conversion",
-    "prepare": "compression.prepared",
-    "recombine": "core.recombination",
-    "save": "slim.storage",
-    "scale_rates": "training.adam_rates",
-    "serve_and_compare": "deployment.servers.comparison",
-    "squared_norm": "training.gradient_sums",
-    "sweep": "compression.widths.sweep",
-    "transfer_optimizer": "training.optimizer_transfer",
-    "validate": "validation.validate",
-}
 
 __all__ = [
     "Block",
@@ -125,14 +83,10 @@ __version__ = metadata.version("jlab-compress")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in HOMES:
         raise AttributeError(f"module 'jlab_compress' has no attribute {name!r}")
-    try:
-        value = getattr(import_module(f"jlab_compress.{_HOME[name]}"), name)
-    except ModuleNotFoundError as fault:
-        raise explained(fault) from None
-    globals()[name] = value
-    return value
+    globals()[name] = public(name)
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

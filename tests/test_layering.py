@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "jlab_compress"
 FLOORS = {
     "errors": 0,
     "extras": 0,
+    "public": 1,
     "report": 1,
     "core": 2,
     "fitting": 3,
@@ -29,6 +30,7 @@ NUMERICS = {"torch", "numpy", "scipy"}
 ALLOWED = {
     "errors": set(),
     "extras": set(),
+    "public": set(),
     "report": set(),
     "core": NUMERICS,
     "fitting": NUMERICS,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import jlab_compress
+from jlab_compress.public import HOMES
 
 
 @pytest.mark.parametrize("name", jlab_compress.__all__)
@@ -16,7 +17,7 @@ def test_public_name_resolves_and_is_documented(name):
 
 
 def test_names_and_homes_agree():
-    assert sorted(jlab_compress.__all__) == sorted(jlab_compress._HOME)
+    assert sorted(jlab_compress.__all__) == sorted(HOMES)
 
 
 def test_unknown_name_is_an_attribute_error():
