@@ -12,8 +12,9 @@ from torch import nn
 
 from jlab_compress.deployment.onnx.export import reference_and_folded
 from jlab_compress.deployment.onnx.files import beside, check_target
+from jlab_compress.deployment.onnx.form import Arrays
 from jlab_compress.deployment.onnx.graph import exact_attention, exported, quiet_exporter
-from jlab_compress.deployment.onnx.parity import Arrays, Parity, cases, check_parity, compare
+from jlab_compress.deployment.onnx.parity import Parity, cases, check_parity, compare
 from jlab_compress.deployment.onnx.signature import Axes, Signature, as_numpy, named_outputs, read_signature
 from jlab_compress.report import Report, Reported, Table
 

@@ -20,10 +20,10 @@ from jlab_compress.deployment.onnx.files import (
     stamp,
     write_graph,
 )
+from jlab_compress.deployment.onnx.form import Arrays
 from jlab_compress.deployment.onnx.graph import OPSETS, exact_attention, trace
 from jlab_compress.deployment.onnx.parity import (
     TOLERANCE,
-    Arrays,
     Parity,
     check_form,
     check_loads,

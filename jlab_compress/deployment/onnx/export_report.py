@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from jlab_compress.deployment.onnx.costs import Latency
-from jlab_compress.deployment.onnx.files import Form
+from jlab_compress.deployment.onnx.form import Form
 from jlab_compress.deployment.onnx.parity import BATCHES, TOLERANCE, Parity
 from jlab_compress.report import Report, Reported, Scalar, Table
 from jlab_compress.slim.plan import Plan

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,52 +17,13 @@ import onnx
 import torch
 from torch import nn
 
+from jlab_compress.deployment.onnx.form import Form, Port
 from jlab_compress.deployment.onnx.parity import shape_of
 from jlab_compress.report import Scalar
 from jlab_compress.slim.plan import Plan
 
 LARGEST_SINGLE_FILE = 2**31 - 2**20
 PREFIX = "jlab_compress."
-
-
-@dataclass(frozen=True)
-class Port:
-    """One input or output of a file.
-
-    Parameters
-    ----------
-    name : str
-        As a client spells it.
-    dtype : str
-        numpy's name, for example "float32".
-    shape : tuple of str or int
-        A name for an axis that varies, a number for one that does not.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a file says about itself.
-
-    Parameters
-    ----------
-    opset, ir_version : int
-        Versions of the operator set and of the file format.
-    inputs, outputs : tuple of Port
-        In the file's order.
-    metadata : mapping of str to str
-        Where the file comes from.
-    """
-
-    opset: int
-    ir_version: int
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    metadata: Mapping[str, str]
 
 
 def check_target(path: Path, overwrite: bool = False, *, suffix: str = ".onnx") -> Path:

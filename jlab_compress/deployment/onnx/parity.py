@@ -15,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from jlab_compress.deployment.onnx.form import Arrays, Feeds
 from jlab_compress.deployment.onnx.graph import exact_attention
 from jlab_compress.deployment.onnx.signature import BATCH, Signature, as_numpy, named_outputs
 from jlab_compress.errors import ExportMismatchError
@@ -24,8 +25,6 @@ BATCHES = (1, 2, 7, 64)
 TOLERANCE = 1e-5
 ROUNDINGS = 4  # two runtimes that sum in other orders differ by about the sum of their own errors
 _LOAD = "import sys, onnxruntime as o; o.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
-Arrays = dict[str, NDArray[Any]]
-Feeds = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from jlab_compress.deployment.onnx.files import write_graph
+from jlab_compress.deployment.onnx.form import Feeds
 from jlab_compress.deployment.onnx.graph import quiet_exporter
 
 PRECISIONS = ("float32", "float16", "int8")
 KEPT_IN_FLOAT32 = ["LayerNormalization"]  # its variance overflows in float16; onnxruntime crashes on it
 CHANGED_BY_NODE = ("Gemm", *KEPT_IN_FLOAT32)
 QUANTIZED = ["Conv", "Gemm", "MatMul"]
-Feeds = Mapping[str, NDArray[Any]]
 
 
 def convert(source: Path, target: Path, precision: str, calibration: Iterable[Feeds] | None = None) -> None:

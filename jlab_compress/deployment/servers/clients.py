@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from jlab_compress.deployment.onnx.parity import Arrays
-from jlab_compress.deployment.servers.configs import DATATYPES
-from jlab_compress.deployment.servers.modelcard import open_inference_request
+from jlab_compress.deployment.onnx.form import DATATYPES, Arrays, Feeds
+from jlab_compress.extras import require
 
 PATIENCE = 60.0
 
@@ -22,9 +20,27 @@ class ServerError(RuntimeError):
     """A server did not start, or refused a request; the message holds its own words."""
 
 
-def ask_http(
-    address: str, name: str, inputs: Mapping[str, NDArray[Any]], version: int | None, *, kind: str
-) -> Arrays:
+def open_inference_request(inputs: Feeds) -> dict[str, Any]:
+    """Return arrays as the JSON body of the Open Inference Protocol, version 2."""
+    return {
+        "inputs": [
+            {
+                "name": name,
+                "datatype": DATATYPES[array.dtype.name],
+                "shape": list(array.shape),
+                "data": array.ravel().tolist(),
+            }
+            for name, array in inputs.items()
+        ]
+    }
+
+
+def mlflow_request(inputs: Feeds) -> dict[str, Any]:
+    """Return arrays as the JSON body that `mlflow models serve` takes."""
+    return {"inputs": {name: array.tolist() for name, array in inputs.items()}}
+
+
+def ask_http(address: str, name: str, inputs: Feeds, version: int | None, *, kind: str) -> Arrays:
     """Send one batch as JSON and return the outputs by name.
 
     Raises
@@ -40,7 +56,7 @@ def ask_http(
     }
 
 
-def ask_mlflow(address: str, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+def ask_mlflow(address: str, inputs: Feeds) -> Arrays:
     """Send one batch to `mlflow models serve` and return the outputs by name.
 
     Raises
@@ -48,8 +64,7 @@ def ask_mlflow(address: str, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
     ServerError
         If the server refuses the request, with its status and reason.
     """
-    rows = {"inputs": {key: array.tolist() for key, array in inputs.items()}}
-    answer = call(address, "/invocations", rows, kind="mlflow")
+    answer = call(address, "/invocations", mlflow_request(inputs), kind="mlflow")
     return {key: np.asarray(values) for key, values in answer["predictions"].items()}
 
 
@@ -58,21 +73,13 @@ def open_grpc(address: str) -> Any:
 
     Raises
     ------
-    ValueError
+    ImportError
         If the package tritonclient is missing.
     """
-    try:
-        import tritonclient.grpc
-    except ImportError as error:
-        raise ValueError(
-            'protocol: gRPC needs the package tritonclient; pip install "tritonclient[grpc]"'
-        ) from error
-    return tritonclient.grpc.InferenceServerClient(address)
+    return require("tritonclient.grpc", "serve").InferenceServerClient(address)
 
 
-def ask_grpc(
-    client: Any, name: str, inputs: Mapping[str, NDArray[Any]], version: int | None, *, kind: str
-) -> Arrays:
+def ask_grpc(client: Any, name: str, inputs: Feeds, version: int | None, *, kind: str) -> Arrays:
     """Send one batch in binary form by a client from `open_grpc` and return the outputs by name.
 
     Raises

@@ -14,12 +14,13 @@ from torch import nn
 
 from jlab_compress.deployment.onnx.costs import BATCHES
 from jlab_compress.deployment.onnx.export import frozen
-from jlab_compress.deployment.onnx.parity import TOLERANCE, Arrays, Feeds, Parity, cases, compare, run_module
+from jlab_compress.deployment.onnx.form import Arrays, Feeds
+from jlab_compress.deployment.onnx.parity import TOLERANCE, Parity, cases, compare, run_module
 from jlab_compress.deployment.onnx.signature import Signature, read_signature
 from jlab_compress.deployment.servers.commands import choose_server
-from jlab_compress.deployment.servers.configs import as_served
 from jlab_compress.deployment.servers.process import Server, serve
 from jlab_compress.deployment.servers.repository import Repository, export_repository
+from jlab_compress.deployment.servers.triton_config import as_served
 from jlab_compress.report import Report, Reported, Table
 
 ROUNDS = range(3, 100)

@@ -6,22 +6,18 @@ import os
 import re
 import tempfile
 from dataclasses import dataclass, replace
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-import onnx
 from torch import nn
 
 from jlab_compress.deployment.onnx.export import export_onnx
 from jlab_compress.deployment.onnx.export_report import ExportReport
-from jlab_compress.deployment.onnx.parity import Arrays, open_session, run_session
 from jlab_compress.deployment.onnx.signature import BATCH, read_signature
-from jlab_compress.deployment.servers.configs import kserve_service, openvino_config, triton_config
+from jlab_compress.deployment.servers.layouts import LAYOUTS
 from jlab_compress.deployment.servers.modelcard import write_companions
 from jlab_compress.report import Report, Reported
 
-LAYOUTS = ("triton", "kserve", "openvino", "mlflow")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -91,7 +87,7 @@ def export_repository(
     example_inputs : Tensor, tuple or mapping
         As for `export_onnx`.
     layout : {"triton", "kserve", "openvino", "mlflow"}
-        kserve and openvino add one file to the tree of triton; mlflow needs the package mlflow.
+        kserve and openvino add one file to the tree of triton; mlflow needs the extra of that name.
     version : int or "next"
         "next" is one more than the highest that is there.
     **options
@@ -123,13 +119,10 @@ def export_repository(
         target = tree / str(number)
         target.mkdir(parents=True)
         export = export_onnx(slim, target / "model.onnx", example_inputs, **options)
-        feeds = signature.resized(**{BATCH: 2}).feeds()
-        if layout == "mlflow":
-            _write_mlflow(target, export, feeds)
-        else:
-            _write_tree(tree, name, export, signature.sizes, layout)
+        example = signature.resized(**{BATCH: 2}).feeds()
+        LAYOUTS[layout].write(target, export.form, example)
         placed = replace(export, path=folder / name / str(number) / "model.onnx")
-        write_companions(target, name, placed, feeds, layout)
+        write_companions(target, name, placed, example, LAYOUTS[layout])
         _publish(tree, folder / name, str(number))
     return Repository(folder, name, number, layout, placed)
 
@@ -176,40 +169,6 @@ def _version(folder: Path, version: int | str) -> int:
             'pass version="next"'
         )
     return version
-
-
-def _write_tree(tree: Path, name: str, export: ExportReport, sizes: dict[str, int], layout: str) -> None:
-    (tree / "config.pbtxt").write_text(triton_config(name, export.form, sizes), encoding="utf-8")
-    if layout == "kserve":
-        (tree / "inferenceservice.yaml").write_text(kserve_service(name), encoding="utf-8")
-    if layout == "openvino":
-        (tree / "config.json").write_text(openvino_config(name), encoding="utf-8")
-
-
-def _write_mlflow(target: Path, export: ExportReport, feeds: Arrays) -> None:
-    """Wrap a checked file as an MLflow model; the file itself stays as it was checked."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    try:
-        import mlflow.models
-        import mlflow.onnx
-    except ImportError as error:
-        raise ValueError(
-            "layout: 'mlflow' needs the package mlflow; pip install mlflow-skinny pandas"
-        ) from error
-    checked = target.with_name("checked")
-    target.rename(checked)
-    outputs = run_session(open_session(checked / "model.onnx"), feeds)
-    mlflow.onnx.save_model(
-        onnx.load(str(checked / "model.onnx")),
-        str(target),
-        signature=mlflow.models.infer_signature(feeds, outputs),
-        pip_requirements=[f"{package}=={version_of(package)}" for package in ("onnx", "onnxruntime")],
-        onnx_execution_providers=["CPUExecutionProvider"],
-        save_as_external_data=False,
-    )
-    for file in checked.iterdir():
-        os.replace(file, target / file.name)
-    checked.rmdir()
 
 
 def _publish(tree: Path, final: Path, number: str) -> None:

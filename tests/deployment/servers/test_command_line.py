@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jlab_compress.deployment.servers.command_line import main
+from jlab_compress.deployment.servers.layouts import LAYOUTS
 from jlab_compress.deployment.servers.modelcard import model_card
 from jlab_compress.deployment.servers.repository import export_repository
 from jlab_compress.deployment.servers.setup.mlserver_setup import set_up_mlserver
@@ -24,7 +25,7 @@ def test_the_installed_command_is_this_one():
 
 def test_a_model_card_names_the_command_and_no_module(tmp_path):
     made = export_repository(mlp(), tmp_path, "net", normal(5, 8))
-    card = model_card("net", made.export, "triton")
+    card = model_card("net", made.export, LAYOUTS["triton"])
     assert "    jlab-compress serve FOLDER\n" in card
     assert "python -m jlab_compress" not in card
 
