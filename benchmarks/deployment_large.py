@@ -13,8 +13,8 @@ import time
 import torch
 from torch import nn
 
-from jlab_compress.deployment.servers.process import serve
 from jlab_compress.deployment.servers.repository import export_repository
+from jlab_compress.deployment.servers.server import serve
 from jlab_compress.deployment.servers.setup.mlserver_setup import find_mlserver
 from jlab_compress.deployment.servers.setup.triton_setup import find_triton
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 # What each extra is for, as it ends "... is needed for".
@@ -61,6 +62,22 @@ def explained(fault: ModuleNotFoundError) -> ImportError:
     """Return the sentence for a missing optional package; any other fault comes back as it is."""
     package = (fault.name or "").partition(".")[0]
     return _missing(package, EXTRAS[package]) if package in EXTRAS else fault
+
+
+def lacking(module: str) -> ImportError | None:
+    """Return the sentence for an optional package that is not installed, without importing it.
+
+    Parameters
+    ----------
+    module : str
+        Its import name, a key of `EXTRAS`.
+
+    Examples
+    --------
+    >>> lacking("onnx") is None
+    True
+    """
+    return None if find_spec(module) else _missing(module, EXTRAS[module])
 
 
 def _missing(module: str, extra: str) -> ImportError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jlab_compress.extras import EXTRAS, PURPOSES, explained, require
+from jlab_compress.extras import EXTRAS, PURPOSES, explained, lacking, require
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
 
@@ -60,6 +60,13 @@ def test_a_public_name_says_which_extra_it_needs(package, name, extra):
     assert told == (
         f'ImportError: {package} is needed for {PURPOSES[extra]}: pip install "jlab-compress[{extra}]"'
     )
+
+
+def test_what_is_lacking_is_said_without_an_import(monkeypatch):
+    assert lacking("onnx") is None
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    told = 'onnx is needed for exports to ONNX: pip install "jlab-compress[onnx]"'
+    assert str(lacking("onnx")) == told
 
 
 def test_every_package_belongs_to_an_extra_with_a_purpose():

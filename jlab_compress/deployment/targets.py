@@ -10,7 +10,6 @@ from typing import Any
 
 from jlab_compress.deployment.servers.layouts import LAYOUTS
 
-PRECISIONS = ("float32", "float16", "int8")
 SERVERS = ("triton", "mlserver", "mlflow")
 MEASURED = frozenset({"opset", "precision", "calibration", "original"})
 

@@ -20,7 +20,7 @@ from jlab_compress.deployment.onnx.files import (
     stamp,
     write_graph,
 )
-from jlab_compress.deployment.onnx.form import Arrays
+from jlab_compress.deployment.onnx.form import PRECISIONS, Arrays
 from jlab_compress.deployment.onnx.graph import OPSETS, exact_attention, trace
 from jlab_compress.deployment.onnx.parity import (
     TOLERANCE,
@@ -30,7 +30,7 @@ from jlab_compress.deployment.onnx.parity import (
     check_parity,
     measure_parity,
 )
-from jlab_compress.deployment.onnx.precision import PRECISIONS, convert
+from jlab_compress.deployment.onnx.precision import convert
 from jlab_compress.deployment.onnx.signature import Axes, Signature, named_outputs, read_signature
 from jlab_compress.execution.inputs import read_batches
 from jlab_compress.execution.isolation import copy_model

@@ -12,6 +12,7 @@ from jlab_compress.deployment.onnx.signature import BATCH
 
 Arrays = dict[str, NDArray[Any]]
 Feeds = Mapping[str, NDArray[Any]]
+PRECISIONS = ("float32", "float16", "int8")
 # Types by numpy's name, as the Open Inference Protocol, version 2, spells them.
 DATATYPES = {
     "bool": "BOOL",

@@ -23,7 +23,6 @@ from jlab_compress.deployment.onnx.files import write_graph
 from jlab_compress.deployment.onnx.form import Feeds
 from jlab_compress.deployment.onnx.graph import quiet_exporter
 
-PRECISIONS = ("float32", "float16", "int8")
 KEPT_IN_FLOAT32 = ["LayerNormalization"]  # its variance overflows in float16; onnxruntime crashes on it
 CHANGED_BY_NODE = ("Gemm", *KEPT_IN_FLOAT32)
 QUANTIZED = ["Conv", "Gemm", "MatMul"]

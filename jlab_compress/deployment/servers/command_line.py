@@ -7,40 +7,35 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jlab_compress.extras import explained
+from jlab_compress.deployment.servers.clients import ServerError
+from jlab_compress.deployment.servers.server import serve
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Carry out one command line; a fault is one sentence and the exit status 1."""
     options = _parser().parse_args(arguments)
-    try:
-        _serve(options.repository, options.name, options.server)
-    except ModuleNotFoundError as fault:
-        raise SystemExit(str(explained(fault))) from fault
+    _serve(options.repository, options.name, options.server)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("jlab-compress", description="Slim torch models, from a shell.")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    serve = actions.add_parser(
+    serving = actions.add_parser(
         "serve",
         help="serve exported models on this machine",
         description="Serve a repository on this machine alone, until Enter is pressed.",
     )
-    serve.add_argument("repository", type=Path, help="the folder that `export_repository` wrote into")
-    serve.add_argument("--name", help="the one model to load (default: all of them)")
-    serve.add_argument("--server", help="triton, mlserver or mlflow (default: what fits and is set up)")
+    serving.add_argument("repository", type=Path, help="the folder that `export_repository` wrote into")
+    serving.add_argument("--name", help="the one model to load (default: all of them)")
+    serving.add_argument("--server", help="triton, mlserver or mlflow (default: what fits and is set up)")
     return parser
 
 
 def _serve(repository: Path, name: str | None, server: str | None) -> None:
-    from jlab_compress.deployment.servers.clients import ServerError
-    from jlab_compress.deployment.servers.process import serve
-
     try:
         with serve(repository, name, server=server) as running:
             grpc = f", gRPC {running.grpc}" if running.grpc else ""
             print(f"{running.command.kind} is ready: HTTP {running.http}{grpc}", flush=True)
             sys.stdin.readline()
-    except (ValueError, ServerError) as fault:
+    except (ImportError, ValueError, ServerError) as fault:
         raise SystemExit(str(fault)) from fault

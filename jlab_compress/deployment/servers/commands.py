@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from pathlib import Path
 
 from jlab_compress.deployment.servers.setup.mlserver_setup import find_mlserver
 from jlab_compress.deployment.servers.setup.triton_setup import find_triton, triton_objection
+from jlab_compress.deployment.targets import SERVERS
+from jlab_compress.extras import lacking
 
 HOST = "127.0.0.1"
-SERVERS = ("triton", "mlserver", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def choose_server(server: str | None, layout: str) -> str:
     ------
     ValueError
         If the server is unknown or not set up; the message says how to set one up.
+    ImportError
+        If MLflow is asked for and not installed.
     """
     kind = server or ("mlflow" if layout == "mlflow" else _usual_server())
     if kind not in SERVERS:
@@ -79,8 +81,8 @@ def choose_server(server: str | None, layout: str) -> str:
             f"server: {kind} is not set up; run `make serve` or "
             f"`python -m jlab_compress.deployment.servers.setup.install {kind}`"
         )
-    if kind == "mlflow":
-        _need("mlflow")
+    if kind == "mlflow" and (missing_package := lacking("mlflow")):
+        raise missing_package
     return kind
 
 
@@ -116,8 +118,8 @@ def _mlserver(folder: Path, name: str | None, http_port: int, grpc_port: int) ->
     python = find_mlserver()
     assert python is not None
     runtime = Path(__file__).parent.joinpath("setup", "mlserver_runtime.py")
-    ports = ("--http-port", str(http_port), "--grpc-port", str(grpc_port))
-    arguments = (str(python), "-P", str(runtime), str(folder), "--only", name or "", *ports)
+    where = ("--host", HOST, "--http-port", str(http_port), "--grpc-port", str(grpc_port))
+    arguments = (str(python), "-P", str(runtime), str(folder), "--only", name or "", *where)
     names = [name] if name else sorted(path.parent.name for path in folder.glob("*/config.pbtxt"))
     ready = tuple(f"/v2/models/{one}/ready" for one in names)
     return Command("mlserver", arguments, dict(os.environ), ready, http_port, grpc_port)
@@ -140,8 +142,3 @@ def _model_folder(folder: Path, name: str | None) -> Path:
     if not versions:
         raise ValueError(f"name: {folder} holds no MLflow model {name!r}")
     return max(versions, key=lambda path: int(path.name))
-
-
-def _need(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise ValueError(f"server: {package} is not installed; pip install mlflow-skinny pandas")

@@ -18,8 +18,8 @@ from jlab_compress.deployment.onnx.form import Arrays, Feeds
 from jlab_compress.deployment.onnx.parity import TOLERANCE, Parity, cases, compare, run_module
 from jlab_compress.deployment.onnx.signature import Signature, read_signature
 from jlab_compress.deployment.servers.commands import choose_server
-from jlab_compress.deployment.servers.process import Server, serve
 from jlab_compress.deployment.servers.repository import Repository, export_repository
+from jlab_compress.deployment.servers.server import Server, serve
 from jlab_compress.deployment.servers.triton_config import as_served
 from jlab_compress.report import Report, Reported, Table
 

@@ -1,7 +1,8 @@
 """MLServer on a repository in Triton's tree, over the onnxruntime package.
 
 Started by its path with the Python of MLServer's own environment; nothing in the package imports it. Every
-``NAME/VERSION/model.onnx`` beside a ``NAME/config.pbtxt`` is served, the newest two versions of each.
+``NAME/VERSION/model.onnx`` beside a ``NAME/config.pbtxt`` is served: as many of the newest versions, and the
+types of inputs, as that file says.
 """
 
 from __future__ import annotations
@@ -21,20 +22,6 @@ from mlserver.errors import InferenceError, MLServerError, ModelNotFound
 from mlserver.repository import ModelRepository
 from mlserver.settings import ModelParameters
 from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
-
-HOST = "127.0.0.1"
-KEPT_VERSIONS = 2
-DATATYPES = {
-    "tensor(bool)": "BOOL",
-    "tensor(uint8)": "UINT8",
-    "tensor(int8)": "INT8",
-    "tensor(int16)": "INT16",
-    "tensor(int32)": "INT32",
-    "tensor(int64)": "INT64",
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-}
 
 
 class Tree(ModelRepository):  # type: ignore[misc]
@@ -59,7 +46,9 @@ class Tree(ModelRepository):  # type: ignore[misc]
 
     def _versions(self, name: str) -> Sequence[ModelSettings]:
         files = [p for p in (self.root / name).glob("*/model.onnx") if p.parent.name.isdigit()]
-        newest = sorted(files, key=lambda path: int(path.parent.name))[-KEPT_VERSIONS:]
+        config = (self.root / name / "config.pbtxt").read_text(encoding="utf-8")
+        kept = int(re.findall(r"num_versions: (\d+)", config)[0])
+        newest = sorted(files, key=lambda path: int(path.parent.name))[-kept:]
         return [
             ModelSettings(
                 name=name,
@@ -85,6 +74,7 @@ class OnnxModel(MLModel):  # type: ignore[misc]
             ) from error
         config = (path.parents[1] / "config.pbtxt").read_text(encoding="utf-8")
         self._single = set(re.findall(r'name: "([^"]+)"[^\n]*reshape', config))
+        self._datatypes = dict(re.findall(r'input \[ \{ name: "([^"]+)" data_type: TYPE_(\w+)', config))
         self.ready = True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
@@ -116,10 +106,11 @@ class OnnxModel(MLModel):  # type: ignore[misc]
                 f"unexpected shape for input {port.name!r} of model {self.name!r}: "
                 f"expected {wanted}, got {list(entry.shape)}"
             )
-        if entry.datatype != DATATYPES[port.type]:
+        datatype = self._datatypes[port.name]
+        if entry.datatype != datatype:
             raise InferenceError(
                 f"input {port.name!r} of model {self.name!r}: data-type is {entry.datatype!r}, "
-                f"expected {DATATYPES[port.type]!r}"
+                f"expected {datatype!r}"
             )
         try:
             return NumpyCodec.decode_input(entry).reshape(entry.shape[: len(sizes)])
@@ -127,11 +118,11 @@ class OnnxModel(MLModel):  # type: ignore[misc]
             raise InferenceError(f"input {port.name!r}: its data do not fill its shape: {error}") from error
 
 
-async def run(root: str, only: str, http_port: int, grpc_port: int) -> None:
+async def run(root: str, only: str, host: str, http_port: int, grpc_port: int) -> None:
     """Serve until a signal comes."""
     settings = Settings(
         debug=False,
-        host=HOST,
+        host=host,
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_endpoint=None,
@@ -147,7 +138,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve a repository with MLServer.")
     parser.add_argument("root")
     parser.add_argument("--only", default="")
-    parser.add_argument("--http-port", type=int, default=8000)
-    parser.add_argument("--grpc-port", type=int, default=8001)
-    options = parser.parse_args()
-    asyncio.run(run(options.root, options.only, options.http_port, options.grpc_port))
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--http-port", type=int, required=True)
+    parser.add_argument("--grpc-port", type=int, required=True)
+    given = parser.parse_args()
+    asyncio.run(run(given.root, given.only, given.host, given.http_port, given.grpc_port))

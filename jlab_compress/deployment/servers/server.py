@@ -29,9 +29,8 @@ from jlab_compress.deployment.servers.clients import (
     call,
     open_grpc,
 )
-from jlab_compress.deployment.servers.commands import Command, command_for
+from jlab_compress.deployment.servers.commands import HOST, Command, command_for
 
-HOST = "127.0.0.1"
 PATIENCE = 15.0
 
 

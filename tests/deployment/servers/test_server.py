@@ -17,8 +17,8 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from jlab_compress.deployment.servers.process import ServerError, serve
 from jlab_compress.deployment.servers.repository import export_repository
+from jlab_compress.deployment.servers.server import ServerError, serve
 from jlab_compress.deployment.servers.setup import install as serversetup
 from jlab_compress.deployment.servers.setup.mlserver_setup import find_mlserver, set_up_mlserver
 from jlab_compress.deployment.servers.setup.triton_setup import find_triton, set_up_triton
@@ -228,7 +228,7 @@ def check_statistics(server, answers):
 
 SERVE = """
 import sys
-from jlab_compress.deployment.servers.process import serve
+from jlab_compress.deployment.servers.server import serve
 server = serve(sys.argv[1])
 print(server.http, flush=True)
 input()
