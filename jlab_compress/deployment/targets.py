@@ -10,7 +10,6 @@ from typing import Any
 
 from jlab_compress.deployment.servers.layouts import LAYOUTS
 
-SERVERS = ("triton", "mlserver", "mlflow")
 MEASURED = frozenset({"opset", "precision", "calibration", "original"})
 
 

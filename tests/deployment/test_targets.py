@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import jlab_compress
-from jlab_compress.deployment.targets import SERVERS, TARGETS
+from jlab_compress.deployment.targets import TARGETS
 from tests.deployment.networks import mlp
 
 CHOICES = {"opset", "precision", "calibration", "original", "overwrite"}
@@ -40,10 +40,9 @@ def test_a_row_lists_the_choices_that_its_function_takes(name):
     assert target.options == CHOICES & taken
 
 
-def test_names_are_told_apart_and_servers_known():
+def test_names_and_labels_are_told_apart():
     assert [name for name, target in TARGETS.items() if name != target.name] == []
     assert len({target.label for target in TARGETS.values()}) == len(TARGETS)
-    assert {server for target in TARGETS.values() for server in target.servers} == set(SERVERS)
 
 
 def test_the_table_needs_no_onnx():

@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from jlab_compress.deployment.servers.layouts import SERVERS
 from jlab_compress.deployment.servers.setup.mlserver_setup import find_mlserver
 from jlab_compress.deployment.servers.setup.triton_setup import find_triton, triton_objection
-from jlab_compress.deployment.targets import SERVERS
 from jlab_compress.extras import lacking
 
 HOST = "127.0.0.1"

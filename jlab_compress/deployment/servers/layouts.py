@@ -172,3 +172,4 @@ LAYOUTS = {
         ),
     )
 }
+SERVERS = tuple(dict.fromkeys(server for layout in LAYOUTS.values() for server in layout.servers))
