@@ -49,8 +49,7 @@ test('the list follows cells, a restart, notebooks and a hidden panel', LIMIT, a
   await panel.getByText('shared with other.ipynb').waitFor();
   assert.deepEqual(await models(panel), ['net']);
 
-  const listeners = `from jlab_compress.notebook.kernel import channel
-len(next(iter(channel._channels.values())).comms)`;
+  const listeners = 'import jlab_compress.notebook\nlen(jlab_compress.notebook.connect().comms)';
   assert.equal(await runCell(page, listeners), '1');
   await page.evaluate(() => window.jupyterapp.commands.execute('application:toggle-right-area'));
   assert.equal(await runCell(page, listeners), '0');

@@ -10,9 +10,10 @@ import { Kernel, KernelMessage } from '@jupyterlab/services';
 import { ISignal, Signal } from '@lumino/signaling';
 import { IProgress, IState, Message, PROTOCOL, TARGET, isRecord, readMessage } from './messages';
 
-const BOOTSTRAP =
-  "__import__('jlab_compress.notebook.kernel.channel', fromlist=['register'])" +
-  ".register(__import__('IPython').get_ipython())";
+const PACKAGE = 'jlab_compress';
+/** The module of the package that lets panels in, by a function that keeps its name. */
+const DOOR = 'jlab_compress.notebook';
+const BOOTSTRAP = `__import__('${DOOR}', fromlist=['connect']).connect()`;
 const PATIENCE_MS = 600;
 const RETRY_MS = 250;
 const RETRIES = 40;
@@ -46,6 +47,17 @@ export type KernelLike = Pick<
 interface IPending {
   resolve: (message: Message) => void;
   reject: (reason: Error) => void;
+}
+
+/** Why the door did not open: no package, a package without this door, or what it says itself. */
+function refusal(name: string, message: string): KernelSituation {
+  if (name === 'ModuleNotFoundError' && message === `No module named '${PACKAGE}'`) {
+    return { kind: 'missing' };
+  }
+  if (name === 'AttributeError' || message === `No module named '${DOOR}'`) {
+    return { kind: 'outdated', version: '' };
+  }
+  return { kind: 'fault', message: `${name}: ${message}` };
 }
 
 export class KernelClient {
@@ -162,17 +174,7 @@ export class KernelClient {
       return this._setLink({ kind: 'fault', message: '' });
     }
     if (reply.status === 'error') {
-      const name = String(reply.ename);
-      const message = String(reply.evalue);
-      const missing = name === 'ModuleNotFoundError' && /jlab_compress['".]?/.test(message);
-      const outdated = name === 'AttributeError' || /jlab_compress\.notebook/.test(message);
-      return this._setLink(
-        missing && !outdated
-          ? { kind: 'missing' }
-          : outdated
-            ? { kind: 'outdated', version: '' }
-            : { kind: 'fault', message: `${name}: ${message}` }
-      );
+      return this._setLink(refusal(String(reply.ename), String(reply.evalue)));
     }
     const data = isRecord(reply.data) ? reply.data['application/json'] : undefined;
     if (!isRecord(data) || data.protocol !== PROTOCOL) {

@@ -1,8 +1,10 @@
 """What is alive in a namespace, read without running a word of what it holds."""
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import jlab_compress
 from jlab_compress.notebook.kernel.namespace import survey
@@ -52,6 +54,7 @@ def test_the_door_of_the_side_panel_reaches_the_same_channel(plain_shell, monkey
     from jlab_compress.notebook.kernel.channel import register, unregister
 
     monkeypatch.setattr(getipython, "get_ipython", lambda: plain_shell)
-    channel = __import__("jlab_compress.notebook", fromlist=["connect"]).connect()
+    fixture = Path(__file__).parents[3] / "labextension" / "fixtures" / "messages.json"
+    channel = eval(json.loads(fixture.read_text("utf-8"))["door"])  # what the side panel sends
     assert channel is register(plain_shell)
     unregister(plain_shell)

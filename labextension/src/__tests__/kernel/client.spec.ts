@@ -21,7 +21,13 @@ const types = (kernel: FakeKernel): string[] => kernel.sent.map(message => messa
 it('starts silently, opens one comm and takes the state', async () => {
   const { kernel, client } = await connected();
   expect(kernel.asked).toEqual([
-    expect.objectContaining({ code: '', silent: true, store_history: false, allow_stdin: false })
+    {
+      code: '',
+      silent: true,
+      store_history: false,
+      allow_stdin: false,
+      user_expressions: { r: fixture.door }
+    }
   ]);
   expect(types(kernel)).toEqual(['comm_open']);
   expect(kernel.sent[0].content.target_name).toBe('jlab-compress');
@@ -49,8 +55,10 @@ it('is busy while the kernel does not answer, and hears the old comm meanwhile',
 it.each([
   ['missing', failing('ModuleNotFoundError', "No module named 'jlab_compress'")],
   ['outdated', failing('ModuleNotFoundError', "No module named 'jlab_compress.notebook'")],
-  ['outdated', failing('AttributeError', "module has no attribute 'register'")],
+  ['outdated', failing('AttributeError', "module 'jlab_compress.notebook' has no attribute 'connect'")],
   ['fault', failing('RuntimeError', 'something else')],
+  ['fault', failing('ModuleNotFoundError', "No module named 'torch'")],
+  ['fault', failing('ImportError', 'the panel needs IPython; pip install "jlab-compress[notebook]"')],
   [
     'outdated',
     {
