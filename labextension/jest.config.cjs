@@ -2,6 +2,10 @@ module.exports = {
   testEnvironment: 'jsdom',
   roots: ['<rootDir>/src'],
   testRegex: '__tests__/.*\\.spec\\.tsx?$',
-  transform: { '\\.(tsx?|mjs)$': '<rootDir>/scripts/transform.cjs' },
+  transform: {
+    '\\.(tsx?|m?js)$': '<rootDir>/scripts/transform.cjs',
+    '\\.(css|svg)$': '<rootDir>/scripts/text.cjs'
+  },
+  transformIgnorePatterns: [],
   setupFiles: ['<rootDir>/scripts/jsdom.cjs']
 };

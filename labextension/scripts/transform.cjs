@@ -5,7 +5,7 @@ const { transformSync } = require('esbuild');
 module.exports = {
   process(source, file) {
     const { code, map } = transformSync(source, {
-      loader: file.endsWith('.tsx') ? 'tsx' : 'ts',
+      loader: file.endsWith('.tsx') ? 'tsx' : /\.m?js$/.test(file) ? 'js' : 'ts',
       format: 'cjs',
       target: 'es2020',
       jsx: 'transform',

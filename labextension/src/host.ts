@@ -72,6 +72,8 @@ export interface IHost {
   readonly stop: (() => void) | null;
   refresh(): void;
   loadBlocks(model: string): void;
+  /** The view shows this model now. */
+  shows(model: string | null): void;
   copy(text: string): void;
   savePlans(plans: IPlan[]): void;
   act(action: Action): void;

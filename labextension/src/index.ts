@@ -1,6 +1,6 @@
-/** Plugins only. */
+/** Plugins, and the names that other extensions may use. */
 
-import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { IMainMenu } from '@jupyterlab/mainmenu';
@@ -15,26 +15,21 @@ import { CompressPanel } from './lab/panel';
 import { ActiveSession } from './lab/session';
 import { followSettings } from './lab/settings';
 import { showOutputs } from './lab/savedPanel';
-import { COMMANDS, EXTENSION, OUTPUTS, PANEL, PLUGIN } from './tokens';
+import { PanelService } from './lab/service';
+import { COMMANDS, EXTENSION, ICompressPanel, OUTPUTS, PANEL, PLUGIN } from './tokens';
 
-const plugin: JupyterFrontEndPlugin<void> = {
+export * from './tokens';
+
+const plugin: JupyterFrontEndPlugin<ICompressPanel> = {
   id: PLUGIN,
   description: 'Shows the torch models of the active notebook and drives their compression.',
   autoStart: true,
+  provides: ICompressPanel,
   requires: [INotebookTracker],
-  optional: [
-    ILabShell,
-    ILayoutRestorer,
-    ICommandPalette,
-    IMainMenu,
-    ILauncher,
-    ISettingRegistry,
-    ITranslator
-  ],
+  optional: [ILayoutRestorer, ICommandPalette, IMainMenu, ILauncher, ISettingRegistry, ITranslator],
   activate: (
     app: JupyterFrontEnd,
     tracker: INotebookTracker,
-    _labShell: ILabShell | null,
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null,
     menu: IMainMenu | null,
@@ -61,6 +56,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     if (settings !== null) {
       void followSettings(settings, host, session);
     }
+    return new PanelService(host, app.commands);
   }
 };
 

@@ -68,6 +68,10 @@ export class WidgetHost implements IHost {
     this._model.send({ op: 'blocks', model });
   }
 
+  shows(): void {
+    // nobody looks at a widget from outside
+  }
+
   copy(text: string): void {
     void navigator.clipboard?.writeText(text);
   }

@@ -48,7 +48,7 @@ interface ISent {
 }
 
 export class FakeKernel {
-  readonly id = 'kernel';
+  readonly id: string;
   readonly clientId = 'client';
   readonly username = '';
   status = 'idle';
@@ -59,6 +59,10 @@ export class FakeKernel {
   readonly asked: unknown[] = [];
   /** Replies to come; the last one is given for ever. */
   replies: (Reply | Promise<Reply>)[] = [GREETING];
+
+  constructor(id = 'kernel') {
+    this.id = id;
+  }
 
   requestExecute(content: unknown): { done: Promise<unknown> } {
     this.asked.push(content);
@@ -88,6 +92,7 @@ export class FakeHost implements IHost {
   readonly copied: string[] = [];
   readonly loaded: string[] = [];
   readonly acted: string[] = [];
+  readonly shown: (string | null)[] = [];
   readonly stop = (): void => {
     this.stopped++;
   };
@@ -132,6 +137,10 @@ export class FakeHost implements IHost {
 
   loadBlocks(model: string): void {
     this.loaded.push(model);
+  }
+
+  shows(model: string | null): void {
+    this.shown.push(model);
   }
 
   copy(text: string): void {

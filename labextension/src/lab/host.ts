@@ -90,6 +90,18 @@ export class LabHost implements IHost {
     this._session.client?.request('blocks', { model }).catch(() => this.refresh());
   }
 
+  /** The model that the view shows. */
+  get model(): string | null {
+    return this._model;
+  }
+
+  shows(model: string | null): void {
+    if (model !== this._model) {
+      this._model = model;
+      this._changed();
+    }
+  }
+
   copy(text: string): void {
     void navigator.clipboard?.writeText(text);
   }
@@ -145,6 +157,7 @@ export class LabHost implements IHost {
   private readonly _listeners = new Set<() => void>();
   private readonly _runs = new Map<string, IRun>();
   private readonly _failures = new Map<string, string>();
+  private _model: string | null = null;
   private _defaults: IDefaults = DEFAULTS;
   private _snapshot: IHostState | null = null;
 }

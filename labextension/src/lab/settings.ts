@@ -7,13 +7,13 @@ import { ActiveSession } from './session';
 import { Width } from '../model/plan';
 import { PLUGIN } from '../tokens';
 
-const WIDTHS: { [rule: string]: Width } = {
-  half: 1 / 2,
-  quarter: 1 / 4,
-  eighth: 1 / 8,
-  sixteenth: 1 / 16,
-  polylog: 'polylog'
-};
+const WIDTHS = new Map<string | undefined, Width>([
+  ['half', 1 / 2],
+  ['quarter', 1 / 4],
+  ['eighth', 1 / 8],
+  ['sixteenth', 1 / 16],
+  ['polylog', 'polylog']
+]);
 
 export async function followSettings(
   registry: ISettingRegistry,
@@ -27,7 +27,7 @@ export async function followSettings(
       width?: string;
     };
     host.defaults = {
-      width: WIDTHS[given.width ?? ''] ?? DEFAULTS.width,
+      width: WIDTHS.get(given.width) ?? DEFAULTS.width,
       tolerance: given.tolerance ?? DEFAULTS.tolerance,
       steps: given.steps ?? DEFAULTS.steps,
       target: given.target ?? DEFAULTS.target

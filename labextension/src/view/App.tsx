@@ -34,6 +34,7 @@ function Page(): JSX.Element {
   const chosen = useChoices(({ look }) => look.model);
   const model = models.find(entry => entry.name === chosen) ?? firstModel(models);
   useMemory(notebook);
+  useShown(model?.name ?? null);
   useBlocks(model);
   useFoundWidths(model);
   return (
@@ -66,6 +67,11 @@ function useMemory(notebook: string): void {
     choices.set(recalled(host.recall(notebook)));
     return choices.subscribe(() => host.remember(notebook, choices.getState()));
   }, [host, notebook, choices]);
+}
+
+function useShown(model: string | null): void {
+  const { host } = usePanel();
+  React.useEffect(() => host.shows(model), [host, model]);
 }
 
 /** Ask for blocks that are quickly found, but not while a cell runs. */
