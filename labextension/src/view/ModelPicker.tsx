@@ -2,8 +2,8 @@
 
 import * as React from 'react';
 import { IModel } from '../kernel/messages';
-import { useHostState, usePanel } from './context';
-import { bytes, count, shown } from './format';
+import { useHostState, usePanel } from './state/context';
+import { bytes, count, shown } from './parts/format';
 
 export function ModelPicker({ models, model }: { models: IModel[]; model: IModel }): JSX.Element {
   const { host, change, trans } = usePanel();

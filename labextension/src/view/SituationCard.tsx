@@ -2,9 +2,9 @@
 
 import * as React from 'react';
 import { Action, ITrans, Situation } from '../host';
-import { useHostState, usePanel } from './context';
-import { CopyButton } from './fields';
-import { shown } from './format';
+import { useHostState, usePanel } from './state/context';
+import { CopyButton } from './parts/fields';
+import { shown } from './parts/format';
 
 interface ICard {
   sentence: string;

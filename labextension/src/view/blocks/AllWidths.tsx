@@ -5,10 +5,10 @@ import { Rule, widthsByRule } from '../../model/budget';
 import { IBlock, IModel } from '../../kernel/messages';
 import { DATA, INPUT_HINTS, pick } from '../../model/values';
 import { shareCode } from '../../python/cells';
-import { withWidths } from '../choices';
-import { useChoices, useHostState, usePanel, useValues } from '../context';
-import { NumberField } from '../NumberField';
-import { useCurves, useWidths } from '../planned';
+import { withWidths } from '../state/choices';
+import { useChoices, useHostState, usePanel, useValues } from '../state/context';
+import { NumberField } from '../parts/NumberField';
+import { useCurves, useWidths } from '../state/planned';
 import { RunBar } from '../steps/RunBar';
 
 /** Budgets that a slider reaches: 1 to 64 times, 0.1 to 100 percent, in equal ratios. */

@@ -3,9 +3,9 @@
 import * as React from 'react';
 import { Curve, Width, errorAt, neurons } from '../../model/plan';
 import { IRow } from '../../model/tree';
-import { toggled, withBlocks, withoutBlocks } from '../choices';
-import { useHostState, usePanel } from '../context';
-import { count, percent, short, shown } from '../format';
+import { toggled, withBlocks, withoutBlocks } from '../state/choices';
+import { useHostState, usePanel } from '../state/context';
+import { count, percent, short, shown } from '../parts/format';
 
 interface IBlockRow {
   id: string;

@@ -5,9 +5,9 @@ import { IBlock, IModel } from '../../kernel/messages';
 import { Curves, Widths } from '../../model/plan';
 import { Column, IRow, rowsOf } from '../../model/tree';
 import { BlockRow } from './BlockRow';
-import { ILook, sortedBy, toggled, withBlocks, withoutBlocks } from '../choices';
-import { useChoices, useHostState, usePanel } from '../context';
-import { useCurves, useWidths } from '../planned';
+import { ILook, sortedBy, toggled, withBlocks, withoutBlocks } from '../state/choices';
+import { useChoices, useHostState, usePanel } from '../state/context';
+import { useCurves, useWidths } from '../state/planned';
 
 const ROW = 30;
 const HEADER = 28;

@@ -4,7 +4,7 @@ import * as React from 'react';
 import { INPUT_HINTS, pick } from '../../model/values';
 import { findCode } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
-import { useChoices, usePanel, useValues } from '../context';
+import { useChoices, usePanel, useValues } from '../state/context';
 import { RunBar } from '../steps/RunBar';
 
 export function FindBlocks({ model }: { model: IModel }): JSX.Element | null {

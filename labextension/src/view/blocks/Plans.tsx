@@ -4,11 +4,11 @@ import * as React from 'react';
 import { widthsLiteral } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
 import { IPlan, compare, totals } from '../../model/plan';
-import { fitting, withWidths } from '../choices';
-import { useHostState, usePanel } from '../context';
-import { CopyButton } from '../fields';
-import { count, percent, shown } from '../format';
-import { useCurves, useWidths } from '../planned';
+import { fitting, withWidths } from '../state/choices';
+import { useHostState, usePanel } from '../state/context';
+import { CopyButton } from '../parts/fields';
+import { count, percent, shown } from '../parts/format';
+import { useCurves, useWidths } from '../state/planned';
 
 export function Plans({ model }: { model: IModel }): JSX.Element {
   const { host, change, announce, trans } = usePanel();

@@ -4,9 +4,9 @@ import * as React from 'react';
 import { IModel } from '../../kernel/messages';
 import { totals } from '../../model/plan';
 import { BeforeAfter, IChange } from '../results/BeforeAfter';
-import { usePanel } from '../context';
-import { bytes, count, percent, short } from '../format';
-import { useCurves, useWidths } from '../planned';
+import { usePanel } from '../state/context';
+import { bytes, count, percent, short } from '../parts/format';
+import { useCurves, useWidths } from '../state/planned';
 
 export function Totals({ model }: { model: IModel }): JSX.Element | null {
   const { trans } = usePanel();

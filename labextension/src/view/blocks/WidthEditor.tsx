@@ -4,11 +4,11 @@ import * as React from 'react';
 import { IBlock, IModel } from '../../kernel/messages';
 import { Width, ladder, neurons, stopOf } from '../../model/plan';
 import { AllWidths } from './AllWidths';
-import { withWidth } from '../choices';
-import { useChoices, usePanel } from '../context';
-import { NumberField } from '../NumberField';
-import { count, shown } from '../format';
-import { useWidths } from '../planned';
+import { withWidth } from '../state/choices';
+import { useChoices, usePanel } from '../state/context';
+import { NumberField } from '../parts/NumberField';
+import { count, shown } from '../parts/format';
+import { useWidths } from '../state/planned';
 
 export function WidthEditor({ model }: { model: IModel }): JSX.Element {
   const { trans } = usePanel();

@@ -1,7 +1,7 @@
 /** Values before and after, one under the other. */
 
 import * as React from 'react';
-import { usePanel } from '../context';
+import { usePanel } from '../state/context';
 
 export interface IChange {
   label: string;

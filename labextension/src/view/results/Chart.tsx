@@ -3,7 +3,7 @@
 import * as React from 'react';
 import { ITable } from '../../kernel/messages';
 import { ILine, linesOf } from '../../model/curves';
-import { shown } from '../format';
+import { shown } from '../parts/format';
 
 /** Lines as they are drawn. */
 export interface IDrawn {

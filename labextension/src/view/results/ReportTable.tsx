@@ -3,8 +3,8 @@
 import * as React from 'react';
 import { ITable, Scalar } from '../../kernel/messages';
 import { Chart, drawn } from './Chart';
-import { usePanel } from '../context';
-import { labelOf, scalar, shown } from '../format';
+import { usePanel } from '../state/context';
+import { labelOf, scalar, shown } from '../parts/format';
 
 const MOST_ROWS = 200;
 const MOST_OPEN = 12;

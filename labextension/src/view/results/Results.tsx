@@ -3,10 +3,10 @@
 import * as React from 'react';
 import { IReport, IResult, Scalar } from '../../kernel/messages';
 import { BeforeAfter } from './BeforeAfter';
-import { usePanel, useResults } from '../context';
-import { CopyButton } from '../fields';
+import { usePanel, useResults } from '../state/context';
+import { CopyButton } from '../parts/fields';
 import { ReportTable } from './ReportTable';
-import { labelOf, scalar, shown } from '../format';
+import { labelOf, scalar, shown } from '../parts/format';
 
 interface IResults {
   kinds: string[];

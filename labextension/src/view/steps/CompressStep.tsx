@@ -4,9 +4,9 @@ import * as React from 'react';
 import { DATA, INPUT_HINTS, pick } from '../../model/values';
 import { Preserve, compressCode, names, sweepCode } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
-import { useChoices, usePanel, useValues } from '../context';
-import { Choice, valueOptions } from '../fields';
-import { useWidths } from '../planned';
+import { useChoices, usePanel, useValues } from '../state/context';
+import { Choice, valueOptions } from '../parts/fields';
+import { useWidths } from '../state/planned';
 import { Results } from '../results/Results';
 import { RunBar } from './RunBar';
 

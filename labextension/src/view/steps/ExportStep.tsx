@@ -16,12 +16,12 @@ import { ITrans } from '../../host';
 import { IModel } from '../../kernel/messages';
 import { INPUT_HINTS, pick } from '../../model/values';
 import { isIdentifier } from '../../python/literals';
-import { useChoices, useHostState, usePanel, useValues } from '../context';
-import { Choice, valueOptions } from '../fields';
+import { useChoices, useHostState, usePanel, useValues } from '../state/context';
+import { Choice, valueOptions } from '../parts/fields';
 import { Results } from '../results/Results';
 import { RunBar } from './RunBar';
 import { useSlim } from './SlimChoice';
-import { IChoices } from '../choices';
+import { IChoices } from '../state/choices';
 
 export function ExportStep({ model }: { model: IModel }): JSX.Element {
   const { change, trans } = usePanel();

@@ -2,9 +2,9 @@
 
 import * as React from 'react';
 import { ITrans, Step } from '../../host';
-import { useHostState, usePanel } from '../context';
-import { Code } from '../fields';
-import { duration } from '../format';
+import { useHostState, usePanel } from '../state/context';
+import { Code } from '../parts/fields';
+import { duration } from '../parts/format';
 
 interface ICommandButton {
   step: Step;

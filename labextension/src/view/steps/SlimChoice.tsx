@@ -3,8 +3,8 @@
 import * as React from 'react';
 import { names } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
-import { useChoices, useHostState, usePanel } from '../context';
-import { Choice } from '../fields';
+import { useChoices, useHostState, usePanel } from '../state/context';
+import { Choice } from '../parts/fields';
 
 /** The slim model that a step works on: its name, and the field that chooses it. */
 export function useSlim(model: IModel): [string, JSX.Element] {

@@ -3,9 +3,9 @@
 import * as React from 'react';
 import { IModel } from '../../kernel/messages';
 import { CompressStep } from './CompressStep';
-import { useChoices, usePanel, useResults } from '../context';
+import { useChoices, usePanel, useResults } from '../state/context';
 import { ExportStep } from './ExportStep';
-import { StepName } from '../choices';
+import { StepName } from '../state/choices';
 import { ValidateStep } from './ValidateStep';
 
 export function Steps({ model }: { model: IModel }): JSX.Element {

@@ -1,8 +1,8 @@
 /** Form parts that the steps share. */
 
 import * as React from 'react';
-import { IValue } from '../kernel/messages';
-import { usePanel } from './context';
+import { IValue } from '../../kernel/messages';
+import { usePanel } from '../state/context';
 import { shown } from './format';
 
 interface IChoice {

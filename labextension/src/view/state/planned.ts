@@ -1,9 +1,9 @@
 /** The plan as it fits one model, with the errors that are predicted for it. */
 
 import * as React from 'react';
-import { IModel } from '../kernel/messages';
-import { curvesOf } from '../model/curves';
-import { Curves, Widths } from '../model/plan';
+import { IModel } from '../../kernel/messages';
+import { curvesOf } from '../../model/curves';
+import { Curves, Widths } from '../../model/plan';
 import { fitting } from './choices';
 import { useChoices, useResults } from './context';
 

@@ -8,8 +8,8 @@ import {
   withWidth,
   withWidths,
   withoutBlocks
-} from '../../view/choices';
-import { BLOCK, NET } from '../fakes';
+} from '../../../view/state/choices';
+import { BLOCK, NET } from '../../fakes';
 
 const { look, plan } = FIRST;
 

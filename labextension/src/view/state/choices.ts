@@ -1,11 +1,11 @@
 /** What the person chose in the panel: one plain value for each form, and the functions that change them. */
 
-import { IDefaults } from '../host';
-import { IBlock, IModel, isRecord } from '../kernel/messages';
-import { Rule } from '../model/budget';
-import { Width, Widths, neurons } from '../model/plan';
-import { Column, ISort } from '../model/tree';
-import { IValidateForm, LOSSES, Precision, Preserve, Target } from '../python/cells';
+import { IDefaults } from '../../host';
+import { IBlock, IModel, isRecord } from '../../kernel/messages';
+import { Rule } from '../../model/budget';
+import { Width, Widths, neurons } from '../../model/plan';
+import { Column, ISort } from '../../model/tree';
+import { IValidateForm, LOSSES, Precision, Preserve, Target } from '../../python/cells';
 
 export type StepName = 'compress' | 'validate' | 'export';
 

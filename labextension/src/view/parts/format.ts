@@ -1,7 +1,7 @@
 /** Numbers and foreign names as a person reads them. */
 
-import { ITrans, plainTrans } from '../host';
-import { Scalar } from '../kernel/messages';
+import { ITrans, plainTrans } from '../../host';
+import { Scalar } from '../../kernel/messages';
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 

@@ -4,8 +4,8 @@
  */
 
 import * as React from 'react';
-import { IHost, IHostState, ITrans } from '../host';
-import { IResult, IValue } from '../kernel/messages';
+import { IHost, IHostState, ITrans } from '../../host';
+import { IResult, IValue } from '../../kernel/messages';
 import { FIRST, IChoices } from './choices';
 import { Store } from './store';
 
