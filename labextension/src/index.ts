@@ -45,7 +45,7 @@ const plugin: JupyterFrontEndPlugin<ICompressPanel> = {
     restorer?.add(panel, PANEL);
     app.commands.addCommand(COMMANDS.open, {
       label: trans.__('Compress Model'),
-      caption: trans.__('Show the models of the active notebook and make them slim'),
+      caption: trans.__('Show the torch models of the active notebook and compress them'),
       icon: compressIcon,
       describedBy: { args: { type: 'object', properties: {} } },
       execute: () => app.shell.activateById(panel.id)

@@ -97,7 +97,7 @@ test('a budget is shared out while it is dragged, and plans stay in the notebook
     before.every((line, index) => line !== after[index]),
     `${before} did not follow: ${after}`
   );
-  await panel.getByRole('button', { name: 'Share out by effect' }).click();
+  await panel.getByRole('button', { name: 'Allocate by sensitivity' }).click();
   await panel.getByText('The widths of 2 blocks are set.').waitFor({ timeout: LONG });
   assert.match(await runCell(page, 'pair_widths'), /^\{'0': \d+, '4': \d+\}$/);
   await panel.getByText('Plans').click();

@@ -50,7 +50,9 @@ export function ModelPicker({ models, model }: { models: IModel[]; model: IModel
         ))}
       </ul>
       {model.lazy && (
-        <p className="jlc-Notice">{trans.__('Some layers get their size at the first forward pass.')}</p>
+        <p className="jlc-Notice">
+          {trans.__('Some layers are lazy: they get their size at the first forward pass.')}
+        </p>
       )}
       {shared.length > 0 && (
         <p className="jlc-Notice">{trans.__('This kernel is shared with %1.', shown(shared.join(', ')))}</p>

@@ -54,12 +54,12 @@ function cardOf(situation: Situation, torch: boolean, trans: ITrans): ICard {
     case 'no-kernel':
       return card(
         trans.__('This notebook has no kernel.'),
-        trans.__('Models live in a kernel; choose one to see them.'),
+        trans.__('Models are objects of a kernel; choose one to see them.'),
         choose
       );
     case 'other-language':
       return card(
-        trans.__('This kernel speaks %1.', shown(situation.language, 40)),
+        trans.__('This kernel runs %1.', shown(situation.language, 40)),
         trans.__('Torch models are read from Python kernels only.'),
         choose
       );
@@ -117,8 +117,8 @@ function cardOf(situation: Situation, torch: boolean, trans: ITrans): ICard {
             trans.__('Run a cell that makes a model; it appears here at once.')
           )
         : card(
-            trans.__('No torch model is alive in this kernel.'),
-            trans.__('Run a cell that gives a torch.nn.Module a name; it appears here at once.')
+            trans.__('There is no torch model in this kernel.'),
+            trans.__('Run a cell that assigns a torch.nn.Module to a variable; it appears here at once.')
           );
   }
 }

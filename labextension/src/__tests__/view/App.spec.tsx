@@ -75,7 +75,7 @@ it('takes up the widths that a cell has shared out while the panel was open', ()
   fireEvent.click(screen.getByLabelText('Choose b'));
   expect(within(grid()).queryByText(/→ 7/)).toBeNull();
   fireEvent.change(screen.getByLabelText('All chosen'), { target: { value: 'smaller' } });
-  fireEvent.click(screen.getByRole('button', { name: 'Share out by effect' }));
+  fireEvent.click(screen.getByRole('button', { name: 'Allocate by sensitivity' }));
   expect(host.ran[0].code).toContain('parameters=0.25,\n    blocks=["a", "b"],');
   const found = { ...state.models[0], widths: { a: 30, b: 200 } };
   act(() => host.become({ state: { ...state, models: [found] } }));
@@ -95,7 +95,7 @@ it('serves what is exported, and nothing without a kernel', () => {
   expect(host.ran[0].code).toContain('layout="mlflow"');
   expect(host.ran[0].fields).toMatchObject({ target: 'mlflow', precision: 'float16', path: 'mlflow_models' });
   act(() => host.become({ situation: { kind: 'dead' } }));
-  expect(screen.getByText('The kernel is not there.')).toBeTruthy();
+  expect(screen.getByText('The kernel is not connected.')).toBeTruthy();
   expect(screen.getByRole('button', { name: 'Export' }).hasAttribute('disabled')).toBe(true);
 });
 
@@ -156,7 +156,7 @@ it.each([
 const SITUATIONS: [Situation, RegExp, RegExp | null][] = [
   [{ kind: 'no-notebook' }, /No notebook is open/, /New notebook/],
   [{ kind: 'no-kernel' }, /has no kernel/, /Choose a kernel/],
-  [{ kind: 'other-language', language: 'R' }, /speaks R/, /Choose a kernel/],
+  [{ kind: 'other-language', language: 'R' }, /runs R/, /Choose a kernel/],
   [{ kind: 'starting' }, /is starting/, null],
   [{ kind: 'busy' }, /running a cell/, null],
   [{ kind: 'restarting' }, /restarting/, null],
@@ -166,7 +166,7 @@ const SITUATIONS: [Situation, RegExp, RegExp | null][] = [
   [{ kind: 'outdated', version: '0' }, /does not fit/, /Copy/],
   [{ kind: 'fault', message: 'why' }, /could not list/, /Try again/],
   [{ kind: 'scan-off' }, /switched off/, /Switch it on/],
-  [{ kind: 'ready' }, /No torch model is alive/, null]
+  [{ kind: 'ready' }, /There is no torch model/, null]
 ];
 
 it.each(SITUATIONS)('has a sentence for %j', (situation, sentence, next) => {

@@ -101,8 +101,8 @@ function Share({ model, chosen, factor, known }: IShare): JSX.Element {
     <div className="jlc-Share">
       <p className="jlc-Hint">
         {known
-          ? trans.__('Shared out by the predicted errors of each block alone.')
-          : trans.__('Shared out evenly.')}
+          ? trans.__('Allocated by the predicted error of each block on its own.')
+          : trans.__('Allocated evenly.')}
       </p>
       <RunBar
         model={model.name}
@@ -110,13 +110,13 @@ function Share({ model, chosen, factor, known }: IShare): JSX.Element {
           factor <= 1
             ? trans.__('Choose a budget above 1.')
             : calibration === ''
-              ? trans.__('Give inputs for calibration a name in the notebook.')
+              ? trans.__('Assign the calibration inputs to a variable in the notebook.')
               : null
         }
         commands={[
           {
             step: 'share',
-            label: trans.__('Share out by effect'),
+            label: trans.__('Allocate by sensitivity'),
             code: () => shareCode(form),
             fields: form,
             secondary: true

@@ -20,12 +20,14 @@ export function FindBlocks({ model }: { model: IModel }): JSX.Element | null {
     <div className="jlc-Notice">
       <p>
         {blind
-          ? trans.__('The model did not run on made-up inputs; blocks are confirmed on real ones.')
+          ? trans.__('The model did not run on synthetic inputs; its blocks are confirmed on a real batch.')
           : trans.__('This model is large: its blocks are found by running copies of it, in a cell.')}
       </p>
       <RunBar
         model={model.name}
-        hindrance={blind && example === '' ? trans.__('Give an example input a name in the notebook.') : null}
+        hindrance={
+          blind && example === '' ? trans.__('Assign an example input to a variable in the notebook.') : null
+        }
         commands={[
           {
             step: 'find',

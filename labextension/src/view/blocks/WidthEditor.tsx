@@ -24,7 +24,7 @@ export function WidthEditor({ model }: { model: IModel }): JSX.Element {
     );
   }
   if (chosen.length === 0) {
-    return <p className="jlc-Hint">{trans.__('Tick the blocks that should become slim.')}</p>;
+    return <p className="jlc-Hint">{trans.__('Select the blocks to compress.')}</p>;
   }
   const block = active !== undefined && widths[active.name] !== undefined ? active : chosen[0];
   return (
@@ -73,7 +73,7 @@ function OneWidth({ model, block, width }: { model: string; block: IBlock; width
         className="jlc-Button"
         aria-pressed={width === 'polylog'}
         disabled={block.polylog === null}
-        title={trans.__('A width that grows with the logarithm of the present one')}
+        title={trans.__('A width that grows with a power of the logarithm of the present one')}
         onClick={() => set(width === 'polylog' ? now : 'polylog')}
       >
         {trans.__('polylog')}

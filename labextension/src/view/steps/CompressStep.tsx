@@ -20,9 +20,9 @@ export function CompressStep({ model }: { model: IModel }): JSX.Element {
   const form = { model: model.name, widths, calibration, preserve };
   const hindrance =
     blocks.length === 0
-      ? trans.__('Tick a block first.')
+      ? trans.__('Select a block first.')
       : calibration === ''
-        ? trans.__('Give inputs for calibration a name in the notebook.')
+        ? trans.__('Assign the calibration inputs to a variable in the notebook.')
         : null;
   return (
     <>
@@ -60,7 +60,7 @@ export function CompressStep({ model }: { model: IModel }): JSX.Element {
         kinds={['compression', 'sweep']}
         model={model.name}
         undo={trans.__(
-          'The original is untouched: %1. The slim model is %2.',
+          'The original, %1, is unchanged. The slim model is %2.',
           model.name,
           names(model.name).slim
         )}

@@ -74,7 +74,7 @@ export function ExportStep({ model }: { model: IModel }): JSX.Element {
           !isIdentifier(slim)
             ? trans.__('Compress the model first.')
             : !isIdentifier(form.example)
-              ? trans.__('Give an example input a name in the notebook.')
+              ? trans.__('Assign an example input to a variable in the notebook.')
               : null
         }
         commands={[
@@ -125,7 +125,7 @@ function PathField({ form, usual, set }: IPathField): JSX.Element {
             checked={choices.replace}
             onChange={event => set({ replace: event.target.checked })}
           />
-          {trans.__('Replace what is there')}
+          {trans.__('Overwrite an existing file')}
         </label>
       )}
     </>
@@ -154,10 +154,10 @@ function targetOptions(trans: ITrans): [Target, string][] {
 
 function precisionOptions(trans: ITrans): [Precision, string][] {
   const words: { [precision in Precision]: string } = {
-    float32: trans.__('float32, as it is'),
+    float32: trans.__('float32, unchanged'),
     float16: trans.__('float16'),
     int8: trans.__('int8 weights'),
-    'int8 calibrated': trans.__('int8, ranges from the example input')
+    'int8 calibrated': trans.__('int8, activation ranges calibrated on the example input')
   };
   return PRECISIONS.map(precision => [precision, words[precision]]);
 }

@@ -25,7 +25,7 @@ export function RunBar({ model, hindrance, commands }: IRunBar): JSX.Element {
   const { host, trans } = usePanel();
   const run = useHostState(state => state.run);
   const here = useHostState(({ situation }) => situation.kind === 'ready' || situation.kind === 'busy');
-  const why = hindrance ?? (here ? null : trans.__('The kernel is not there.'));
+  const why = hindrance ?? (here ? null : trans.__('The kernel is not connected.'));
   const hint = React.useId();
   return (
     <>
@@ -107,7 +107,7 @@ function stepWords(step: Step, trans: ITrans): string {
     find: trans.__('Finding blocks'),
     compress: trans.__('Compressing'),
     forecast: trans.__('Predicting errors'),
-    share: trans.__('Sharing out the budget'),
+    share: trans.__('Allocating widths'),
     validate: trans.__('Validating'),
     export: trans.__('Exporting'),
     serve: trans.__('Serving and comparing')

@@ -41,7 +41,7 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
     ? trans.__('Compress the model first.')
     : !isData(batches)
       ? trans.__(
-          'Give the training batches a name in the notebook: a list of (inputs, targets) or a DataLoader.'
+          'Assign the training batches to a variable in the notebook: a list of (inputs, targets) or a DataLoader.'
         )
       : null;
   const { heldOut: held, ...rest } = form;
