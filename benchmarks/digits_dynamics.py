@@ -33,8 +33,9 @@ from jlab_compress.fitting.aims.baselines import (
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
 from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.row_split import relative_error
+from jlab_compress.fitting.relative_errors import relative_error
 
 OPTIMIZERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
     "SGD": lambda p: torch.optim.SGD(p, 0.1),
@@ -68,7 +69,7 @@ METHODS: dict[str, Callable[..., Fit]] = {
     "interpolative": interpolative,
     "outputs-only NNLS": nnls_outputs,
     "fresh small net": fresh,
-    "function only": fit_function,
+    "function only": lambda layer, x, size, seed: fit_function(layer, FitRows(x), size, seed=seed),
     "preserve=dynamics": fit_dynamics,
 }
 

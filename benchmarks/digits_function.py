@@ -24,8 +24,9 @@ from jlab_compress.fitting.aims.baselines import (
     random_subset,
 )
 from jlab_compress.fitting.aims.function import fit_function
-from jlab_compress.fitting.forecast.predict import predict_errors
-from jlab_compress.fitting.row_split import relative_error
+from jlab_compress.fitting.fit_rows import FitRows
+from jlab_compress.fitting.forecast.predict import predict_function
+from jlab_compress.fitting.relative_errors import relative_error
 
 METHODS = {
     "random subset": random_subset,
@@ -34,7 +35,7 @@ METHODS = {
     "outputs-only NNLS": nnls_outputs,
     "interpolative": interpolative,
     "greedy + refit": greedy_refit,
-    "preserve=function": fit_function,
+    "preserve=function": lambda layer, x, size, seed: fit_function(layer, FitRows(x), size, seed=seed),
 }
 
 
@@ -51,7 +52,7 @@ def main() -> None:
         layer = trained_layer(seed, task)
         outputs = layer(task.test_inputs)
         print(f"seed {seed}: accuracy {accuracy(layer, task.test_inputs, task.test_labels):.4f}", flush=True)
-        forecast = predict_errors(layer, task.inputs, widths, seed=seed)
+        forecast = predict_function(layer, FitRows(task.inputs), widths, seed=seed)
         for width, expected in zip(widths, forecast.function_errors, strict=True):
             rows["forecast"].append({"width": width, "error": expected, "accuracy": 0.0, "seconds": 0.0})
         for name, fit in METHODS.items():

@@ -19,29 +19,27 @@ from typing import Any
 
 import torch
 from digits_problem import digits, fresh_layer, trained_layer
-from torch import Tensor
 
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
 from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.fit import Fit
-from jlab_compress.fitting.forecast.predict import predict_errors
+from jlab_compress.fitting.fit_rows import FitRows
+from jlab_compress.fitting.forecast.predict import predict_dynamics, predict_function
 from jlab_compress.fitting.layer import Layer
 
 Row = dict[str, Any]
 
 
-def compared(
-    label: str, layer: Layer, x: Tensor, widths: Sequence[int], seed: int, **behind: Any
-) -> list[Row]:
+def compared(label: str, layer: Layer, rows: FitRows, widths: Sequence[int], seed: int) -> list[Row]:
     """Return predicted and measured errors at each width, and print them."""
     start = time.process_time()
-    found = predict_errors(layer, x, widths, seed=seed, kernel=False, **behind)
-    both = predict_errors(layer, x, widths, seed=seed, dynamics=True)
+    found = predict_function(layer, rows, widths, seed=seed, kernel=False)
+    both = predict_dynamics(layer, rows.inputs, widths, seed=seed)
     seconds = time.process_time() - start
-    rows = []
+    table = list[Row]()
     for i, width in enumerate(widths):
-        function = fit_function(layer, x, width, seed=seed, **behind)
-        dynamics: Fit = fit_dynamics(layer, x, width, seed=seed)
+        function = fit_function(layer, rows, width, seed=seed)
+        dynamics: Fit = fit_dynamics(layer, rows.inputs, width, seed=seed)
         pairs = (
             ("function", found.function_errors[i], function.function_error),
             ("outputs", both.function_errors[i], dynamics.function_error),
@@ -55,11 +53,11 @@ def compared(
                 "predicted": predicted,
                 "measured": measured,
             }
-            rows.append({**row, "seed": seed, "method": dynamics.method})
+            table.append({**row, "seed": seed, "method": dynamics.method})
             figures = f"{predicted:.4f} | {measured:.4f} | {predicted / measured:.2f}"
             print(f"| {label} | {width} | {kind} | {figures} |", flush=True)
     print(f"both forecasts, all widths: {seconds:.1f} s CPU", flush=True)
-    return rows
+    return table
 
 
 def on_encoder() -> list[Row]:
@@ -75,8 +73,7 @@ def on_encoder() -> list[Row]:
     block = find_blocks(model).named("encoder.layer.2.intermediate.dense")
     place = (block.incoming[0], block.outgoing, block.residual)
     rows = gather_rows(model, model, place, calls, moved=False, seed=0)
-    behind = {"stream": rows.stream, "readout": rows.readout}
-    return compared("encoder FFN", read_block(model, block), rows.inputs, (768, 384, 192), 0, **behind)
+    return compared("encoder FFN", read_block(model, block), rows, (768, 384, 192), 0)
 
 
 if __name__ == "__main__":
@@ -96,7 +93,7 @@ if __name__ == "__main__":
         for seed in range(given.seeds):
             task = digits(seed)
             for label, layer in (("trained", trained_layer(seed, task)), ("initial", fresh_layer(seed))):
-                table += compared(f"digits, {label}", layer, task.inputs, (256, 64, 32, 16), seed)
+                table += compared(f"digits, {label}", layer, FitRows(task.inputs), (256, 64, 32, 16), seed)
     worst = max(max(r["predicted"] / r["measured"], r["measured"] / r["predicted"]) for r in table)
     print(f"worst ratio: {worst:.2f}")
     if given.json:

@@ -28,9 +28,9 @@ from jlab_compress import prepare
 from jlab_compress.compression.compress import compress, compress_baseline
 from jlab_compress.compression.pipeline import Method, shrink
 from jlab_compress.fitting.aims.baselines import greedy_refit
+from jlab_compress.fitting.aims.function import with_shared_mass
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.adam import counted_alike
 
 WIDTH = 768
 ONE = {"encoder.encoder.layer.2.intermediate.dense": WIDTH}
@@ -76,7 +76,7 @@ def greedy_counted(model: nn.Module, widths: Any, data: list[dict[str, Tensor]],
 
     def fit(layer: Layer, rows: Any, size: int, *more: Any) -> Fit:
         made = greedy_refit(layer, rows.inputs, size, seed=seed)
-        return replace(made, layer=counted_alike(made.layer, layer))
+        return replace(made, layer=with_shared_mass(made.layer, layer))
 
     return shrink(prepare(model, data, seed=seed), widths, method=Method("greedy counted", fit), seed=seed)[0]
 

@@ -28,7 +28,8 @@ from minilm_data import batches, corpus, embeddings, encoder
 from torch import Tensor, nn
 
 from jlab_compress.compression.compress import compress, compress_baseline
-from jlab_compress.fitting.solvers.least_squares import greedy_columns, least_squares
+from jlab_compress.fitting.solvers.least_squares import least_squares
+from jlab_compress.fitting.solvers.pursuit import greedy_columns
 
 Batches = list[dict[str, Tensor]]
 BAR = "greedy + affine refit"

@@ -30,10 +30,10 @@ from jlab_compress.fitting.aims.baselines import (
     random_subset,
 )
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
-from jlab_compress.fitting.aims.rehearsal import Course, largest_eigenvalue, train_on
+from jlab_compress.fitting.aims.short_training import ShortTraining, largest_eigenvalue, train_on
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.row_split import relative_error
+from jlab_compress.fitting.relative_errors import relative_error
 from jlab_compress.report import Report, Table
 
 ROWS = 1200
@@ -65,7 +65,7 @@ def wide_net(n_in: int, width: int, x: Tensor, seed: int, steps: int) -> Layer:
         (incoming,), (biases,), uniform(width, 1, fan=width), torch.zeros(1), torch.ones(width), torch.tanh
     )
     rate = 1.0 / largest_eigenvalue(start, x, seed)
-    return train_on(start, Course(x, target(x, 0.0), x, {"sgd": rate}), "sgd", steps)
+    return train_on(start, ShortTraining(x, target(x, 0.0), x, {"sgd": rate}), "sgd", steps)
 
 
 def measured(n_in: int, width: int, seed: int, steps: int) -> list[dict[str, Any]]:
@@ -73,15 +73,15 @@ def measured(n_in: int, width: int, seed: int, steps: int) -> list[dict[str, Any
     generator = torch.Generator().manual_seed(seed)
     x, test = (2 * torch.rand(2, ROWS, n_in, generator=generator) - 1).unbind()
     layer = wide_net(n_in, width, x, seed, steps)
-    course = Course(x, target(x, 0.7), test, {"sgd": 1.0 / largest_eigenvalue(layer, x, seed)})
-    before, after = layer(test), train_on(layer, course, "sgd", 100)(test)
+    task = ShortTraining(x, target(x, 0.7), test, {"sgd": 1.0 / largest_eigenvalue(layer, x, seed)})
+    before, after = layer(test), train_on(layer, task, "sgd", 100)(test)
     rows = []
     for name, fit in METHODS.items():
         start = time.process_time()
         made = fit(layer, x, SIZES[n_in], seed=seed)
         seconds = time.process_time() - start
         slim = made.layer
-        moved = train_on(slim, course, "sgd", 100)(test) - slim(test)
+        moved = train_on(slim, task, "sgd", 100)(test) - slim(test)
         row = {
             "method": name,
             "n_in": n_in,

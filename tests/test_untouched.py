@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import jlab_compress
-from jlab_compress.fitting.aims import rehearsal as simulation
+from jlab_compress.fitting.aims import short_training
 from tests.quick import FAST
 
 WATCHED = (str(Path(jlab_compress.__file__).parent), __file__)
@@ -105,7 +105,7 @@ WRITING: dict[str, Callable[[Session, Path], Any]] = {
 def session(tmp_path_factory: pytest.TempPathFactory, fingerprint: Any) -> Iterator[Session]:
     """One session for all: a test that changed it would make the next ones fail."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulation.train_on, "__defaults__", (4,))
+        patch.setattr(short_training.train_on, "__defaults__", (4,))
         yield Session(tmp_path_factory.mktemp("kept"), fingerprint)
 
 

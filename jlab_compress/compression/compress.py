@@ -11,17 +11,16 @@ from torch import nn
 
 from jlab_compress.compression.pipeline import Method, shrink
 from jlab_compress.compression.prepared import Prepared, read_prepared
-from jlab_compress.compression.signals.block_rows import Rows
 from jlab_compress.compression.widths.sweep import Within
 from jlab_compress.execution.progress import Progress, Step
 from jlab_compress.fitting.aims import baselines
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
-from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress.fitting.aims.function import fit_function, fit_subset, fit_weighted_subset
 from jlab_compress.fitting.aims.moments import fit_moments
 from jlab_compress.fitting.effort import Effort, EffortName, read_effort
 from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.adam import fit_counted
 from jlab_compress.report import Report, Reported
 from jlab_compress.slim.plan import Plan
 
@@ -182,7 +181,7 @@ def compress_baseline(
 def _baseline(method: str, seed: int) -> Method:
     chosen = _BASELINES[method]
 
-    def fit(layer: Layer, rows: Rows, size: int, effort: Effort, step: Step) -> Fit:
+    def fit(layer: Layer, rows: FitRows, size: int, effort: Effort, step: Step) -> Fit:
         return chosen(layer, rows.inputs, size, seed=seed)
 
     return Method(method, fit)
@@ -198,28 +197,18 @@ _BASELINES: dict[str, Callable[..., Fit]] = {
 }
 
 
-def _dynamics(layer: Layer, rows: Rows, size: int, effort: Effort, step: Step, *, seed: int) -> Fit:
+def _dynamics(layer: Layer, rows: FitRows, size: int, effort: Effort, step: Step, *, seed: int) -> Fit:
     return fit_dynamics(layer, rows.inputs, size, seed=seed, effort=effort, progress=step)
 
 
 def _aimed(
-    fit: Callable[..., Fit], layer: Layer, rows: Rows, size: int, effort: Effort, step: Step, *, seed: int
+    fit: Callable[..., Fit], layer: Layer, rows: FitRows, size: int, effort: Effort, step: Step, *, seed: int
 ) -> Fit:
-    return fit(
-        layer,
-        rows.inputs,
-        size,
-        targets=rows.targets,
-        stream=rows.stream,
-        readout=rows.readout,
-        made_up=rows.made_up,
-        seed=seed,
-        effort=effort,
-        progress=step,
-    )
+    moves = {"effort": effort, "progress": step} if fit is fit_function else {}
+    return fit(layer, rows, size, seed=seed, **moves)
 
 
-def _moments(layer: Layer, rows: Rows, size: int, effort: Effort, step: Step, *, seed: int) -> Fit:
+def _moments(layer: Layer, rows: FitRows, size: int, effort: Effort, step: Step, *, seed: int) -> Fit:
     return fit_moments(layer, size, inputs=rows.inputs, seed=seed)
 
 
@@ -228,10 +217,10 @@ def _method(preserve: Preserve, seed: int) -> Method:
         return Method(preserve, partial(_aimed, fit, seed=seed), aims=True, kernels=kernels)
 
     if preserve == "function":
-        chosen_only, greedy = aimed(partial(fit_function, move=False)), _baseline("greedy", seed)
+        chosen_only, greedy = aimed(fit_subset), _baseline("greedy", seed)
         chosen_only = replace(chosen_only, rival=greedy)
         return replace(aimed(fit_function), streamed=chosen_only, rival=greedy)
     if preserve == "moments":
         return Method(preserve, partial(_moments, seed=seed))
-    streamed = aimed(fit_counted, kernels=True)
+    streamed = aimed(fit_weighted_subset, kernels=True)
     return Method(preserve, partial(_dynamics, seed=seed), tangents=True, streamed=streamed)

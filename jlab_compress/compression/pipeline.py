@@ -16,7 +16,7 @@ from jlab_compress.compression.joint.kernel_matching import match_fits, movable
 from jlab_compress.compression.joint.refinement import MOVED_TOGETHER, needs_whole
 from jlab_compress.compression.notes import notes_on
 from jlab_compress.compression.prepared import Prepared
-from jlab_compress.compression.signals.block_rows import Rows, gather_inputs, gather_rows
+from jlab_compress.compression.signals.block_rows import gather_inputs, gather_rows
 from jlab_compress.compression.slim_report import summarise
 from jlab_compress.compression.widths.request import check_round_to
 from jlab_compress.compression.widths.sweep import Within, expectations, streamed, wanted_widths
@@ -32,6 +32,7 @@ from jlab_compress.fitting.criteria import EXACT
 from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.graph.paths import is_homogeneous
 from jlab_compress.inspection.block import Block
@@ -59,7 +60,7 @@ class Method:
     fit : callable
         From (layer, rows, size, effort, step) to a Fit.
     aims : bool
-        Whether the fit uses the targets, the stream and the readout of its rows.
+        Whether the fit uses the targets, and the post-norm map of its rows.
     kernels : bool
         Whether blocks that are polished together are also to train alike.
     tangents : bool
@@ -72,7 +73,7 @@ class Method:
     """
 
     name: str
-    fit: Callable[[Layer, Rows, int, Effort, Step], Fit]
+    fit: Callable[[Layer, FitRows, int, Effort, Step], Fit]
     aims: bool = False
     kernels: bool = False
     tangents: bool = False
@@ -256,7 +257,7 @@ def _fit_block(
         if views := augmented(calls, seed=seed):
             rows = rows.joined(gather_rows(original, slim, place, views, moved=moved, seed=seed))
     else:
-        rows = Rows(gather_inputs(slim, block.incoming[0], calls, seed=seed))
+        rows = FitRows(gather_inputs(slim, block.incoming[0], calls, seed=seed))
     try:
         return method.fit(on_cpu(layer), rows, size, effort, step)
     except ValueError as error:

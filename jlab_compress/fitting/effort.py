@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Literal
 
 EffortName = Literal["quick", "normal", "thorough"]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Effort:
     projection_flops : float
         Most floating-point operations of one variable projection; layers for which fewer than 20 evaluations
         are affordable are moved by Adam instead.
-    readout_steps : int
+    output_steps : int
         Adam steps of large layers, and of those that are followed by a norm, for `preserve="function"`.
     mixed_rows : int
         Synthetic rows between calibration rows that variable projection fits too.
@@ -59,7 +61,7 @@ class Effort:
     node_batches: int = 100
     projection_evaluations: int = 150
     projection_flops: float = 1e11
-    readout_steps: int = 400
+    output_steps: int = 400
     mixed_rows: int = 3000
     trial_steps: int = 500
     trial_batches: int = 25
@@ -86,7 +88,7 @@ QUICK = Effort(
     node_batches=50,
     projection_evaluations=40,
     projection_flops=2.5e10,
-    readout_steps=100,
+    output_steps=100,
     mixed_rows=1000,
     trial_steps=150,
     trial_batches=25,
@@ -105,7 +107,7 @@ THOROUGH = Effort(
     node_batches=200,
     projection_evaluations=450,
     projection_flops=3e11,
-    readout_steps=1200,
+    output_steps=1200,
     mixed_rows=3000,
     trial_steps=500,
     trial_batches=25,
@@ -142,3 +144,16 @@ def read_effort(effort: EffortName | Effort) -> Effort:
         if effort == name:
             return budgets
     raise ValueError(f'effort: expected "quick", "normal", "thorough" or an Effort, got {effort!r}')
+
+
+def step_counter(progress: Progress | None, total: int) -> Callable[[], None]:
+    """Return a callable that reports one more step of `total` each time it is called."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done = min(done + 1, total)
+        if progress is not None:
+            progress(done, total)
+
+    return count

@@ -63,6 +63,11 @@ class Layer:
         """The number of neurons n."""
         return self.outgoing.shape[0]
 
+    @property
+    def homogeneous(self) -> bool:
+        """Whether act(t z) = t act(z) for t > 0, so that the layer can be `regauged`."""
+        return len(self.incoming) == 1 and is_homogeneous(self.activation)
+
     def hidden(self, inputs: Tensor) -> Tensor:
         """Return the hidden activations (q, n) for inputs (q, n_in), without multiplicities."""
         parts = [
@@ -120,3 +125,22 @@ class Layer:
             outgoing=self.outgoing * root[:, None],
             multiplicities=multiplicities,
         )
+
+    def with_equal_multiplicities(self) -> Layer:
+        """Return the layer `regauged` to one multiplicity for all; same function, same gradient descent."""
+        c = self.multiplicities
+        return self.regauged(torch.full_like(c, float(c.mean())))
+
+
+def is_homogeneous(activation: Activation) -> bool:
+    """Tell whether act(t z) = t act(z) for t > 0, as for ReLU, judged by values at three scales.
+
+    Then multiplicities can be moved into the weights and back: see `Layer.regauged`.
+
+    Examples
+    --------
+    >>> is_homogeneous(torch.relu), is_homogeneous(torch.tanh), is_homogeneous(torch.nn.Hardtanh(-10, 10))
+    (True, False, False)
+    """
+    z = torch.linspace(-3, 3, 61, dtype=torch.float64)[:, None]
+    return all(torch.allclose(activation(t * z), t * activation(z), rtol=1e-9) for t in (0.3, 2.5, 40.0))

@@ -13,10 +13,12 @@ from jlab_compress.compression.signals.capture import rows_with_graph
 from jlab_compress.execution.augmentation import augmented
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.aims import activation_only as fits
-from jlab_compress.fitting.aims.activation_only import HeadRows
+from jlab_compress.fitting.aims.activation_only import UnitRows
+from jlab_compress.fitting.aims.moments import fit_units_moments
 from jlab_compress.fitting.fit import Fit
-from jlab_compress.fitting.forecast.predict import Forecast
-from jlab_compress.fitting.moving.readout import Readout
+from jlab_compress.fitting.forecast.activation_only import predict_unit_errors
+from jlab_compress.fitting.forecast.forecast import Forecast
+from jlab_compress.fitting.post_norm import PostNormMap
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.multihead import open_attention
 from jlab_compress.slim.recorded import parts_of, read_recorded
@@ -27,13 +29,13 @@ PROBED_CALLS = 4
 PROBED_ROWS = 8
 
 _FITS: dict[str, Callable[..., Fit]] = {
-    "dynamics": fits.fit_heads_dynamics,
-    "function": fits.fit_heads_function,
-    "moments": fits.fit_heads_moments,
-    "random": fits.random_heads,
-    "magnitude": fits.largest_heads,
-    "greedy": fits.fit_heads_function,
-    "nnls": fits.counted_heads,
+    "dynamics": fits.fit_units_dynamics,
+    "function": fits.fit_units_function,
+    "moments": fit_units_moments,
+    "random": fits.random_units,
+    "magnitude": fits.largest_units,
+    "greedy": fits.fit_units_function,
+    "nnls": fits.weighted_units,
 }
 
 
@@ -53,7 +55,7 @@ def fit_heads(slim: nn.Module, block: Block, size: int, method: str, *, calls: l
     layer = on_cpu(read_recorded(slim, block, block.width))
     rows = head_rows(slim, block, calls, views=method == "function", seed=seed)
     if method == "greedy":
-        rows = replace(rows, readout=Readout(None, None))
+        rows = replace(rows, post_norm=PostNormMap())
     if method == "dynamics":
         rows = replace(rows, kernels=head_kernels(slim, block, calls, seed=seed))
     return _FITS[method](layer, rows, size, seed=seed)
@@ -66,12 +68,12 @@ def forecast_heads(
     layer = on_cpu(read_recorded(model, block, block.width))
     rows = head_rows(model, block, calls, seed=seed)
     rows = replace(rows, kernels=head_kernels(model, block, calls, seed=seed))
-    return fits.predict_head_errors(layer, rows, widths, seed=seed)
+    return predict_unit_errors(layer, rows, widths, seed=seed)
 
 
 def head_rows(
     slim: nn.Module, block: Block, calls: list[Call], *, views: bool = False, seed: int
-) -> HeadRows:
+) -> UnitRows:
     """Return what a block's heads give in `slim` on the calibration, and what stands behind them.
 
     The goal is what the block itself would give there. Heads that also make up for the errors of earlier
@@ -79,14 +81,14 @@ def head_rows(
     calibration follow.
     """
     if block.chain:
-        return HeadRows(gather_inputs(slim, block.outgoing, calls, seed=seed))
+        return UnitRows(gather_inputs(slim, block.outgoing, calls, seed=seed))
     for name in block.incoming:
         open_attention(slim.get_submodule(name))
     place = (block.outgoing, block.outgoing, block.residual)
     goal = gather_rows(slim, slim, place, calls, moved=False, scaled=False, seed=seed)
-    if views and (made_up := augmented(calls, seed=seed)):
-        goal = goal.joined(gather_rows(slim, slim, place, made_up, moved=False, scaled=False, seed=seed))
-    return HeadRows(goal.inputs, (), None, Readout(goal.stream, goal.readout), goal.made_up)
+    if views and (synthetic := augmented(calls, seed=seed)):
+        goal = goal.joined(gather_rows(slim, slim, place, synthetic, moved=False, scaled=False, seed=seed))
+    return UnitRows(goal.inputs, post_norm=goal.post_norm, synthetic=goal.synthetic)
 
 
 def head_kernels(slim: nn.Module, block: Block, calls: list[Call], *, seed: int) -> tuple[Tensor, Tensor]:

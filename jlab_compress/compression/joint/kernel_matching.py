@@ -23,9 +23,9 @@ from jlab_compress.compression.signals.layer_kernels import ROWS, Answer, tangen
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.progress import Progress, Step
 from jlab_compress.execution.splits import portions
+from jlab_compress.fitting.displacement import displacement_of
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.moving.adam import Course, move_together
-from jlab_compress.fitting.moving.nodes import movement_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.surgery import input_scale, is_conv, is_linear, matrix_of
 
@@ -190,7 +190,7 @@ def expected_share(original: nn.Module, calls: Sequence[Call], *, seed: int) -> 
     outgoing = outgoing if scale is None else outgoing * scale.to(hidden)[:, None]
     size = float((hidden @ outgoing).square().mean().sqrt())
     ones = torch.ones_like(hidden[0])
-    return movement_of(hidden, outgoing, ones) / max(size, torch.finfo(hidden.dtype).tiny)
+    return displacement_of(hidden, outgoing, ones) / max(size, torch.finfo(hidden.dtype).tiny)
 
 
 def layers_that_run(model: nn.Module, call: Call) -> list[str]:

@@ -7,7 +7,6 @@ norm that reads the sum. Fits that know both make up for the errors of earlier s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -16,43 +15,10 @@ from torch import Tensor, nn
 from jlab_compress.compression.signals.capture import layer_rows
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import copy_model
+from jlab_compress.fitting.fit_rows import FitRows
+from jlab_compress.fitting.post_norm import PostNormMap
 from jlab_compress.inspection.residual import Residual
 from jlab_compress.slim.surgery import input_scale
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Calibration rows of one block, in float64 on the CPU.
-
-    Parameters
-    ----------
-    inputs : Tensor (q, n_in)
-        What reaches the block in the slim model so far.
-    targets : Tensor (q, n_out) or None
-        What its outputs should be, so that the model goes on as the original does; None for the block's own.
-    stream : Tensor (q, n_out) or None
-        What the slim model adds to the outputs.
-    readout : callable or None
-        The norm through which the sum is read, row by row.
-    made_up : int
-        How many of the last rows come from exchanged views of the calibration.
-    """
-
-    inputs: Tensor
-    targets: Tensor | None = None
-    stream: Tensor | None = None
-    readout: Callable[[Tensor], Tensor] | None = None
-    made_up: int = 0
-
-    def joined(self, views: Rows) -> Rows:
-        """Return these rows with those of views, which have the same goal, behind them."""
-
-        def both(mine: Tensor | None, theirs: Tensor | None) -> Tensor | None:
-            return None if mine is None or theirs is None else torch.cat([mine, theirs])
-
-        inputs = torch.cat([self.inputs, views.inputs])
-        targets, stream = both(self.targets, views.targets), both(self.stream, views.stream)
-        return Rows(inputs, targets, stream, self.readout, len(views.inputs))
 
 
 def gather_inputs(model: nn.Module, incoming: str, calls: list[Call], *, seed: int) -> Tensor:
@@ -70,7 +36,7 @@ def gather_rows(
     moved: bool,
     scaled: bool = True,
     seed: int,
-) -> Rows:
+) -> FitRows:
     """Run the calibration through both models and return the rows for one block, with its goal.
 
     Parameters
@@ -99,10 +65,10 @@ def gather_rows(
         wanted.pop("inputs")
         reference = {label: _wide(t) for label, t in layer_rows(original, calls, wanted, seed=seed).items()}
     if residual is None:
-        return Rows(inputs, reference["outputs"] if moved else None)
+        return FitRows(inputs, reference["outputs"] if moved else None)
     stream = found["sum"] - found["outputs"]
-    readout = _readout(original.get_submodule(residual.norm)) if residual.last else None
-    return Rows(inputs, reference["sum"] - stream, stream, readout)
+    norm = _norm_of(original.get_submodule(residual.norm)) if residual.last else None
+    return FitRows(inputs, reference["sum"] - stream, PostNormMap(stream, norm))
 
 
 def _scaled(model: nn.Module, incoming: str, inputs: Tensor) -> Tensor:
@@ -114,7 +80,7 @@ def _wide(rows: Tensor) -> Tensor:
     return rows.double().cpu()
 
 
-def _readout(norm: nn.Module) -> Callable[[Tensor], Tensor]:
+def _norm_of(norm: nn.Module) -> Callable[[Tensor], Tensor]:
     copied = copy_model(norm).to("cpu", torch.float64).eval().requires_grad_(False)
     for hooks in (copied._forward_hooks, copied._forward_pre_hooks):
         hooks.clear()

@@ -23,7 +23,9 @@ from jlab_compress.compression.widths.request import (
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.criteria import KERNEL_ERROR_LIMIT
 from jlab_compress.fitting.effort import Effort, EffortName, read_effort
-from jlab_compress.fitting.forecast.predict import Forecast, predict_errors
+from jlab_compress.fitting.fit_rows import FitRows
+from jlab_compress.fitting.forecast.forecast import Forecast
+from jlab_compress.fitting.forecast.predict import predict_dynamics, predict_function
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.inspection.exchange import read_block
 from jlab_compress.report import Chart, Report, Reported, Scalar, Table
@@ -90,8 +92,8 @@ def sweep(
     Notes
     -----
     Per block one pass over the calibration, greedy passes over Gram matrices and a trial fit of a few nodes;
-    see `predict_errors`. Blocks are looked at one by one in the original model; errors of several slim blocks
-    add up.
+    see `predict_dynamics`. Blocks are looked at one by one in the original model; errors of several slim
+    blocks add up.
 
     Examples
     --------
@@ -137,11 +139,12 @@ def forecast(
     how: dict[str, Any] = {"seed": seed, "effort": effort}
     if not aims or block.residual is None or block.kind == "conv":
         inputs = gather_inputs(model, block.incoming[0], calls, seed=seed)
-        return predict_errors(layer, inputs, list(widths), kernel=kernel, dynamics=not aims, **how)
+        if not aims:
+            return predict_dynamics(layer, inputs, list(widths), **how)
+        return predict_function(layer, FitRows(inputs), list(widths), kernel=kernel, **how)
     place = (block.incoming[0], block.outgoing, block.residual)
     rows = gather_rows(model, model, place, calls, moved=False, seed=seed)
-    behind: dict[str, Any] = {"stream": rows.stream, "readout": rows.readout}
-    return predict_errors(layer, rows.inputs, list(widths), **behind, kernel=kernel, **how)
+    return predict_function(layer, rows, list(widths), kernel=kernel, **how)
 
 
 def streamed(blocks: Iterable[Block]) -> bool:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jlab_compress.core.cells import cut_cells
+from jlab_compress.core.cells import cut_cells, kmeans
 from jlab_compress.core.polynomials import count_functions
 from jlab_compress.core.quadrature.gauss_newton import Nodes, settle
 from jlab_compress.core.quadrature.node_elimination import set_goal
 
 _CERTIFIED = 1e-10  # the largest scaled moment error of nodes that are returned
 _ROOM = 4  # unknowns per moment at least, so that nodes stay near the centres of their cells
-_ROUNDS = 50  # of Lloyd's algorithm
-_CHUNK = 4096
+_ROUNDS = 50  # of k-means
 
 
 def has_room(dimension: int, *, size: int, degree: int) -> bool:
@@ -58,7 +57,7 @@ def settle_centres(points: Tensor, multiplicities: Tensor, *, size: int, degree:
 
 
 def find_centres(points: Tensor, multiplicities: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return the means (s, m) and masses (s,) of at most `size` cells by Lloyd's algorithm, float64.
+    """Return the means (s, m) and masses (s,) of at most `size` cells by k-means, float64.
 
     Cells of equal mass come first; each coordinate is measured in deviations of the whole cloud.
 
@@ -74,13 +73,6 @@ def find_centres(points: Tensor, multiplicities: Tensor, size: int) -> tuple[Ten
     rows = points.double() / unit
     first = [cell for cell in cut_cells(points, multiplicities, size) if float(counts[cell].sum()) > 0]
     centres = torch.stack([counts[cell] @ rows[cell] / counts[cell].sum() for cell in first])
-    for _ in range(_ROUNDS):
-        labels = torch.cat([torch.cdist(part, centres).argmin(1) for part in torch.split(rows, _CHUNK)])
-        mass = counts.new_zeros(len(centres)).index_add_(0, labels, counts)
-        sums = torch.zeros_like(centres).index_add_(0, labels, rows * counts[:, None])
-        filled = mass > 0
-        means = sums[filled] / mass[filled, None]
-        if means.shape == centres.shape and torch.equal(means, centres):
-            break
-        centres = means
-    return centres * unit, mass[filled]
+    centres, labels = kmeans(rows, centres, rounds=_ROUNDS, counts=counts)
+    mass = counts.new_zeros(len(centres)).index_add_(0, labels, counts)
+    return centres[mass > 0] * unit, mass[mass > 0]

@@ -6,12 +6,15 @@ import torch
 from scipy.linalg import qr
 from torch import Tensor
 
-from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.fit import Fit, check_fit
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.row_split import check_fit, relative_error, split_rows
+from jlab_compress.fitting.relative_errors import relative_error
+from jlab_compress.fitting.row_split import split_rows
+from jlab_compress.fitting.solvers.gram import OutputGram
 from jlab_compress.fitting.solvers.kmeans import cluster_neurons, merge_clusters
-from jlab_compress.fitting.solvers.least_squares import greedy_columns, least_squares
-from jlab_compress.fitting.solvers.nnls import OutputGram, select_nonnegative
+from jlab_compress.fitting.solvers.least_squares import least_squares
+from jlab_compress.fitting.solvers.nnls import select_nonnegative
+from jlab_compress.fitting.solvers.pursuit import greedy_columns
 
 
 def random_subset(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> Fit:
@@ -22,7 +25,7 @@ def random_subset(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> 
     layer : Layer
         n neurons.
     inputs : Tensor (q, n_in)
-        Calibration rows; only used to judge.
+        Calibration rows; only used to measure the error.
     size : int
         Width s to keep.
     seed : int
@@ -42,7 +45,9 @@ def random_subset(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> 
     generator = torch.Generator().manual_seed(seed)
     indices = torch.randperm(layer.width, generator=generator)[:size].sort().values
     counts = layer.multiplicities[indices] * (layer.width / size)
-    return judged(layer.select(indices, counts), layer, inputs, "random subset", indices=indices, seed=seed)
+    return evaluated(
+        layer.select(indices, counts), layer, inputs, "random subset", indices=indices, seed=seed
+    )
 
 
 def magnitude(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> Fit:
@@ -54,7 +59,7 @@ def magnitude(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> Fit:
     check_fit(layer, inputs, size)
     norms = torch.stack([p.square().flatten(1).sum(dim=1) for p in (*layer.incoming, layer.outgoing)]).sum(0)
     indices = norms.topk(size).indices.sort().values
-    return judged(layer.select(indices), layer, inputs, "magnitude", indices=indices, seed=seed)
+    return evaluated(layer.select(indices), layer, inputs, "magnitude", indices=indices, seed=seed)
 
 
 def kmeans_merge(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> Fit:
@@ -65,7 +70,7 @@ def kmeans_merge(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> F
     """
     check_fit(layer, inputs, size)
     slim = merge_clusters(layer, cluster_neurons(layer, size, seed))
-    return judged(slim, layer, inputs, "k-means merge", seed=seed)
+    return evaluated(slim, layer, inputs, "k-means merge", seed=seed)
 
 
 def greedy_refit(
@@ -88,7 +93,7 @@ def greedy_refit(
     size : int
         Width s to keep.
     seed : int
-        Seed of the split into rows to fit on and rows to judge on.
+        Seed of the split into rows to fit on and held-out rows.
     targets : Tensor (q, n_out), optional
         Outputs to reproduce; those of `layer` by default.
     bias : bool
@@ -112,7 +117,7 @@ def greedy_refit(
     h = wide.hidden(x)[fit]
     indices = refittable_columns(h, wanted[fit], size, wide.outgoing_bias, bias=bias)
     slim = refit_outgoing(wide.select(indices), h[:, indices], wanted[fit], bias=bias)
-    return judged(slim, layer, inputs, "greedy + refit", indices=indices, seed=seed, targets=targets)
+    return evaluated(slim, layer, inputs, "greedy + refit", indices=indices, seed=seed, targets=targets)
 
 
 def interpolative(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> Fit:
@@ -127,7 +132,7 @@ def interpolative(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> 
     _, pivots = qr(h.cpu().numpy(), mode="r", pivoting=True)
     indices = torch.from_numpy(pivots[:size].astype("int64")).to(h.device).sort().values
     slim = refit_outgoing(wide.select(indices), h[:, indices], wide(x)[fit], bias=False)
-    return judged(slim, layer, inputs, "interpolative", indices=indices, seed=seed)
+    return evaluated(slim, layer, inputs, "interpolative", indices=indices, seed=seed)
 
 
 def nnls_outputs(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> Fit:
@@ -142,7 +147,7 @@ def nnls_outputs(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> F
     gram = OutputGram(h, wide.outgoing)
     moments = gram.products((h * wide.multiplicities) @ wide.outgoing)
     indices, counts = select_nonnegative(gram, moments, size)
-    return judged(
+    return evaluated(
         wide.select(indices, counts), layer, inputs, "outputs-only NNLS", indices=indices, seed=seed
     )
 
@@ -166,7 +171,7 @@ def refit_outgoing(layer: Layer, hidden: Tensor, targets: Tensor, *, bias: bool)
     return layer.with_outgoing(outgoing, old)
 
 
-def judged(
+def evaluated(
     slim: Layer,
     layer: Layer,
     inputs: Tensor,

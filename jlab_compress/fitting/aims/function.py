@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from jlab_compress.fitting.effort import NORMAL, Effort
-from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.effort import NORMAL, Effort, Progress, step_counter
+from jlab_compress.fitting.fit import Fit, check_fit
+from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.readout import Readout, refine
-from jlab_compress.fitting.moving.variable_projection import mixed_rows, project
-from jlab_compress.fitting.row_split import Progress, Split, check_fit, counter, relative_error, split_rows
-from jlab_compress.fitting.solvers.least_squares import greedy_columns, least_squares
+from jlab_compress.fitting.moving.output_adam import move_by_adam
+from jlab_compress.fitting.moving.variable_projection import mixed_rows, move_by_projection
+from jlab_compress.fitting.post_norm import importance_weighted
+from jlab_compress.fitting.relative_errors import relative_error
+from jlab_compress.fitting.row_split import split_rows
+from jlab_compress.fitting.solvers.least_squares import least_squares
+from jlab_compress.fitting.solvers.pursuit import greedy_columns
 
 FEWEST_EVALUATIONS = 20
-POLISHED = "judged before a last fit on all calibration rows"
+FIRST_SHARE, LAST_SHARE = 0.6, 0.4
+REFITTED = "errors are from before a last fit on all calibration rows"
 
 
 def fit_function(
     layer: Layer,
-    inputs: Tensor,
+    rows: FitRows,
     size: int,
     *,
-    targets: Tensor | None = None,
-    stream: Tensor | None = None,
-    readout: Callable[[Tensor], Tensor] | None = None,
-    made_up: int = 0,
-    move: bool = True,
     seed: int = 0,
     effort: Effort = NORMAL,
     progress: Progress | None = None,
@@ -38,28 +37,17 @@ def fit_function(
     """Fit `size` neurons to the layer's outputs; their training is not looked at.
 
     Neurons are chosen greedily and refitted, then all of them move: small layers by variable
-    projection, large ones and those with something behind them by Adam. Moved nodes are kept only
+    projection, large ones and those that a norm follows by Adam. Moved nodes are kept only
     where they are better on held-out rows.
 
     Parameters
     ----------
     layer : Layer
         n neurons.
-    inputs : Tensor (q, n_in)
-        Calibration rows, as the slim network will see them.
+    rows : FitRows
+        Calibration rows, as the slim network will see them, and what outputs should be there.
     size : int
         Width s to keep.
-    targets : Tensor (q, n_out), optional
-        Outputs to reproduce at `inputs`; those of `layer` by default.
-    stream : Tensor (q, n_out), optional
-        What the network adds to the output (the residual stream); nothing by default.
-    readout : callable, optional
-        Row-wise map, such as the LayerNorm after the residual, through which outputs are compared:
-        readout(stream + output) against readout(stream + targets).
-    made_up : int
-        How many of the last rows are made up: neurons move on them too, but they neither choose nor judge.
-    move : bool
-        Whether the chosen neurons move; otherwise they are chosen and refitted only.
     seed : int
         Seed of private generators: same seed, same bits.
     effort : Effort
@@ -70,175 +58,175 @@ def fit_function(
     Returns
     -------
     Fit
-        Never worse on the held-out rows than greedy selection with refit. With a readout its
-        function error is that of the readout.
+        Never worse on the held-out rows than greedy selection with refit. With a norm behind the layer the
+        function error is that behind the norm.
 
     Raises
     ------
     ValueError
-        If the size or the inputs cannot be used.
+        If the size or the rows cannot be used.
     """
-    check_fit(layer, inputs, size)
-    wide, x = layer.to(torch.float64), inputs.double()
-    goal = Goal.make(wide, x, targets, Readout(stream, readout), made_up=made_up, seed=seed)
-    fit_rows, all_rows = goal.split.fit, torch.arange(len(x) - made_up)
-    start, indices = choose_and_refit(wide, x, size, goal)
-    error = goal.held_out_error(start, x)
-    if move:
-        form: dict[str, Any] = {"free_targets": targets is None, "made_up": made_up, "seed": seed}
-        mover = Mover.plan(wide, x, size, goal, **form, effort=effort, progress=progress)
-        moved = mover(start, fit_rows, 0.6)
-        moved_error = goal.held_out_error(moved, x)
-        if moved_error < error:
-            final = mover(moved, all_rows, 0.4)
-            return Fit(final.to(layer.outgoing.dtype), None, "moved nodes", moved_error, notes=(POLISHED,))
-    final = refit(start, x, goal, all_rows)
-    return Fit(final.to(layer.outgoing.dtype), indices, "greedy + refit", error, notes=(POLISHED,))
+    subset = _subset(layer, rows, size, seed)
+    moves = _plan_moves(layer, rows, size, effort, seed)
+    count = step_counter(progress, moves.steps)
+    moved = _move(subset.layer, subset.rows, subset.seen, moves, FIRST_SHARE, count)
+    error = _held_out_error(moved, subset.rows, subset.held)
+    if error < subset.error:
+        final = _move(moved, subset.rows, subset.real, moves, LAST_SHARE, count)
+        return Fit(final.to(layer.outgoing.dtype), None, "moved nodes", error, notes=(REFITTED,))
+    return _refitted(subset, layer)
+
+
+def fit_subset(layer: Layer, rows: FitRows, size: int, *, seed: int = 0) -> Fit:
+    """Choose `size` neurons greedily and refit what they write; nothing moves.
+
+    Parameters, errors and the meaning of the function error are those of `fit_function`.
+
+    Returns
+    -------
+    Fit
+        Untouched incoming weights, every neuron counted once.
+    """
+    return _refitted(_subset(layer, rows, size, seed), layer)
+
+
+def fit_weighted_subset(layer: Layer, rows: FitRows, size: int, *, seed: int = 0) -> Fit:
+    """Choose and refit `size` neurons as `fit_subset` does, each counted n / s times.
+
+    The start for blocks that are refined jointly. In a residual stream the errors of slim layers add up, and
+    a single layer's tangent kernel says little of how the slim network trains; so neurons are only chosen
+    here, and move later, those of all blocks together. v_j becomes v_j s / n, which leaves the function
+    as it is and gives each neuron the step of the n / s copies that it stands for.
+
+    Returns
+    -------
+    Fit
+        Without criteria: whether it trains alike depends on all blocks together.
+    """
+    made = fit_subset(layer, rows, size, seed=seed)
+    return replace(made, layer=with_shared_mass(made.layer, layer))
+
+
+def with_shared_mass(slim: Layer, layer: Layer) -> Layer:
+    """Return `slim` with equal multiplicities that add up to those of `layer`, and the same function."""
+    count = float(layer.multiplicities.sum() / slim.width)
+    outgoing = slim.outgoing * (slim.multiplicities / count)[:, None]
+    return replace(slim, outgoing=outgoing, multiplicities=torch.full_like(slim.multiplicities, count))
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What a fit should reproduce, and where it is compared.
+class _Subset:
+    """Neurons chosen and refitted on some rows, and all rows with their targets in float64.
 
-    Parameters
-    ----------
-    targets : Tensor (q, n_out)
-        Wanted outputs.
-    readout : Readout
-        What stands behind them.
-    split : Split
-        Rows to fit on and rows to judge on.
+    `seen`, `held` and `real` are the indices of the rows to fit on, of held-out rows, and of both.
     """
 
-    targets: Tensor
-    readout: Readout
-    split: Split
+    layer: Layer
+    indices: Tensor
+    error: float
+    rows: FitRows
+    seen: Tensor
+    held: Tensor
 
-    @staticmethod
-    def make(
-        layer: Layer, inputs: Tensor, targets: Tensor | None, readout: Readout, *, made_up: int, seed: int
-    ) -> Goal:
-        """Check the shapes and take the layer's own outputs where no targets are given."""
-        wanted = layer(inputs) if targets is None else targets.double()
-        shape = (len(inputs), layer.outgoing.shape[1])
-        for name, value in (("targets", wanted), ("stream", readout.stream)):
-            if value is not None and tuple(value.shape) != shape:
-                raise ValueError(
-                    f"{name} must have shape {shape}, one row per input; got {tuple(value.shape)}"
-                )
-        return Goal(wanted, readout, split_rows(len(inputs) - made_up, seed))
-
-    def held_out_error(self, slim: Layer, inputs: Tensor) -> float:
-        """Return the relative error behind the readout on the held-out rows."""
-        rows = self.split.held
-        return relative_error(self.readout(slim(inputs[rows]), rows), self.readout(self.targets[rows], rows))
+    @property
+    def real(self) -> Tensor:
+        return torch.arange(self.rows.n_real)
 
 
-def choose_and_refit(layer: Layer, inputs: Tensor, size: int, goal: Goal) -> tuple[Layer, Tensor]:
-    """Choose neurons greedily and refit outgoing weights and bias in the metric of the readout."""
-    rows = goal.split.fit
-    hidden, wanted = layer.hidden(inputs[rows]), goal.targets[rows]
-    importance = goal.readout.importance(wanted, rows)
-    row_weights = importance.mean(dim=1)
-    metric = (importance / row_weights[:, None]).mean(dim=0).sqrt()
-    root = (row_weights / row_weights.mean()).sqrt()[:, None]
-    share = float(layer.biased)
-    centred = [(t - share * (root**2 * t).mean(dim=0)) * root for t in (hidden, wanted)]
-    indices = greedy_columns(centred[0], centred[1] * metric, size).sort().values
-    return refit(layer.select(indices), inputs, goal, rows), indices
+def _subset(layer: Layer, rows: FitRows, size: int, seed: int) -> _Subset:
+    check_fit(layer, rows.inputs, size)
+    wide, full = layer.to(torch.float64), rows.completed(layer)
+    split = split_rows(full.n_real, seed)
+    indices = _chosen(wide, full, split.fit, size)
+    slim = _refit(wide.select(indices), full, split.fit)
+    return _Subset(slim, indices, _held_out_error(slim, full, split.held), full, split.fit, split.held)
 
 
-def refit(layer: Layer, inputs: Tensor, goal: Goal, rows: Tensor) -> Layer:
-    """Refit the outgoing weights and the bias of `layer` on `rows`, weighted as the readout does."""
-    wanted = goal.targets[rows]
-    weights = goal.readout.importance(wanted, rows).mean(dim=1)
-    hidden = layer.hidden(inputs[rows])
+def _refitted(subset: _Subset, layer: Layer) -> Fit:
+    final = _refit(subset.layer, subset.rows, subset.real).to(layer.outgoing.dtype)
+    return Fit(final, subset.indices, "greedy + refit", subset.error, notes=(REFITTED,))
+
+
+def _wanted(rows: FitRows) -> Tensor:
+    assert rows.targets is not None
+    return rows.targets
+
+
+def _held_out_error(slim: Layer, rows: FitRows, held: Tensor) -> float:
+    """Return the relative error behind the norm."""
+    outputs, wanted = slim(rows.inputs[held]), _wanted(rows)[held]
+    return relative_error(rows.post_norm(outputs, held), rows.post_norm(wanted, held))
+
+
+def _chosen(layer: Layer, rows: FitRows, at: Tensor, size: int) -> Tensor:
+    """Choose neurons greedily, where each row and each output counts as much as the norm lets it."""
+    hidden, wanted = layer.hidden(rows.inputs[at]), _wanted(rows)[at]
+    columns, goals = importance_weighted(hidden, wanted, rows.post_norm.importance(wanted, at), layer.biased)
+    return greedy_columns(columns, goals, size).sort().values
+
+
+def _refit(layer: Layer, rows: FitRows, at: Tensor) -> Layer:
+    """Refit the outgoing weights and the bias of `layer`, each row weighted as the norm does."""
+    wanted = _wanted(rows)[at]
+    weights = rows.post_norm.importance(wanted, at).mean(dim=1)
+    hidden = layer.hidden(rows.inputs[at])
     return layer.with_outgoing(*least_squares(hidden, wanted, intercept=layer.biased, weights=weights))
 
 
 @dataclass(frozen=True)
-class Mover:
-    """How chosen neurons are moved: variable projection where it is affordable, Adam elsewhere.
+class _Moves:
+    """How chosen neurons move.
 
     Parameters
     ----------
-    layer, inputs, goal
-        The wide layer, all calibration rows and what should be reproduced there.
-    evaluations : int
-        Evaluations of the projected loss; 0 chooses Adam.
-    made_up : int
-        How many of the last rows are made up.
-    n_mixed : int
-        Rows between calibration rows that are fitted too; 0 where targets are known at rows only.
-    seed : int
-        Seed of mixed rows and minibatches.
-    count : callable
-        Called after every step.
     steps : int
-        Adam steps in all.
+        Evaluations of the projected loss, or steps of Adam.
+    projected : bool
+        Variable projection instead of Adam.
+    teacher : Layer or None
+        The wide layer in float64, which answers at mixed rows too; None where targets are known at
+        calibration rows only.
+    n_mixed : int
+        Rows between calibration rows that variable projection fits too.
+    seed : int
+        Of mixed rows and minibatches.
     """
 
-    layer: Layer
-    inputs: Tensor
-    goal: Goal
-    evaluations: int
-    made_up: int
+    steps: int
+    projected: bool
+    teacher: Layer | None
     n_mixed: int
     seed: int
-    count: Callable[[], None]
-    steps: int
 
-    @staticmethod
-    def plan(
-        layer: Layer,
-        inputs: Tensor,
-        size: int,
-        goal: Goal,
-        *,
-        free_targets: bool,
-        made_up: int,
-        seed: int,
-        effort: Effort,
-        progress: Progress | None,
-    ) -> Mover:
-        """Choose the method by its cost; the number of steps depends on shapes alone, never on the clock."""
-        n_mixed = effort.mixed_rows if free_targets else 0
-        n_in, n_out = layer.incoming[0].shape[1], layer.outgoing.shape[1]
-        per_row = size * (2 * size + 6 * n_in * len(layer.incoming) + 4 * n_out)
-        dear = int(effort.projection_flops / (per_row * (len(inputs) + n_mixed)))
-        affordable = min(effort.projection_evaluations, dear)
-        projected = goal.readout.transform is None and affordable >= FEWEST_EVALUATIONS
-        count = counter(progress, affordable if projected else effort.readout_steps)
-        evaluations = affordable if projected else 0
-        steps = effort.readout_steps
-        return Mover(layer, inputs, goal, evaluations, made_up, n_mixed, seed, count, steps)
 
-    def __call__(self, start: Layer, rows: Tensor, share: float) -> Layer:
-        """Move the neurons of `start` on `rows` and the made-up ones with this share of all steps."""
-        rows = torch.cat([rows, torch.arange(len(self.inputs) - self.made_up, len(self.inputs))])
-        return self.project(start, rows, share) if self.evaluations else self.refine(start, rows, share)
+def _plan_moves(layer: Layer, rows: FitRows, size: int, effort: Effort, seed: int) -> _Moves:
+    """Choose variable projection where it is affordable; it depends on shapes alone, never on the clock."""
+    teacher = layer.to(torch.float64) if rows.targets is None else None
+    n_mixed = 0 if teacher is None else effort.mixed_rows
+    n_in, n_out = layer.incoming[0].shape[1], layer.outgoing.shape[1]
+    per_row = size * (2 * size + 6 * n_in * len(layer.incoming) + 4 * n_out)
+    affordable = int(effort.projection_flops / (per_row * (len(rows.inputs) + n_mixed)))
+    evaluations = min(effort.projection_evaluations, affordable)
+    projected = rows.post_norm.norm is None and affordable >= FEWEST_EVALUATIONS
+    return _Moves(evaluations if projected else effort.output_steps, projected, teacher, n_mixed, seed)
 
-    def project(self, start: Layer, rows: Tensor, share: float) -> Layer:
-        """Variable projection on calibration rows and mixed ones, and a last refit on calibration rows."""
-        x, wanted = self.inputs[rows], self.goal.targets[rows]
-        if self.n_mixed:
-            extra = mixed_rows(x, self.n_mixed, self.seed)
-            x, wanted = torch.cat([x, extra]), torch.cat([wanted, self.layer(extra)])
-        moved = project(start, x, wanted, steps=int(share * self.evaluations), progress=self.count)
-        return refit(moved, self.inputs, self.goal, rows)
 
-    def refine(self, start: Layer, rows: Tensor, share: float) -> Layer:
-        """Adam on all parameters in float32, against what stands behind the wanted outputs."""
-        stream = self.goal.readout.stream
-        behind = Readout(None if stream is None else stream[rows].float(), self.goal.readout.transform)
-        aim = self.goal.readout(self.goal.targets[rows], rows).float()
-        moved = refine(
-            start.to(torch.float32),
-            self.inputs[rows].float(),
-            aim,
-            behind,
-            steps=int(share * self.steps),
-            seed=self.seed,
-            progress=self.count,
+def _move(
+    start: Layer, rows: FitRows, at: Tensor, moves: _Moves, share: float, count: Callable[[], None]
+) -> Layer:
+    """Move the neurons of `start` on the rows `at` and the synthetic ones, with this share of all steps."""
+    at = torch.cat([at, torch.arange(rows.n_real, len(rows.inputs))])
+    x, wanted, steps = rows.inputs[at], _wanted(rows)[at], int(share * moves.steps)
+    if not moves.projected:
+        behind = rows.post_norm.at(at)
+        goal = rows.post_norm(wanted, at).float()
+        inputs = x.float()
+        moved = move_by_adam(
+            start.to(torch.float32), inputs, goal, behind, steps=steps, seed=moves.seed, progress=count
         )
         return moved.to(torch.float64)
+    if moves.teacher is not None:
+        mixed = mixed_rows(x, moves.n_mixed, moves.seed)
+        x, wanted = torch.cat([x, mixed]), torch.cat([wanted, moves.teacher(mixed)])
+    moved = move_by_projection(start, x, wanted, steps=steps, progress=count)
+    return _refit(moved, rows, at)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from jlab_compress.core.compress_cloud import compress_cloud
+from jlab_compress.fitting.aims.activation_only import UnitRows, plain_fit
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.row_split import relative_error
+from jlab_compress.fitting.relative_errors import relative_error
 
 
 def fit_moments(layer: Layer, size: int, *, inputs: Tensor | None = None, seed: int = 0) -> Fit:
@@ -60,6 +63,21 @@ def fit_moments(layer: Layer, size: int, *, inputs: Tensor | None = None, seed: 
     slim = rebuild(layer, cloud.points, cloud.multiplicities)
     error = float("nan") if inputs is None else relative_error(slim(inputs), layer(inputs))
     return Fit(slim, cloud.indices, "parameter moments", error, notes=tuple(cloud.notes))
+
+
+def fit_units_moments(layer: Layer, rows: UnitRows, size: int, *, seed: int = 0) -> Fit:
+    """Keep at most `size` units of an activation-only block with the same parameter moments.
+
+    Raises
+    ------
+    ValueError
+        As `fit_moments`.
+    """
+    made = fit_moments(layer, size, seed=seed)
+    if made.indices is None:
+        return made
+    measured = plain_fit(layer, rows, made.method, made.indices, made.layer.multiplicities, seed=seed)
+    return replace(made, function_error=measured.function_error)
 
 
 def check_degree_one(layer: Layer, size: int) -> None:

@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 
 from jlab_compress.fitting.layer import Layer
+from jlab_compress.fitting.relative_errors import relative_error
 
 Response = tuple[Tensor, tuple[Tensor, ...]]
+Directions = tuple[Tensor, tuple[tuple[Tensor, Tensor | None], ...]]
+DAMPING = 0.03
 
 
 def respond(layer: Layer, inputs: Tensor) -> Response:
@@ -45,9 +48,6 @@ def respond(layer: Layer, inputs: Tensor) -> Response:
         hidden = layer.activation(*before)
         slopes = torch.autograd.grad(hidden.sum(), before, create_graph=tracked)
     return (hidden, slopes) if tracked else (hidden.detach(), slopes)
-
-
-Directions = tuple[Tensor, tuple[tuple[Tensor, Tensor | None], ...]]
 
 
 def pull(layer: Layer, inputs: Tensor, residuals: Tensor, response: Response) -> Directions:
@@ -127,3 +127,57 @@ def kernel_actions(layer: Layer, inputs: Tensor, residuals: Tensor) -> tuple[Ten
     """
     response = respond(layer, inputs)
     return push(layer, inputs, pull(layer, inputs, residuals, response), response)
+
+
+def kernel_error(slim: Layer, layer: Layer, inputs: Tensor, *, seed: int = 0, n_probes: int = 4) -> float:
+    """Return the relative error of the tangent kernel's action on fresh white probes.
+
+    Parameters
+    ----------
+    slim, layer : Layer
+        The slim layer and the wide one.
+    inputs : Tensor (q, n_in)
+        Held-out rows.
+    seed : int
+        Seed of a private generator.
+    n_probes : int
+        Number P of probes.
+
+    Returns
+    -------
+    float
+        Root mean square of the relative errors of the two parts of the kernel.
+    """
+    generator = torch.Generator().manual_seed(seed + 1)
+    x = inputs.double()
+    residuals = torch.randn(n_probes, len(x), layer.outgoing.shape[1], generator=generator, dtype=x.dtype)
+    mine = kernel_actions(slim.to(x.dtype), x, residuals.to(x))
+    theirs = kernel_actions(layer.to(x.dtype), x, residuals.to(x))
+    errors = [relative_error(a, b) for a, b in zip(mine, theirs, strict=True)]
+    return float((sum(e**2 for e in errors) / len(errors)) ** 0.5)
+
+
+def adaptive_directions(
+    gradients: Directions, layer: Layer, inputs: Tensor, response: Response
+) -> Directions:
+    """Divide every entry of the gradients by its usual size, as Adam does.
+
+    The usual size is the root mean square over white residuals: that of h_j for the outgoing row of
+    neuron j, and of |v_j| act'_j x_i for its incoming weight i; a little of the tensor's mean is added.
+    Parameters are those of `push`.
+    """
+    (hidden, slopes), (outgoing, incoming) = response, gradients
+    squared_norms = layer.outgoing.square().sum(dim=1)
+    parts = []
+    for slope, (rows, biases) in zip(slopes, incoming, strict=True):
+        squares = slope.square()
+        sizes = squares.T @ inputs.square() / len(inputs) * squared_norms[:, None]
+        shifts = None if biases is None else _divided(biases, squares.mean(dim=0) * squared_norms)
+        parts.append((_divided(rows, sizes), shifts))
+    return _divided(outgoing, hidden.square().mean(dim=0)[:, None]), tuple(parts)
+
+
+def _divided(gradient: Tensor, squares: Tensor) -> Tensor:
+    """Return the gradient over the root of its expected squares, damped by a share of their mean."""
+    tiny = torch.finfo(squares.dtype).tiny
+    return gradient * (squares + DAMPING * squares.mean().detach()).clamp_min(tiny).rsqrt()

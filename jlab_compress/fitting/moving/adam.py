@@ -1,56 +1,18 @@
-"""Several layers of one network: a fit for each that passes errors on, and one loss that moves them all."""
+"""Adam on any tensors, kept only where the loss on held-out batches fell."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.effort import NORMAL
-from jlab_compress.fitting.fit import Fit
-from jlab_compress.fitting.layer import Layer
 
 RATE, LOG_RATE = 0.01, 0.05
 WARM_UP = 0.1
-
-
-def fit_counted(layer: Layer, inputs: Tensor, size: int, **goal: Any) -> Fit:
-    """Choose and refit `size` neurons, each counted n / s times: a start for layers in a residual stream.
-
-    With slim layers in one residual stream errors compound, and tangent kernels of single layers are taken
-    where the slim network no longer is. So neurons are only chosen here, as `fit_function` does,
-    and moved later, all layers together. v_j becomes v_j / c with c = n / s, which leaves the function as it
-    is and gives each neuron the step of the copies that it stands for.
-
-    Parameters
-    ----------
-    layer, inputs, size, **goal
-        As in `fit_function`.
-
-    Returns
-    -------
-    Fit
-        Without criteria: whether it trains alike depends on all layers together.
-
-    Raises
-    ------
-    ValueError
-        If the size or the inputs cannot be used.
-    """
-    made = fit_function(layer, inputs, size, move=False, **goal)
-    return replace(made, layer=counted_alike(made.layer, layer))
-
-
-def counted_alike(slim: Layer, layer: Layer) -> Layer:
-    """Return `slim` with equal multiplicities that add up to those of `layer`, and the same function."""
-    count = float(layer.multiplicities.sum() / slim.width)
-    outgoing = slim.outgoing * (slim.multiplicities / count)[:, None]
-    return replace(slim, outgoing=outgoing, multiplicities=torch.full_like(slim.multiplicities, count))
 
 
 @dataclass(frozen=True)

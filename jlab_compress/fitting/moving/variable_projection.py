@@ -34,7 +34,7 @@ def mixed_rows(inputs: Tensor, n_rows: int, seed: int = 0) -> Tensor:
     return inputs[first] + share.to(inputs) * (inputs[second] - inputs[first])
 
 
-def project(
+def move_by_projection(
     start: Layer,
     inputs: Tensor,
     targets: Tensor,

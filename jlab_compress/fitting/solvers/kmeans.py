@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
+from jlab_compress.core.cells import kmeans
 from jlab_compress.fitting.layer import Layer
 
-ITERATIONS = 20
+ROUNDS = 20
 
 
 def neuron_rows(layer: Layer) -> Tensor:
@@ -37,7 +37,7 @@ def neuron_rows(layer: Layer) -> Tensor:
 def cluster_neurons(layer: Layer, size: int, seed: int = 0) -> Tensor:
     """Assign each of n neurons to one of `size` clusters, none of them empty.
 
-    k-means++ (Arthur, Vassilvitskii 2007) with Lloyd's steps on `neuron_rows`.
+    k-means on `neuron_rows` from centres drawn by k-means++ (Arthur, Vassilvitskii 2007).
 
     Parameters
     ----------
@@ -51,17 +51,17 @@ def cluster_neurons(layer: Layer, size: int, seed: int = 0) -> Tensor:
     Returns
     -------
     Tensor (n,)
-        Labels 0..size-1. Cost O(n size m) per step.
+        Labels 0..size-1. Cost O(n s m) per round.
     """
-    rows = neuron_rows(layer).double().cpu().numpy()
-    first = spread_rows(rows, size, np.random.default_rng(seed))
-    centres, labels = kmeans2(rows, rows[first], iter=ITERATIONS, minit="matrix", missing="warn")
-    distance = np.square(rows - centres[labels]).sum(axis=1)
-    for empty in np.setdiff1d(np.arange(size), labels):
-        shared = np.bincount(labels, minlength=size)[labels] > 1
-        farthest = int(np.where(shared, distance, -1.0).argmax())
+    rows = neuron_rows(layer).double().cpu()
+    first = spread_rows(rows.numpy(), size, np.random.default_rng(seed))
+    centres, labels = kmeans(rows, rows[torch.from_numpy(first)], rounds=ROUNDS)
+    distance = (rows - centres[labels]).square().sum(dim=1)
+    for empty in sorted(set(range(size)).difference(labels.tolist())):
+        shared = labels.bincount(minlength=size)[labels] > 1
+        farthest = torch.where(shared, distance, -1.0).argmax()
         labels[farthest], distance[farthest] = empty, 0.0
-    return torch.from_numpy(labels.astype(np.int64)).to(layer.outgoing.device)
+    return labels.to(layer.outgoing.device)
 
 
 def spread_rows(rows: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:

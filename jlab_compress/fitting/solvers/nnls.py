@@ -2,54 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 import numpy as np
 import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
+from jlab_compress.fitting.solvers.gram import Gram
+
 BLOCKS = 24
-RIDGE = 1e-10
-
-
-class Gram(Protocol):
-    """Inner products of n objects' features, a few columns at a time."""
-
-    def columns(self, indices: Tensor) -> Tensor:
-        """Return the columns (n, k) at indices (k,)."""
-
-    def diagonal(self) -> Tensor:
-        """Return every object's product with itself, (n,)."""
-
-
-@dataclass(frozen=True)
-class OutputGram:
-    """Inner products of the neurons' outputs h_j(x) v_j over rows and outputs, a few columns at a time.
-
-    Parameters
-    ----------
-    hidden : Tensor (q, n)
-        Activations h_j(x).
-    outgoing : Tensor (n, n_out)
-        Rows v_j.
-    """
-
-    hidden: Tensor
-    outgoing: Tensor
-
-    def columns(self, indices: Tensor) -> Tensor:
-        """Return the columns (n, k) of the Gram matrix at indices (k,); cost O(q n k)."""
-        return (self.hidden.T @ self.hidden[:, indices]) * (self.outgoing @ self.outgoing[indices].T)
-
-    def diagonal(self) -> Tensor:
-        """Return every neuron's product with itself, (n,)."""
-        return self.hidden.square().sum(dim=0) * self.outgoing.square().sum(dim=1)
-
-    def products(self, targets: Tensor) -> Tensor:
-        """Return every neuron's product with targets (q, n_out), (n,)."""
-        return ((self.hidden.T @ targets) * self.outgoing).sum(dim=1)
+NNLS_RIDGE = 1e-10
 
 
 def solve_nonnegative(gram: Tensor, moments: Tensor) -> Tensor:
@@ -74,7 +35,7 @@ def solve_nonnegative(gram: Tensor, moments: Tensor) -> Tensor:
     [2.0, 0.0]
     """
     g = gram.double().cpu().numpy()
-    damping = RIDGE * max(np.diagonal(g).mean(), np.finfo(float).tiny)
+    damping = NNLS_RIDGE * max(np.diagonal(g).mean(), np.finfo(float).tiny)
     factor = np.linalg.cholesky(g + damping * np.eye(len(g)))
     c, _ = nnls(factor.T, np.linalg.solve(factor, moments.double().cpu().numpy()), maxiter=30 * len(g))
     return torch.from_numpy(c).to(gram)

@@ -53,10 +53,10 @@ def test_rows_and_what_stands_behind_them_are_those_of_the_model():
     found = head_rows(copy.deepcopy(model), block, calls, seed=0)
     layer = read_recorded(model, block, 6)
     assert found.values.shape == (480, 12)
-    stream = model.layers[0].norm1(found.of(layer) + found.readout.stream)
-    assert torch.allclose(found.readout(found.of(layer), torch.arange(480)), stream)
-    assert torch.allclose(found.readout.stream, X.flatten(0, 1))
-    assert found.readout.stream is not None
+    stream = model.layers[0].norm1(found.outputs_of(layer) + found.post_norm.stream)
+    assert torch.allclose(found.post_norm(found.outputs_of(layer), torch.arange(480)), stream)
+    assert torch.allclose(found.post_norm.stream, X.flatten(0, 1))
+    assert found.post_norm.stream is not None
     assert block.residual.norm == "layers.0.norm1"
 
 

@@ -49,10 +49,10 @@ def test_stream_and_targets_add_up_to_the_originals_sum_through_its_norm():
             gathered(model, model, first).targets, model.layers[0]._ff_block(after_attention(model, X))
         )
     found = gathered(model, slim, second)
-    assert torch.allclose(found.readout(found.stream + found.targets), expected)
+    assert torch.allclose(found.post_norm.norm(found.post_norm.stream + found.targets), expected)
     attended = after_attention(slim, seen, 1)
     assert torch.allclose(found.inputs, attended)
-    assert torch.allclose(found.stream, attended)
+    assert torch.allclose(found.post_norm.stream, attended)
     assert not torch.allclose(seen, after, atol=1e-3)
 
 

@@ -3,22 +3,23 @@ import torch
 from torch.nn import functional as F
 
 from jlab_compress.fitting.aims.activation_only import (
-    HeadRows,
-    expanded,
-    fit_heads_dynamics,
-    fit_heads_function,
-    fit_heads_moments,
-    greedy_groups,
-    largest_heads,
-    matrix,
-    predict_head_errors,
-    random_heads,
-    with_matrix,
+    UnitRows,
+    fit_units_dynamics,
+    fit_units_function,
+    largest_units,
+    output_matrix,
+    random_units,
+    unit_columns,
+    with_output_matrix,
 )
+from jlab_compress.fitting.aims.moments import fit_units_moments
+from jlab_compress.fitting.forecast.activation_only import predict_unit_errors
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.readout import Readout
-from jlab_compress.fitting.row_split import relative_error, split_rows
-from jlab_compress.fitting.solvers.least_squares import greedy_columns, least_squares
+from jlab_compress.fitting.post_norm import PostNormMap
+from jlab_compress.fitting.relative_errors import relative_error
+from jlab_compress.fitting.row_split import split_rows
+from jlab_compress.fitting.solvers.least_squares import least_squares
+from jlab_compress.fitting.solvers.pursuit import greedy_columns, greedy_groups
 from jlab_compress.slim.recorded import no_activation
 
 EACH, OUT = 3, 4
@@ -44,10 +45,10 @@ def kernels(n, rank, probes=20, seed=5):
 
 def test_output_weights_go_to_a_matrix_and_back():
     layer = heads(5)
-    columns = matrix(layer, EACH)
+    columns = output_matrix(layer, EACH)
     assert columns.shape == (5 * EACH, OUT)
     assert torch.equal(columns[EACH + 1], layer.outgoing[1].reshape(OUT, EACH)[:, 1])
-    assert torch.equal(with_matrix(layer, columns, EACH, None).outgoing, layer.outgoing)
+    assert torch.equal(with_output_matrix(layer, columns, EACH, None).outgoing, layer.outgoing)
 
 
 def test_groups_of_one_are_chosen_as_single_columns_are():
@@ -59,7 +60,7 @@ def test_each_chosen_group_lowers_the_error_most():
     features, targets = draw(80, 8 * EACH), draw(80, 5, seed=1)
 
     def error(groups):
-        columns = features[:, expanded(torch.tensor(groups), EACH)]
+        columns = features[:, unit_columns(torch.tensor(groups), EACH)]
         outgoing, _ = least_squares(columns, targets, intercept=False, ridge=1e-14)
         return float((columns @ outgoing - targets).norm())
 
@@ -75,33 +76,33 @@ def test_heads_that_carry_nothing_of_their_own_are_dropped_without_loss(bias):
     """Three of six heads give combinations of the others, and a constant where a bias may hold it."""
     layer, values = heads(6, bias=bias), draw(200, 6 * EACH)
     for head, others in ((1, (0, 2)), (3, (2, 5)), (4, (0, 5))):
-        first, second = (values[:, expanded(torch.tensor([o]), EACH)] for o in others)
-        values[:, expanded(torch.tensor([head]), EACH)] = 0.1 * (first @ draw(EACH, EACH) + second) + float(
-            bias
-        )
-    rows = HeadRows(values)
-    fit = fit_heads_function(layer, rows, 3)
+        first, second = (values[:, unit_columns(torch.tensor([o]), EACH)] for o in others)
+        values[:, unit_columns(torch.tensor([head]), EACH)] = 0.1 * (
+            first @ draw(EACH, EACH) + second
+        ) + float(bias)
+    rows = UnitRows(values)
+    fit = fit_units_function(layer, rows, 3)
     assert fit.function_error < 1e-5
     assert (fit.layer.outgoing_bias is not None) == bias
-    slim = rows.select(fit.indices, EACH).of(fit.layer)
-    assert torch.allclose(slim, rows.of(layer), atol=1e-4)
-    assert fit_heads_function(layer, rows, 2).function_error > 0.05
-    assert random_heads(layer, rows, 3).function_error > 0.3
-    assert largest_heads(layer, rows, 3).function_error > 0.3
+    slim = rows.select(fit.indices, EACH).outputs_of(fit.layer)
+    assert torch.allclose(slim, rows.outputs_of(layer), atol=1e-4)
+    assert fit_units_function(layer, rows, 2).function_error > 0.05
+    assert random_units(layer, rows, 3).function_error > 0.3
+    assert largest_units(layer, rows, 3).function_error > 0.3
 
 
 def test_a_readout_and_targets_are_what_a_fit_is_judged_by():
     layer, values, targets = heads(6), draw(200, 6 * EACH), draw(200, OUT, seed=3)
-    behind = Readout(10 * draw(200, OUT, seed=4), lambda x: F.layer_norm(x, (OUT,)))
-    assert fit_heads_function(layer, HeadRows(values, (), targets), 5).function_error > 0.5
-    assert fit_heads_function(layer, HeadRows(values, (), targets, behind), 5).function_error < 0.2
+    behind = PostNormMap(10 * draw(200, OUT, seed=4), lambda x: F.layer_norm(x, (OUT,)))
+    assert fit_units_function(layer, UnitRows(values, (), targets), 5).function_error > 0.5
+    assert fit_units_function(layer, UnitRows(values, (), targets, behind), 5).function_error < 0.2
 
 
 def test_copies_are_counted_and_followed():
     layer = heads(6).select(torch.tensor([0, 1, 2, 0, 1, 0]))
-    values = draw(150, 6 * EACH)[:, expanded(torch.tensor([0, 1, 2, 0, 1, 0]), EACH)]
+    values = draw(150, 6 * EACH)[:, unit_columns(torch.tensor([0, 1, 2, 0, 1, 0]), EACH)]
     wide = kernels(6, 3)[0][torch.tensor([0, 1, 2, 0, 1, 0])]
-    fit = fit_heads_dynamics(layer, HeadRows(values, (wide,)), 3)
+    fit = fit_units_dynamics(layer, UnitRows(values, (wide,)), 3)
     assert sorted(fit.layer.multiplicities.round(decimals=3).tolist()) == [1.0, 2.0, 3.0]
     assert fit.function_error < 1e-5
     assert fit.kernel_error < 1e-5
@@ -110,45 +111,45 @@ def test_copies_are_counted_and_followed():
 
 
 def test_heads_that_differ_do_not_follow_and_never_lose_to_a_random_choice():
-    layer, rows = heads(10), HeadRows(draw(150, 10 * EACH), kernels(10, 10))
-    fit = fit_heads_dynamics(layer, rows, 3)
+    layer, rows = heads(10), UnitRows(draw(150, 10 * EACH), kernels(10, 10))
+    fit = fit_units_dynamics(layer, rows, 3)
     assert fit.trains_alike is False
     assert bool((fit.layer.multiplicities > 0).all())
-    assert fit.function_error <= random_heads(layer, rows, 3).function_error + fit.kernel_error
-    assert torch.equal(fit_heads_dynamics(layer, rows, 3).layer.outgoing, fit.layer.outgoing)
+    assert fit.function_error <= random_units(layer, rows, 3).function_error + fit.kernel_error
+    assert torch.equal(fit_units_dynamics(layer, rows, 3).layer.outgoing, fit.layer.outgoing)
 
 
 def test_moments_keep_the_number_of_heads_and_refuse_high_dimensions():
     layer = Layer(
         (draw(60, 2),), (None,), draw(60, OUT, seed=2), None, torch.ones(60).double(), no_activation, False
     )
-    rows = HeadRows(draw(90, 60))
-    fit = fit_heads_moments(layer, rows, 20)
+    rows = UnitRows(draw(90, 60))
+    fit = fit_units_moments(layer, rows, 20)
     assert float(fit.layer.multiplicities.sum()) == pytest.approx(60)
     assert fit.layer.width <= 20
     means = (fit.layer.multiplicities[:, None] * fit.layer.incoming[0]).sum(0)
     assert torch.allclose(means, layer.incoming[0].sum(0))
     with pytest.raises(ValueError, match=r"size 5 cannot keep the moments of degree 1.*N = 7"):
-        fit_heads_moments(layer, rows, 5)
+        fit_units_moments(layer, rows, 5)
 
 
 def test_the_forecast_is_what_the_fits_reach():
-    layer, rows = heads(8), HeadRows(draw(150, 8 * EACH), kernels(8, 8))
-    found = predict_head_errors(layer, rows, [2, 5, 8])
+    layer, rows = heads(8), UnitRows(draw(150, 8 * EACH), kernels(8, 8))
+    found = predict_unit_errors(layer, rows, [2, 5, 8])
     assert found.widths == (2, 5, 8)
     assert found.function_errors[0] > found.function_errors[1] > found.function_errors[2] == 0.0
-    assert found.function_errors[1] == fit_heads_function(layer, rows, 5).function_error
-    assert found.kernel_errors[1] == fit_heads_dynamics(layer, rows, 5).kernel_error
+    assert found.function_errors[1] == fit_units_function(layer, rows, 5).function_error
+    assert found.kernel_errors[1] == fit_units_dynamics(layer, rows, 5).kernel_error
 
 
 def test_rows_that_are_made_up_teach_and_do_not_judge():
     layer, values, wanted = heads(4), draw(30, 4 * EACH), draw(30, OUT, seed=3)
     wanted[20:] *= 5.0
-    fit = fit_heads_function(layer, HeadRows(values, targets=wanted, made_up=10), 4)
+    fit = fit_units_function(layer, UnitRows(values, targets=wanted, synthetic=10), 4)
     split = split_rows(20)
     learn = torch.cat([split.fit, torch.arange(20, 30)])
     columns, bias = least_squares(values[learn], wanted[learn], intercept=True)
     expected = relative_error(values[split.held] @ columns + bias, wanted[split.held])
     assert fit.function_error == pytest.approx(expected)
-    real = fit_heads_function(layer, HeadRows(values[:20], targets=wanted[:20]), 4)
+    real = fit_units_function(layer, UnitRows(values[:20], targets=wanted[:20]), 4)
     assert real.function_error != pytest.approx(expected)

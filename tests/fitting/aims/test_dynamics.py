@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from jlab_compress.fitting.aims.baselines import random_subset
-from jlab_compress.fitting.aims.dynamics import equal_counts, kernel_error
 from jlab_compress.fitting.aims.dynamics import fit_dynamics as fit_with_effort
 from jlab_compress.fitting.effort import Effort
+from jlab_compress.fitting.kernels.actions import kernel_error
 from tests.fitting.problems import clustered, dense, draw, gated, same_bits, tensors
 
 X = draw(120, 5, seed=9)
@@ -86,7 +86,7 @@ def test_equal_counts_keep_function_and_kernel_of_a_relu_layer_only():
     counts = torch.linspace(0.5, 3, 40).double()
     check = functools.partial(kernel_error, inputs=X)
     relu = dense(40).select(torch.arange(40), counts)
-    assert torch.allclose(equal_counts(relu)(X), relu(X), rtol=1e-9)
-    assert check(equal_counts(relu), relu) < 1e-9
+    assert torch.allclose(relu.with_equal_multiplicities()(X), relu(X), rtol=1e-9)
+    assert check(relu.with_equal_multiplicities(), relu) < 1e-9
     tanh = dense(40, activation=torch.tanh).select(torch.arange(40), counts)
-    assert check(equal_counts(tanh), tanh) > 1e-3
+    assert check(tanh.with_equal_multiplicities(), tanh) > 1e-3

@@ -4,14 +4,20 @@ from torch.nn.functional import layer_norm
 
 from jlab_compress.fitting.aims import function
 from jlab_compress.fitting.aims.baselines import greedy_refit
-from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress.fitting.aims.function import fit_function as fit_to_rows
 from jlab_compress.fitting.effort import Effort
-from jlab_compress.fitting.moving.variable_projection import mixed_rows, project
-from jlab_compress.fitting.row_split import relative_error
+from jlab_compress.fitting.fit_rows import FitRows
+from jlab_compress.fitting.moving.variable_projection import mixed_rows, move_by_projection
+from jlab_compress.fitting.post_norm import PostNormMap
+from jlab_compress.fitting.relative_errors import relative_error
 from jlab_compress.fitting.solvers.least_squares import least_squares
 from tests.fitting.problems import dense, draw, gated, same_bits
 
 X = draw(200, 5, seed=9)
+
+
+def fit_function(layer, inputs, size, *, targets=None, stream=None, norm=None, synthetic=0, **how):
+    return fit_to_rows(layer, FitRows(inputs, targets, PostNormMap(stream, norm), synthetic), size, **how)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +31,7 @@ def test_moved_nodes_beat_greedy_and_refit(layer):
 
 def test_the_guard_keeps_greedy_where_moving_overfits(monkeypatch):
     monkeypatch.setattr(
-        function, "project", lambda start, *_, **__: start.select(torch.arange(8).flip(0) * 0)
+        function, "move_by_projection", lambda start, *_, **__: start.select(torch.arange(8).flip(0) * 0)
     )
     fit = fit_function(dense(40), X, 8)
     assert fit.method == "greedy + refit"
@@ -37,7 +43,7 @@ def test_targets_stream_and_readout_change_what_is_fitted():
     layer, stream = dense(40), draw(200, 3, seed=4)
     targets = layer(X) + 0.3 * X[:, :3]
     fit = fit_function(
-        layer, X, 12, targets=targets, stream=stream, readout=lambda z: layer_norm(z, (3,)), seed=1
+        layer, X, 12, targets=targets, stream=stream, norm=lambda z: layer_norm(z, (3,)), seed=1
     )
     plain = fit_function(layer, X, 12, seed=1)
 
@@ -50,7 +56,7 @@ def test_targets_stream_and_readout_change_what_is_fitted():
 def test_made_up_rows_are_fitted_but_neither_choose_nor_judge():
     layer, wrong = dense(40), 100 * draw(50, 3, seed=5)
     inputs, targets = torch.cat([X, X[:50]]), torch.cat([layer(X), wrong])
-    with_them = fit_function(layer, inputs, 8, targets=targets, made_up=50)
+    with_them = fit_function(layer, inputs, 8, targets=targets, synthetic=50)
     without = fit_function(layer, X, 8, targets=layer(X))
     chosen = greedy_refit(layer, X, 8)
     assert with_them.method == "greedy + refit"
@@ -85,14 +91,14 @@ def test_the_projected_gradient_is_the_gradient(monkeypatch):
         return type("Found", (), {"x": origin})
 
     monkeypatch.setattr("jlab_compress.fitting.moving.variable_projection.minimize", look)
-    project(layer, X, wide(X), steps=1)
+    move_by_projection(layer, X, wide(X), steps=1)
     assert seen["analytic"] == pytest.approx(seen["numeric"], rel=1e-5)
 
 
 def test_projection_lowers_the_error_of_the_best_refit():
     start, wanted = dense(4, seed=20), dense(40)(X)
     refit = start.with_outgoing(*least_squares(start.hidden(X), wanted, intercept=True))
-    moved = project(start, X, wanted, steps=30)
+    moved = move_by_projection(start, X, wanted, steps=30)
     assert relative_error(moved(X), wanted) < 0.8 * relative_error(refit(X), wanted)
 
 

@@ -6,7 +6,8 @@ import torch
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
 from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.aims.moments import fit_moments
-from jlab_compress.fitting.forecast.predict import predict_errors
+from jlab_compress.fitting.fit_rows import FitRows
+from jlab_compress.fitting.forecast.predict import predict_dynamics, predict_function
 from tests.fitting.problems import clustered, dense, draw, tensors
 
 X = draw(200, 5, seed=9)
@@ -15,19 +16,19 @@ X = draw(200, 5, seed=9)
 def test_function_errors_are_within_a_factor_of_two_and_fall_with_width():
     layer = dense(40)
     widths = (4, 10, 20, 40)
-    forecast = predict_errors(layer, X, widths)
+    forecast = predict_function(layer, FitRows(X), widths)
     assert forecast.widths == widths
     assert list(forecast.function_errors) == sorted(forecast.function_errors, reverse=True)
     assert list(forecast.kernel_errors) == sorted(forecast.kernel_errors, reverse=True)
     assert (forecast.function_errors[-1], forecast.kernel_errors[-1]) == (0.0, 0.0)
-    measured = fit_function(layer, X, 10).function_error
+    measured = fit_function(layer, FitRows(X), 10).function_error
     assert 0.5 < forecast.function_errors[1] / measured < 2.2
 
 
 @pytest.mark.parametrize("activation", [torch.relu, torch.tanh, torch.nn.functional.gelu])
 def test_errors_of_fits_for_the_dynamics_are_within_a_factor_of_three(activation):
     layer = dense(60, activation=activation)
-    found, fit = predict_errors(layer, X, (12,), dynamics=True), fit_dynamics(layer, X, 12)
+    found, fit = predict_dynamics(layer, X, (12,)), fit_dynamics(layer, X, 12)
     for predicted, measured in (
         (found.function_errors[0], fit.function_error),
         (found.kernel_errors[0], fit.kernel_error),
@@ -36,7 +37,7 @@ def test_errors_of_fits_for_the_dynamics_are_within_a_factor_of_three(activation
 
 
 def test_exact_copies_cost_nothing_down_to_the_number_of_distinct_neurons():
-    found = predict_errors(clustered(groups=6, copies=8), X, (2, 6, 20), dynamics=True)
+    found = predict_dynamics(clustered(groups=6, copies=8), X, (2, 6, 20))
     assert found.kernel_errors[0] > 0.05
     assert found.kernel_errors[1:] == found.function_errors[1:] == (0.0, 0.0)
 
@@ -44,7 +45,7 @@ def test_exact_copies_cost_nothing_down_to_the_number_of_distinct_neurons():
 def test_the_layer_and_the_random_states_stay():
     layer, state = dense(40), torch.get_rng_state()
     before = [t.clone() for t in tensors(layer)]
-    first, second = (predict_errors(layer, X, (5, 10), dynamics=True, seed=1) for _ in range(2))
+    first, second = (predict_dynamics(layer, X, (5, 10), seed=1) for _ in range(2))
     assert first == second
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(before, tensors(layer), strict=True))
@@ -52,7 +53,7 @@ def test_the_layer_and_the_random_states_stay():
 
 def test_widths_out_of_range_are_refused():
     with pytest.raises(ValueError, match="size must be between 1 and the layer's width 40"):
-        predict_errors(dense(40), X, (10, 41))
+        predict_dynamics(dense(40), X, (10, 41))
 
 
 def test_moments_of_parameters_are_kept_and_random_ones_are_not():

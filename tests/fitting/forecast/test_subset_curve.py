@@ -1,10 +1,12 @@
 import pytest
 import torch
 
-from jlab_compress.fitting.forecast import subset_curve as spectrum
-from jlab_compress.fitting.forecast.subset_curve import Spectrum, choose, inner_products
+from jlab_compress.fitting.forecast.subset_curve import subset_curve
 from jlab_compress.fitting.kernels.actions import respond
-from jlab_compress.fitting.solvers.least_squares import greedy_columns, least_squares
+from jlab_compress.fitting.kernels.neuron_products import neuron_products
+from jlab_compress.fitting.solvers.gram import HeldGram
+from jlab_compress.fitting.solvers.least_squares import least_squares
+from jlab_compress.fitting.solvers.pursuit import greedy_columns, pursue
 from tests.fitting.problems import clustered, dense, draw, gated
 
 X = draw(60, 5, seed=9)
@@ -24,11 +26,10 @@ def kernels(layer, x):
 
 
 @pytest.mark.parametrize("layer", [dense(12), dense(12, activation=torch.tanh), gated(12)])
-def test_inner_products_give_the_norms_of_outputs_and_kernel(layer, monkeypatch):
-    monkeypatch.setattr(spectrum, "PROBES", 400)
+def test_inner_products_give_the_norms_of_outputs_and_kernel(layer):
     counts = torch.linspace(0.5, 2, 12).double()
     counted = layer.select(torch.arange(12), counts)
-    found = inner_products(layer, X)
+    found = neuron_products(layer, X, n_probes=400)
     outgoing, incoming = (k.square().sum() for k in kernels(counted, X))
     outputs = (layer.hidden(X) * counts) @ layer.outgoing
     assert torch.allclose(counts @ found.outputs @ counts, outputs.square().sum())
@@ -39,7 +40,7 @@ def test_inner_products_give_the_norms_of_outputs_and_kernel(layer, monkeypatch)
 
 def test_errors_fall_with_the_width_and_vanish_at_the_number_of_distinct_neurons():
     layer = clustered(groups=6, copies=4)
-    errors = Spectrum(layer, X[:40], X[40:], 6, movement=0.0).errors((1, 3, 6))
+    errors = subset_curve(layer, X[:40], X[40:], 6, displacement=0.0).errors((1, 3, 6))
     for part in (0, 1):
         falling = [e[part] for e in errors]
         assert falling == sorted(falling, reverse=True)
@@ -49,8 +50,9 @@ def test_errors_fall_with_the_width_and_vanish_at_the_number_of_distinct_neurons
 
 def test_choice_by_products_is_the_choice_by_columns():
     columns, target = draw(30, 8), draw(30, 1, seed=1)
-    order, factor, reached = choose(columns.T @ columns, (columns.T @ target)[:, 0], 5)
+    found = pursue(HeldGram(columns.T @ columns), columns.T @ target, 5)
+    order = found.order
     assert torch.equal(order, greedy_columns(columns, target, 5))
-    solution = torch.linalg.solve_triangular(factor[:, order], reached[:, None], upper=True)
+    solution = torch.linalg.solve_triangular(found.factor[:, order], found.reached, upper=True)
     expected, _ = least_squares(columns[:, order], target, intercept=False)
     assert torch.allclose(solution, expected, atol=1e-5)

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from jlab_compress.fitting.aims.function import fit_function
+from jlab_compress.fitting.aims.function import fit_subset, fit_weighted_subset, with_shared_mass
+from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.adam import counted_alike, fit_counted, move_together
+from jlab_compress.fitting.moving.adam import move_together
 
 
 def quadratic(x, centre):
@@ -61,7 +62,7 @@ def test_every_step_is_told_and_an_interrupt_passes_through():
 def test_counting_alike_keeps_the_function_and_the_mass():
     wide = Layer((torch.randn(12, 3),), (None,), torch.randn(12, 2), None, torch.ones(12), torch.tanh)
     slim = wide.select(torch.arange(4), torch.tensor([1.0, 2.0, 3.0, 6.0]))
-    counted = counted_alike(slim, wide)
+    counted = with_shared_mass(slim, wide)
     x = torch.randn(7, 3)
     assert torch.allclose(counted(x), slim(x), atol=1e-6)
     assert counted.multiplicities.tolist() == [3.0] * 4
@@ -79,7 +80,7 @@ def test_a_counted_fit_has_the_function_of_a_refit_and_is_not_judged_alone():
         torch.ones(16),
         torch.tanh,
     )
-    counted, plain = fit_counted(wide, rows, 6), fit_function(wide, rows, 6, move=False)
+    counted, plain = fit_weighted_subset(wide, FitRows(rows), 6), fit_subset(wide, FitRows(rows), 6)
     assert torch.allclose(counted.layer(rows), plain.layer(rows), atol=1e-5)
     assert counted.layer.multiplicities.tolist() == pytest.approx([16 / 6] * 6)
     assert counted.trains_alike is None

@@ -1,7 +1,8 @@
 import torch
 
-from jlab_compress.fitting.aims.dynamics import Case
-from jlab_compress.fitting.moving.nodes import ask, smooth_values
+from jlab_compress.fitting.displacement import is_untrained
+from jlab_compress.fitting.kernels.probes import smooth_values
+from jlab_compress.fitting.moving.nodes import teacher_targets
 from tests.fitting.problems import dense, draw
 
 X = draw(400, 5)
@@ -16,12 +17,14 @@ def test_smooth_values_are_as_large_as_white_noise_and_alike_at_near_rows():
 def test_probes_are_white_unless_smooth_ones_are_asked_for():
     layer = dense(20)
     twice = torch.cat([X[:1], X[:1]])
-    white, smooth = (ask(layer, twice, smooth=s, minibatches=1)[0].residuals for s in (False, True))
+    white, smooth = (
+        teacher_targets(layer, twice, smooth=s, minibatches=1)[0].residuals for s in (False, True)
+    )
     assert torch.equal(smooth[:, 0], smooth[:, 1])
     assert not torch.equal(white[:, 0], white[:, 1])
 
 
 def test_only_a_layer_that_has_learnt_nothing_is_probed_smoothly():
     trained = dense(20)
-    assert not Case.make(trained, X, 0.0, 0).untrained
-    assert Case.make(trained, X, 100.0, 0).untrained
+    assert not is_untrained(trained, X, 0.0)
+    assert is_untrained(trained, X, 100.0)

@@ -3,7 +3,8 @@ import itertools
 import pytest
 import torch
 
-from jlab_compress.fitting.solvers.least_squares import greedy_columns, least_squares
+from jlab_compress.fitting.solvers.least_squares import least_squares
+from jlab_compress.fitting.solvers.pursuit import greedy_columns
 
 
 def draw(*shape, seed=0):

@@ -2,7 +2,8 @@ import pytest
 import torch
 from scipy.optimize import nnls
 
-from jlab_compress.fitting.solvers.nnls import OutputGram, select_nonnegative, solve_nonnegative
+from jlab_compress.fitting.solvers.gram import OutputGram
+from jlab_compress.fitting.solvers.nnls import select_nonnegative, solve_nonnegative
 from tests.fitting.problems import draw
 
 

@@ -1,36 +1,36 @@
-"""Short trainings of layers side by side on made-up targets, to see which slim layer follows the wide one."""
+"""Short trainings on synthetic targets, to see which slim layer trains like the wide one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from jlab_compress.fitting.kernels.actions import kernel_actions
+from jlab_compress.fitting.kernels.probes import smooth_values
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.nodes import smooth_values
-from jlab_compress.fitting.row_split import Split, relative_error
+from jlab_compress.fitting.relative_errors import relative_error
+from jlab_compress.fitting.row_split import Split
 
-STEPS = 50
-ROWS = 256
+TRAINING_STEPS = 50
+TRAINING_ROWS = 256
 STABLE_SHARE = 0.5
 ADAM_SHARE = 0.02
-OPTIMIZERS = ("sgd", "adam")
 
 
 @dataclass(frozen=True)
-class Course:
-    """What all layers are trained on: rows, made-up targets for them, and rates that suit the wide layer.
+class ShortTraining:
+    """What layers are trained on: rows, synthetic targets for them, and rates that suit the wide layer.
 
     Parameters
     ----------
     inputs, targets : Tensor (B, n_in), (B, n_out)
-        Full batch and its made-up targets.
+        Full batch and its synthetic targets.
     held : Tensor (q_held, n_in)
-        Rows on which the movement is compared.
+        Rows on which outputs are compared afterwards.
     rates : dict of str to float
-        Of gradient descent and of Adam, on the mean squared error of a row.
+        Of "sgd" and of "adam", on the mean squared error of a row.
     """
 
     inputs: Tensor
@@ -39,26 +39,28 @@ class Course:
     rates: dict[str, float]
 
 
-def make_course(layer: Layer, inputs: Tensor, split: Split, *, movement: float, seed: int = 0) -> Course:
-    """Make a smooth new task around the layer's outputs, and find stable rates for it.
+def short_training(
+    layer: Layer, inputs: Tensor, split: Split, *, displacement: float, seed: int = 0
+) -> ShortTraining:
+    """Return a smooth new task around the layer's outputs, and stable rates for it.
 
     The targets are the outputs plus a random two-layer function of the inputs, as large as the
-    outputs themselves or as the expected `movement`. Gradient descent runs at a quarter of the rate at
+    outputs themselves or as the expected `displacement`. Gradient descent runs at a quarter of the rate at
     which the largest mode of the tangent kernel would diverge; Adam moves a parameter by at most the
     rms of its matrix in all.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = split.fit[torch.randperm(len(split.fit), generator=generator)[:ROWS]]
+    rows = split.fit[torch.randperm(len(split.fit), generator=generator)[:TRAINING_ROWS]]
     x, outputs = inputs[rows], layer(inputs[rows])
     shift = smooth_values(x, outputs.shape[1], generator)
-    size = max(float(outputs.square().mean().sqrt()), movement)
+    size = max(float(outputs.square().mean().sqrt()), displacement)
     targets = outputs + shift * (size / shift.square().mean().sqrt().clamp_min(1e-12))
     weights = torch.cat([w.flatten() for w in layer.incoming])
     rates = {
         "sgd": STABLE_SHARE / largest_eigenvalue(layer, x, seed),
         "adam": ADAM_SHARE * float(weights.square().mean().sqrt()),
     }
-    return Course(x, targets, inputs[split.held], rates)
+    return ShortTraining(x, targets, inputs[split.held], rates)
 
 
 def largest_eigenvalue(layer: Layer, inputs: Tensor, seed: int, iterations: int = 12) -> float:
@@ -73,29 +75,32 @@ def largest_eigenvalue(layer: Layer, inputs: Tensor, seed: int, iterations: int 
     return value
 
 
-def train_on(layer: Layer, course: Course, method: str, steps: int = STEPS) -> Layer:
-    """Train on the course by "sgd" or "adam", every neuron's gradient divided by its multiplicity."""
+def train_on(layer: Layer, task: ShortTraining, method: str, steps: int = TRAINING_STEPS) -> Layer:
+    """Train by "sgd" or "adam", every neuron's gradient divided by its multiplicity."""
     incoming = [w.clone().requires_grad_() for w in layer.incoming]
     biases = [None if b is None else b.clone().requires_grad_() for b in layer.biases]
     outgoing, c = layer.outgoing.clone().requires_grad_(), layer.multiplicities
     free = [*incoming, *(b for b in biases if b is not None), outgoing]
-    now = Layer(tuple(incoming), tuple(biases), outgoing, layer.outgoing_bias, c, layer.activation)
+    now = replace(layer, incoming=tuple(incoming), biases=tuple(biases), outgoing=outgoing)
     kind = torch.optim.SGD if method == "sgd" else torch.optim.Adam
-    optimizer = kind(free, lr=course.rates[method])
+    optimizer = kind(free, lr=task.rates[method])
     for _ in range(steps):
         with torch.enable_grad():
-            loss = 0.5 * (now(course.inputs) - course.targets).square().sum() / len(course.inputs)
+            loss = 0.5 * (now(task.inputs) - task.targets).square().sum() / len(task.inputs)
             gradients = torch.autograd.grad(loss, free)
         for tensor, gradient in zip(free, gradients, strict=True):
             tensor.grad = gradient / c.reshape(-1, *[1] * (gradient.ndim - 1))
         optimizer.step()
-    done = [w.detach() for w in incoming]
-    done_biases = [None if b is None else b.detach() for b in biases]
-    return Layer(tuple(done), tuple(done_biases), outgoing.detach(), layer.outgoing_bias, c, layer.activation)
+    return replace(
+        now,
+        incoming=tuple(w.detach() for w in incoming),
+        biases=tuple(None if b is None else b.detach() for b in biases),
+        outgoing=outgoing.detach(),
+    )
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingGaps:
     """How a slim layer's short training differs from the wide one's on held-out rows.
 
     Parameters
@@ -110,15 +115,15 @@ class Outcome:
     training_gap: float
 
 
-def compare(layer: Layer, slim: list[Layer], course: Course) -> list[Outcome]:
-    """Train the wide layer and every slim one on the course, and return how far each ends from it."""
-    x = course.held
+def compare_trainings(layer: Layer, slim: list[Layer], task: ShortTraining) -> list[TrainingGaps]:
+    """Train the wide layer and every slim one on the task, and return how far each ends from it."""
+    x = task.held
     before = layer(x)
     totals = [[0.0, 0.0] for _ in slim]
-    for method in OPTIMIZERS:
-        after = train_on(layer, course, method)(x)
+    for method in task.rates:
+        after = train_on(layer, task, method)(x)
         for total, candidate in zip(totals, slim, strict=True):
-            trained = train_on(candidate, course, method)(x)
-            total[0] += relative_error(trained, after) / len(OPTIMIZERS)
-            total[1] += relative_error(trained - candidate(x), after - before) / len(OPTIMIZERS)
-    return [Outcome(*total) for total in totals]
+            trained = train_on(candidate, task, method)(x)
+            total[0] += relative_error(trained, after) / len(task.rates)
+            total[1] += relative_error(trained - candidate(x), after - before) / len(task.rates)
+    return [TrainingGaps(*total) for total in totals]
