@@ -18,12 +18,13 @@ from statistics import fmean
 
 import torch
 from torch import Tensor, nn
-from training_race import FULL, MOVED, NAIVE, PAPER, RANDOM, REORDERED, race, race_row, scaled, settled
+from training_race import MOVED, NAIVE, PAPER, RANDOM, race, race_row, scaled, settled
 
 from jlab_compress.core.compress_cloud import compress_cloud
 from jlab_compress.report import Report, Table
 from jlab_compress.slim.weighted import weigh
-from jlab_compress.validation.training.side_by_side import Curve
+from jlab_compress.validation.measures.curve import HELD_OUT_LOSS, Curve
+from jlab_compress.validation.roles import ORIGINAL, REORDERED
 
 HEAD, SEGMENTS, CONTEXT = 2, 16, 8
 
@@ -93,7 +94,7 @@ def contestants(setting: Setting, *, seed: int, device: str) -> dict[str, nn.Mod
     moved = settled(scaled(points), setting.kept)
     centres = (moved.points * points.square().mean(0).sqrt()).float().view(-1, 4, HEAD)
     models: dict[str, nn.Module] = {
-        FULL: Heads(heads, torch.ones(setting.heads)),
+        ORIGINAL: Heads(heads, torch.ones(setting.heads)),
         REORDERED: Heads(heads, torch.ones(setting.heads)),
         MOVED: Heads(centres, moved.multiplicities),
         PAPER: Heads(heads[kept.indices], kept.multiplicities),
@@ -126,7 +127,7 @@ def main() -> None:
     device, began = given.device, time.monotonic()
     runs = [run(setting, seed=seed, device=device) for seed in range(given.seeds)]
     rows = tuple(
-        (*race_row(runs, model), fmean(one[model].held_out_losses[0] for one in runs)) for model in runs[0]
+        (*race_row(runs, model), fmean(one[model].of(HELD_OUT_LOSS)[0] for one in runs)) for model in runs[0]
     )
     columns = ("model", "test loss", "highest", "curve distance", "training gap", "loss before")
     title = f"{setting.heads} -> {setting.kept} heads, {setting.steps} steps, {given.seeds} seeds, {device}"

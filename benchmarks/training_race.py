@@ -20,10 +20,12 @@ from jlab_compress.fitting.aims.moments import rebuild
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.slim.surgery import read_layer
 from jlab_compress.slim.weighted import WeightedLinear
-from jlab_compress.validation.training.side_by_side import Contest, Curve, train_side_by_side
+from jlab_compress.validation.measures.curve import HELD_OUT_LOSS, TRAINING_GAP, Curve, final
+from jlab_compress.validation.roles import ORIGINAL
+from jlab_compress.validation.training.contest import Contest
+from jlab_compress.validation.training.side_by_side import train_side_by_side
 from jlab_compress.validation.training.steps import default_step
 
-FULL, REORDERED = "original", "original, other order"
 MOVED, DYNAMICS = "ours, moved centres", "ours, dynamics"
 PAPER, RANDOM, NAIVE = "paper", "random subset", "naive net"
 ROOM = 8  # unknowns for each moment that moved centres keep
@@ -148,9 +150,9 @@ def race(
     steps: int,
     seed: int,
 ) -> dict[str, Curve]:
-    """Train all models on the same batches and return their curves; two are called FULL and REORDERED."""
+    """Train all models on the same batches and return their curves; by role or by any name."""
     contest = Contest(tuple(batches), tuple(test), default_step(F.mse_loss), optimizer, F.mse_loss)
-    return train_side_by_side(models, contest, seed=seed, steps=steps, reordered={REORDERED})
+    return train_side_by_side(models, contest, seed=seed, steps=steps)
 
 
 def curve_distance(runs: Sequence[Mapping[str, Curve]], name: str) -> float:
@@ -159,9 +161,10 @@ def curve_distance(runs: Sequence[Mapping[str, Curve]], name: str) -> float:
     It is the rms over the later half of the log ratio of both losses, mean over seeds: the seeds' mean
     comes first, so that it is a distance of mean curves and noise in a single one averages out.
     """
-    half = len(runs[0][FULL].recorded) // 2
+    half = len(runs[0][ORIGINAL].recorded) // 2
     pairs = [
-        zip(run[name].held_out_losses[half:], run[FULL].held_out_losses[half:], strict=True) for run in runs
+        zip(run[name].of(HELD_OUT_LOSS)[half:], run[ORIGINAL].of(HELD_OUT_LOSS)[half:], strict=True)
+        for run in runs
     ]
     logs = [[math.log(a / b) for a, b in pair] for pair in pairs]
     return math.sqrt(fmean(fmean(each) ** 2 for each in zip(*logs, strict=True)))
@@ -169,7 +172,7 @@ def curve_distance(runs: Sequence[Mapping[str, Curve]], name: str) -> float:
 
 def race_row(runs: Sequence[Mapping[str, Curve]], name: str) -> tuple[str, float, float, float, float]:
     """Return a model's name, its test loss at the end and at its highest, curve distance and training gap."""
-    loss = fmean(run[name].held_out_losses[-1] for run in runs)
-    highest = fmean(max(run[name].held_out_losses) for run in runs)
-    gap = fmean(run[name].training_gaps[-1] for run in runs)
+    loss = final(runs, name, HELD_OUT_LOSS)
+    highest = fmean(max(run[name].of(HELD_OUT_LOSS)) for run in runs)
+    gap = final(runs, name, TRAINING_GAP)
     return name, loss, highest, curve_distance(runs, name), gap

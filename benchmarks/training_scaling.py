@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from training_race import (
     DYNAMICS,
-    FULL,
     MOVED,
     PAPER,
     RANDOM,
@@ -32,8 +31,10 @@ from training_race import (
 )
 
 from jlab_compress.report import Report, Scalar, Table
+from jlab_compress.validation.measures.curve import HELD_OUT_LOSS
+from jlab_compress.validation.roles import ORIGINAL
 
-MODELS = (FULL, MOVED, DYNAMICS, PAPER, RANDOM)
+MODELS = (ORIGINAL, MOVED, DYNAMICS, PAPER, RANDOM)
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,14 @@ def losses(setting: Setting, width: int, *, seed: int, device: str) -> dict[str,
     slim = slim_nets(net, size, x, degree=6, seed=seed)
     data = partial(harmonic_batches, target=setting.target, device=device)
     curves = race(
-        {FULL: net} | {name: slim[name] for name in MODELS[1:]},
+        {ORIGINAL: net} | {name: slim[name] for name in MODELS[1:]},
         data(setting.rows, setting.batch, noise=0.2, seed=seed),
         data(4096, 4096, noise=0.0, seed=seed + 1000),
         optimizer=cosine(torch.optim.AdamW, setting.rate, setting.steps),
         steps=setting.steps,
         seed=seed,
     )
-    return {name: fmean(curve.held_out_losses[-3:]) for name, curve in curves.items()}
+    return {name: fmean(curve.of(HELD_OUT_LOSS)[-3:]) for name, curve in curves.items()}
 
 
 def exponent(widths: list[float], values: list[float]) -> float:
@@ -96,7 +97,7 @@ def main() -> None:
             means[name].append(fmean(run[name] for run in runs))
         rows.append((width, int(size), *(means[name][-1] for name in MODELS)))
         print(rows[-1], flush=True)
-    before = exponent([float(d) for d in setting.widths], means[FULL])
+    before = exponent([float(d) for d in setting.widths], means[ORIGINAL])
     after = {name: exponent(narrow, means[name]) for name in MODELS[1:]}
     laws = tuple((name, before, a, a / before) for name, a in after.items())
     tables = (

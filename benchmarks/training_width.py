@@ -21,9 +21,7 @@ from functools import cache, partial
 import torch
 from torch import nn
 from training_race import (
-    FULL,
     MOVED,
-    REORDERED,
     cosine,
     harmonic_batches,
     moved_centres,
@@ -36,7 +34,8 @@ from training_race import (
 
 from jlab_compress.report import Report, Table
 from jlab_compress.slim.surgery import read_layer
-from jlab_compress.validation.training.side_by_side import Curve
+from jlab_compress.validation.measures.curve import Curve
+from jlab_compress.validation.roles import ORIGINAL, REORDERED
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def contestants(
     x = 2 * torch.rand(2000, 2, generator=torch.Generator().manual_seed(seed)).to(device) - 1
     layer = read_layer(net, ("0",), "2", torch.relu)
     fewer = {f"{MOVED}, 1/{k}": slim_net(net, moved_centres(layer, size // k)) for k in (2, 3)}
-    return {FULL: net, REORDERED: net} | slim_nets(net, size, x, degree=5, seed=seed, skip=skip) | fewer
+    return {ORIGINAL: net, REORDERED: net} | slim_nets(net, size, x, degree=5, seed=seed, skip=skip) | fewer
 
 
 def run(

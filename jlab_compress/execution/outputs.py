@@ -28,6 +28,19 @@ def outputs_of(value: Any) -> list[Tensor]:
     return found
 
 
+def scores_of(outputs: Any) -> list[Tensor]:
+    """Return the floating-point tensors of a model's output, without a loss that came with its scores.
+
+    Examples
+    --------
+    >>> import torch
+    >>> scores_of({"loss": torch.tensor(2.0), "logits": torch.zeros(1, 2)})
+    [tensor([[0., 0.]])]
+    """
+    found = outputs_of(outputs)
+    return [t for t in found if t.dim()] or found
+
+
 def outputs_on(model: nn.Module, calls: Iterable[Call]) -> Iterator[Tensor]:
     """Yield a model's outputs in evaluation mode on one call after the other.
 

@@ -6,45 +6,33 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from torch import nn
 from tqdm.auto import tqdm
 
+from jlab_compress.compression.prepared import Prepared, read_prepared
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
 from jlab_compress.execution.randomness import random_states_kept
-from jlab_compress.report import Report, Reported
-from jlab_compress.validation.measures.snapshot import Snapshot, cloud_figures, evidence_tables, take_snapshot
-from jlab_compress.validation.report.plots import SLIM
-from jlab_compress.validation.report.tables import condition_notes, summarise
-from jlab_compress.validation.training.batches import materialise, materialise_held_out
-from jlab_compress.validation.training.references import (
-    FUNCTION,
-    RANDOM,
-    REFERENCES,
-    REORDERED,
-    build_references,
-    check_shared_plan,
-    reference_notes,
-)
-from jlab_compress.validation.training.requests import check_budget, choose_step
-from jlab_compress.validation.training.side_by_side import (
-    ORIGINAL,
-    Contest,
+from jlab_compress.extras import lacking
+from jlab_compress.fitting.effort import Effort, EffortName
+from jlab_compress.report import Figure, Report, Reported
+from jlab_compress.validation.measures.curve import (
+    FUNCTION_GAP,
+    MOVEMENT,
+    TRAINING_GAP,
     Curve,
-    Metric,
-    train_side_by_side,
+    Curves,
+    final,
 )
-from jlab_compress.validation.training.steps import (
-    Loss,
-    OptimizerFactory,
-    Step,
-    check_batches,
-    check_judge,
-    make_optimizer,
-)
+from jlab_compress.validation.measures.snapshot import Snapshot, take_snapshot
+from jlab_compress.validation.report.tables import condition_notes, summarise
+from jlab_compress.validation.roles import FUNCTION, ORIGINAL, RANDOM, REFERENCES, REORDERED, SLIM
+from jlab_compress.validation.training.contest import Budget, Contest, Metric, read_contest
+from jlab_compress.validation.training.references import References, check_shared_plan, read_references
+from jlab_compress.validation.training.side_by_side import train_side_by_side
+from jlab_compress.validation.training.steps import Loss, OptimizerFactory, Step
 from jlab_compress.validation.verdict import Verdict, judge
 
 NO_HELD_OUT = "No held-out data was given: gaps and losses are taken on the first training batches."
@@ -78,36 +66,35 @@ class Validation(Reported):
     @property
     def function_gap(self) -> float:
         """||f_slim - f|| / ||f|| on held-out inputs, before training."""
-        return self.curves[0][SLIM].function_gaps[0]
+        return self.curves[0][SLIM].of(FUNCTION_GAP)[0]
 
     @property
     def training_gap(self) -> float:
         """The slim model's training gap after the last step, mean over seeds."""
-        return final_gap(self.curves, SLIM)
+        return final(self.curves, SLIM, TRAINING_GAP)
+
+    def _gap_of(self, reference: str) -> float | None:
+        taken = reference in self.curves[0]
+        return final(self.curves, reference, TRAINING_GAP) if taken else None
 
     @property
     def noise_floor(self) -> float | None:
         """The training gap of the original under another batch order, mean over seeds."""
-        return final_gap(self.curves, REORDERED) if REORDERED in self.curves[0] else None
+        return self._gap_of(REORDERED)
 
     @property
     def training_gap_random(self) -> float | None:
         """The training gap of a random subset of the same width, mean over seeds."""
-        return final_gap(self.curves, RANDOM) if RANDOM in self.curves[0] else None
+        return self._gap_of(RANDOM)
 
     @property
     def training_gap_function(self) -> float | None:
         """The training gap of the model fitted to the function alone, mean over seeds."""
-        return final_gap(self.curves, FUNCTION) if FUNCTION in self.curves[0] else None
-
-
-def final_gap(curves: Sequence[Mapping[str, Curve]], name: str) -> float:
-    """Return a model's training gap after the last step, mean over seeds."""
-    return fmean(run[name].training_gaps[-1] for run in curves)
+        return self._gap_of(FUNCTION)
 
 
 def validate(
-    original: nn.Module,
+    original: nn.Module | Prepared,
     slim: nn.Module,
     batches: Iterable[Any],
     loss_fn: Loss | None = None,
@@ -121,6 +108,7 @@ def validate(
     seeds: Sequence[int] = (0, 1),
     references: Sequence[str] = REFERENCES,
     tolerance: float = 0.05,
+    effort: EffortName | Effort = "normal",
     progress: bool = True,
 ) -> Validation:
     """Train copies of both models on the same batches in the same order, and compare what they learn.
@@ -133,8 +121,11 @@ def validate(
 
     Parameters
     ----------
-    original, slim : nn.Module
-        The model, and its slim form from `compress` or `load`.
+    original : nn.Module or Prepared
+        The model; or what `prepare` returned for it, with calibration for the references, which are fitted to
+        the inputs of the training batches otherwise.
+    slim : nn.Module
+        Its slim form, from `compress` or `load`.
     batches : iterable of (inputs, targets)
         Read once and kept in memory; inputs are a tensor, a tuple or a dict of arguments.
     loss_fn : callable
@@ -159,6 +150,8 @@ def validate(
         part in 400 of the squared movement: what another batch order alone leaves after a few hundred
         steps is .02 to .3 in the tables under ``benchmarks``, and no metric on some hundred held-out
         rows would tell it from nothing.
+    effort : {"quick", "normal", "thorough"} or Effort
+        How long the reference of the function alone is fitted.
     progress : bool
         Show a progress bar.
 
@@ -176,86 +169,85 @@ def validate(
     -----
     Cost: ``len(seeds) * (2 + len(references)) * steps`` training steps, plus the fits of the references.
     """
-    check_shared_plan(original, slim)
-    original, slim = unwrapped(original), unwrapped(slim)
-    check_budget(steps, seconds, seeds, references)
+    if isinstance(original, Prepared):
+        read_prepared(original, None, seed=0)
+    model = original.original if isinstance(original, Prepared) else original
+    check_shared_plan(model, slim)
+    model, slim = unwrapped(model), unwrapped(slim)
+    source = original if isinstance(original, Prepared) else model
+    budget = Budget.read(steps, seconds, seeds)
     with random_states_kept():
-        probe = _trainable_copy(slim)
-        kind = type(make_optimizer(optimizer, probe)).__name__
-        pool = materialise(batches, steps)
-        judges = pool[:8] if held_out is None else materialise_held_out(held_out)
-        check_batches(probe, pool, "batches")
-        check_batches(probe, judges, "held_out")
-        source = "step" if step else "loss_fn"
-        contest = Contest(pool, judges, choose_step(step, loss_fn), optimizer, loss_fn, metric, source)
-        for judge_fn, argument, seen in ((loss_fn, "loss_fn", pool + judges), (metric, "metric", judges)):
-            if judge_fn is not None:
-                check_judge(probe, seen, judge_fn, argument)
-        curves, before, after = _run_seeds(
-            original,
-            slim,
-            contest,
-            seeds=seeds,
-            references=references,
-            steps=steps or (None if seconds else len(pool)),
-            seconds=seconds,
-            progress=progress,
+        contest = read_contest(
+            _trainable_copy(slim),
+            batches,
+            held_out,
+            limit=steps,
+            loss_fn=loss_fn,
+            optimizer=optimizer,
+            metric=metric,
+            step=step,
         )
+        inputs = [each for each, _ in contest.batches]
+        how = read_references(source, slim, references, inputs=inputs, seed=seeds[0], effort=effort)
+        curves, snapshots = _run_seeds(model, slim, contest, how, budget, progress=progress)
     verdict = judge_curves(curves, tolerance)
-    warnings = (NO_HELD_OUT,) if held_out is None else ()
+    figures, lacks = _pictures(curves, tolerance, snapshots)
     report = summarise(
         curves,
         verdict,
-        figures=cloud_figures(before, after),
-        tables=evidence_tables(before, after),
-        warnings=warnings,
-        notes=(*condition_notes(slim, kind), *reference_notes(slim, references)),
+        snapshots,
+        figures=figures,
+        warnings=(NO_HELD_OUT,) if held_out is None else (),
+        notes=(*condition_notes(slim, contest.optimizer_name), *how.notes, *lacks),
     )
-    return Validation(curves, verdict, before, after, report)
+    return Validation(curves, verdict, *snapshots, report)
 
 
 def _run_seeds(
     original: nn.Module,
     slim: nn.Module,
     contest: Contest,
+    references: References,
+    budget: Budget,
     *,
-    seeds: Sequence[int],
-    references: Sequence[str],
-    steps: int | None,
-    seconds: float | None,
     progress: bool,
-) -> tuple[tuple[Mapping[str, Curve], ...], Snapshot, Snapshot]:
+) -> tuple[tuple[Mapping[str, Curve], ...], tuple[Snapshot, Snapshot]]:
+    """Train all models once per seed; the first run gives the parameters before and after."""
     curves: list[Mapping[str, Curve]] = []
     snapshots: list[Snapshot] = []
-    share = None if seconds is None else seconds / len(seeds)
-    calibration = [inputs for inputs, _ in contest.batches]
+    seconds = budget.seconds and budget.seconds / len(budget.seeds)
+    steps = budget.steps or (None if seconds else len(contest.batches))
     fixed: dict[str, nn.Module] = {}
-    with closing(tqdm(total=steps and steps * len(seeds), disable=not progress, unit="step")) as bar:
-        for seed in seeds:
+    total = steps and steps * len(budget.seeds)
+    with closing(tqdm(total=total, disable=not progress, unit="step")) as bar:
+        for seed in budget.seeds:
             bar.set_description(f"fit references, seed {seed}")
-            fixed = build_references(original, slim, calibration, names=references, seed=seed, known=fixed)
+            fixed = references.made(seed, fixed)
             models = {ORIGINAL: original, SLIM: slim, **fixed}
-            if REORDERED in references:
+            if REORDERED in references.names:
                 models[REORDERED] = original
             bar.set_description(f"train {len(models)} models, seed {seed}")
             copies = {name: _trainable_copy(model) for name, model in models.items()}
             if not snapshots:
                 snapshots.append(take_snapshot(copies, contest.held_out[0][0]))
-            curves.append(
-                train_side_by_side(
-                    copies,
-                    contest,
-                    seed=seed,
-                    reordered={REORDERED},
-                    steps=steps,
-                    seconds=share,
-                    tick=bar.update,
-                )
-            )
+            length: dict[str, Any] = {"seed": seed, "steps": steps, "seconds": seconds}
+            curves.append(train_side_by_side(copies, contest, **length, tick=bar.update))
             if len(snapshots) < 2:
                 snapshots.append(take_snapshot(copies, contest.held_out[0][0]))
-            steps, share = len(curves[0][SLIM].losses), None  # a time budget becomes equal steps
-    return tuple(curves), snapshots[0], snapshots[1]
+            steps, seconds = len(curves[0][SLIM].losses), None  # a time budget becomes equal steps
+    return tuple(curves), (snapshots[0], snapshots[1])
+
+
+def _pictures(
+    curves: Curves, tolerance: float, snapshots: tuple[Snapshot, Snapshot]
+) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
+    """Return the figures, and what is not shown because a package is not installed."""
+    lacks = tuple(f"Left out: {fault}." for name in ("matplotlib", "ot") if (fault := lacking(name)))
+    if lacking("matplotlib"):
+        return (), lacks
+    from jlab_compress.validation.report.plots import pictures
+
+    return pictures(curves, tolerance, *snapshots), lacks
 
 
 def _trainable_copy(model: nn.Module) -> nn.Module:
@@ -268,6 +260,6 @@ def judge_curves(curves: Sequence[Mapping[str, Curve]], tolerance: float) -> Ver
     gaps = [run[SLIM].late_gap for run in curves]
     if REORDERED not in curves[0]:
         return judge(gaps, [0.0] * len(gaps), tolerance=tolerance)
-    moved = [run[ORIGINAL].movements[-1] > STANDSTILL for run in curves]
+    moved = [run[ORIGINAL].of(MOVEMENT)[-1] > STANDSTILL for run in curves]
     floors = [run[REORDERED].late_gap if m else math.nan for run, m in zip(curves, moved, strict=True)]
     return judge(gaps, floors, tolerance=tolerance)

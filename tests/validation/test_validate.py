@@ -1,5 +1,6 @@
 """validate from end to end: exact pairs, each verdict, references, interrupts, bad input."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from jlab_compress.compression.compress import compress, compress_baseline
+from jlab_compress.compression.prepared import prepare
 from jlab_compress.execution.isolation import copy_model
-from jlab_compress.report import Figure
+from jlab_compress.validation.measures.curve import FUNCTION_GAP, HELD_OUT_LOSS
+from jlab_compress.validation.report import plots
 from jlab_compress.validation.validate import judge_curves, validate
 from tests.validation.untouched import assert_untouched, snapshot
 
@@ -21,10 +24,7 @@ PICTURED = "test_references_stand_beside_the_slim_model"
 def without_pictures(request, monkeypatch):
     """Pictures have tests of their own; drawing them takes most of a short run."""
     if request.node.name != PICTURED:
-        blank = Figure("none", "<svg/>", "Nothing.")
-        monkeypatch.setattr("jlab_compress.validation.report.tables.plot_losses", lambda *_: blank)
-        monkeypatch.setattr("jlab_compress.validation.report.tables.plot_gaps", lambda *_: blank)
-        monkeypatch.setattr("jlab_compress.validation.validate.cloud_figures", lambda *_: ())
+        monkeypatch.setattr(plots, "pictures", lambda *_: ())
 
 
 def sgd(parameters):
@@ -162,7 +162,7 @@ def test_own_step_sees_the_pair_and_drives_a_scheduler(make_pair, batches):
     without_loss = validate(
         wide, slim, batches, step=step, optimizer=sgd, steps=3, progress=False, references=()
     )
-    assert without_loss.curves[0]["slim"].held_out_losses == ()
+    assert without_loss.curves[0]["slim"].of(HELD_OUT_LOSS) == ()
 
 
 def test_a_time_budget_gives_every_seed_the_same_steps(make_pair, batches):
@@ -242,7 +242,8 @@ def test_the_verdict_reads_the_later_half_and_not_one_step(make_pair, batches):
         ((*quiet[:-1], 0.9), "trains alike"),
         (tuple(0.9 if t < 15 else 0.0 for t in recorded), "trains alike"),
     ):
-        curves = [one | {"slim": replace(one["slim"], training_gaps=gaps)} for one in found.curves]
+        slim = replace(found.curves[0]["slim"], values={"training gap": gaps})
+        curves = [one | {"slim": slim} for one in found.curves]
         assert judge_curves(curves, 0.05).label == label
     lost = [one | {"slim": replace(one["slim"], diverged_at=29)} for one in found.curves]
     assert judge_curves(lost, 0.05).label == "differs"
@@ -262,5 +263,43 @@ def test_the_function_only_reference_of_many_blocks_is_a_quick_one(monkeypatch):
         net, slim, given, F.mse_loss, optimizer=sgd, steps=4, references=("function only",), progress=False
     )
     assert not asked
-    assert found.curves[0]["function only"].function_gaps[0] < found.curves[0]["slim"].function_gaps[0]
+    gaps = {name: curve.of(FUNCTION_GAP)[0] for name, curve in found.curves[0].items()}
+    assert gaps["function only"] < gaps["slim"]
     assert any(note.startswith("Function only: greedy selection") for note in found.report.notes)
+
+
+def test_references_are_fitted_on_one_look_at_the_model(compressed, monkeypatch):
+    """The model is prepared once for all seeds and references, or by the caller."""
+    net, slim, inputs, targets = compressed
+    pairs = [(inputs[i : i + 20], targets[i : i + 20]) for i in range(0, 240, 20)]
+    looks = []
+
+    def looked(*arguments, **options):
+        looks.append(options)
+        return prepare(*arguments, **options)
+
+    monkeypatch.setattr("jlab_compress.validation.training.references.prepare", looked)
+    names = ("random subset", "function only")
+    first = run(net, slim, pairs, steps=3, references=names, effort="quick")
+    assert len(looks) == 1
+    prepared = prepare(net, inputs[:180])
+    again = run(prepared, slim, pairs, steps=3, references=names, effort="quick")
+    assert len(looks) == 1
+    gaps = [found.curves[0]["random subset"].of(FUNCTION_GAP) for found in (first, again)]
+    assert gaps[0] == gaps[1]
+    assert any(note.endswith("on the inputs of the training batches.") for note in first.report.notes)
+    assert any(note.endswith("on the calibration.") for note in again.report.notes)
+    run(net, slim, pairs, steps=1)
+    assert len(looks) == 1  # the original under another batch order needs no fit
+
+
+def test_a_verdict_needs_no_pictures_and_says_what_is_left_out(make_pair, batches, monkeypatch):
+    for package in ("matplotlib", "ot"):
+        monkeypatch.setitem(sys.modules, package, None)
+    report = run(*make_pair(), batches, steps=4).report
+    assert report.figures == ()
+    assert not any(table.title.startswith("Neuron clouds") for table in report.tables)
+    left_out = [note for note in report.notes if note.startswith("Left out: ")]
+    assert [note.split()[2] for note in left_out] == ["matplotlib", "ot"]
+    assert all('pip install "jlab-compress[validation]"' in note for note in left_out)
+    assert report.summary.startswith("Trains alike")

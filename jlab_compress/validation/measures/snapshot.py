@@ -9,14 +9,10 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.core.cloud import Cloud
-from jlab_compress.report import Figure, Scalar, Table
+from jlab_compress.extras import lacking
 from jlab_compress.validation.measures.tangent_kernels import KernelMatch, match_kernels
 from jlab_compress.validation.measures.transport import CloudDistance, cloud_distance, neuron_clouds
-from jlab_compress.validation.report.plots import SLIM, plot_clouds
-from jlab_compress.validation.training.references import REORDERED
-from jlab_compress.validation.training.side_by_side import ORIGINAL
-
-MOST_PICTURES = 3
+from jlab_compress.validation.roles import ORIGINAL, REORDERED, SLIM
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class Snapshot:
     clouds : mapping of str to (Cloud, Cloud)
         Per block name the neurons of the original and of the slim model.
     distances : mapping of str to CloudDistance
-        Per block name.
+        Per block name; none where POT is not installed.
     kernels : mapping of str to KernelMatch
         Per model name, each against the original.
     """
@@ -52,36 +48,10 @@ def take_snapshot(models: Mapping[str, nn.Module], inputs: Any) -> Snapshot:
     clouds = neuron_clouds(original, slim)
     return Snapshot(
         clouds,
-        {name: cloud_distance(*pair) for name, pair in clouds.items()},
+        {} if lacking("ot") else {name: cloud_distance(*pair) for name, pair in clouds.items()},
         {
             name: match_kernels(model, original, inputs)
             for name, model in models.items()
             if name not in (ORIGINAL, REORDERED)
         },
-    )
-
-
-def evidence_tables(before: Snapshot, after: Snapshot) -> tuple[Table, Table]:
-    """Return the distances of the neuron clouds and the match of the tangent kernels, side by side."""
-    clouds: list[tuple[Scalar, ...]] = []
-    for name, start in before.distances.items():
-        end = after.distances[name]
-        clouds.append((name, start.exact, end.exact, start.sinkhorn, end.sinkhorn))
-    kernels: list[tuple[Scalar, ...]] = [
-        (name, start.alignment, after.kernels[name].alignment, start.error, after.kernels[name].error)
-        for name, start in before.kernels.items()
-    ]
-    when = [f"{what} {time}" for what in ("Wasserstein", "Sinkhorn") for time in ("before", "after")]
-    match = [f"{what} {time}" for what in ("alignment", "error") for time in ("before", "after")]
-    return (
-        Table("Neuron clouds, slim to original, over the original's spread", ("block", *when), tuple(clouds)),
-        Table("Tangent kernel against the original's", ("model", *match), tuple(kernels)),
-    )
-
-
-def cloud_figures(before: Snapshot, after: Snapshot) -> tuple[Figure, ...]:
-    """Return a picture of the neurons of the first blocks."""
-    return tuple(
-        plot_clouds(name, before.clouds[name], after.clouds[name])
-        for name in list(before.clouds)[:MOST_PICTURES]
     )

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from jlab_compress.execution.inputs import read_call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.models import device_of
+from jlab_compress.execution.outputs import scores_of
 from jlab_compress.execution.splits import first_rows
 from jlab_compress.training.gradient_sums import copies_of
-from jlab_compress.validation.training.steps import scores_of
 
 MOST_ENTRIES = 100_000_000  # gradient entries held at once
 

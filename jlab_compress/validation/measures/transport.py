@@ -10,12 +10,10 @@ from torch import Tensor, nn
 
 from jlab_compress.core.cloud import Cloud
 from jlab_compress.execution.randomness import random_states_kept
+from jlab_compress.extras import require
 from jlab_compress.slim.plan import BlockPlan
 from jlab_compress.slim.weighted import WeightedLayer
 from jlab_compress.training.matching import match_neurons
-
-with random_states_kept():  # importing POT draws from Python's random numbers
-    import ot
 
 MOST_COSTS = 4_000_000  # exact transport takes about a second there, and grows with the square
 
@@ -89,6 +87,8 @@ def cloud_distance(first: Cloud, second: Cloud, *, smoothing: float = 0.05) -> C
     ------
     ValueError
         If the dimensions differ.
+    ImportError
+        If POT is not installed.
 
     Notes
     -----
@@ -107,6 +107,8 @@ def cloud_distance(first: Cloud, second: Cloud, *, smoothing: float = 0.05) -> C
             f"second: expected points of dimension {first.points.shape[1]} like the first cloud's, "
             f"got {second.points.shape[1]}"
         )
+    with random_states_kept():  # its import draws from Python's random numbers
+        ot = require("ot", "validation")
     a, b = (_shares(cloud) for cloud in (first, second))
     x, y = (cloud.points.detach().double().cpu().numpy() for cloud in (first, second))
     costs = ot.dist(x, y)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from statistics import fmean
 
 import matplotlib.style
 import numpy as np
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 
 from jlab_compress.core.cloud import Cloud
 from jlab_compress.report import Figure
-from jlab_compress.validation.training.references import FUNCTION, RANDOM, REORDERED
-from jlab_compress.validation.training.side_by_side import ORIGINAL, Curve
+from jlab_compress.validation.measures.curve import HELD_OUT_LOSS, TRAINING_GAP, Curves, final
+from jlab_compress.validation.measures.snapshot import Snapshot
+from jlab_compress.validation.roles import FUNCTION, ORIGINAL, RANDOM, REORDERED, SLIM
 
-SLIM = "slim"
 INK = "#7f7f7f"  # the grey with about equal contrast on white and on black; the hues are as light
 STYLES: dict[str, tuple[str, str, float]] = {
     ORIGINAL: ("#3d85c6", "-", 2.4),
@@ -29,7 +28,6 @@ STYLES: dict[str, tuple[str, str, float]] = {
     FUNCTION: ("#2e9e62", "-.", 1.3),
     REORDERED: (INK, ":", 1.6),
 }
-Curves = Sequence[Mapping[str, Curve]]
 _LOOK = {
     "svg.hashsalt": "jlab-compress",
     "svg.fonttype": "path",
@@ -51,6 +49,14 @@ _LOOK = {
     )
 }
 MOST_DOTS = 600
+MOST_CLOUDS = 3
+
+
+def pictures(curves: Curves, tolerance: float, before: Snapshot, after: Snapshot) -> tuple[Figure, ...]:
+    """Draw a validation: losses, gaps, and the neurons of the first blocks before and after training."""
+    blocks = list(before.clouds)[:MOST_CLOUDS]
+    clouds = (plot_clouds(name, before.clouds[name], after.clouds[name]) for name in blocks)
+    return (plot_losses(curves), plot_gaps(curves, tolerance), *clouds)
 
 
 def plot_losses(curves: Curves) -> Figure:
@@ -59,7 +65,7 @@ def plot_losses(curves: Curves) -> Figure:
     Held-out losses where there are any, else training losses smoothed over a tenth of the steps; lines
     are means over seeds.
     """
-    held_out = bool(curves[0][SLIM].held_out_losses)
+    held_out = bool(curves[0][SLIM].of(HELD_OUT_LOSS))
     kind = "held-out loss" if held_out else "training loss"
     with _canvas(1) as (canvas, (axes,)):
         for name in (name for name in curves[0] if name != REORDERED):
@@ -93,7 +99,7 @@ def plot_gaps(curves: Curves, tolerance: float | None = None) -> Figure:
     steps = np.array(curves[0][SLIM].recorded[1:])
     with _canvas(1) as (canvas, (axes,)):
         for name in names:
-            values = np.array([run[name].training_gaps[1:] for run in curves])
+            values = np.array([run[name].of(TRAINING_GAP)[1:] for run in curves])
             label = "noise floor" if name == REORDERED else name
             _line(axes, steps, values.mean(0), name, label=label)
             if name in (SLIM, REORDERED):
@@ -106,7 +112,7 @@ def plot_gaps(curves: Curves, tolerance: float | None = None) -> Figure:
         axes.axvspan(steps[-1] / 2, steps[-1], color=INK, alpha=0.12, lw=0, label="judged")
         _legend(canvas, axes)
         svg = _svg(canvas)
-    last = ", ".join(f"{name} {fmean(run[name].training_gaps[-1] for run in curves):.3g}" for name in names)
+    last = ", ".join(f"{name} {final(curves, name, TRAINING_GAP):.3g}" for name in names)
     return Figure("Training gap", svg, f"Training gap against the step; at the end: {last}.")
 
 
@@ -148,7 +154,7 @@ def _loss_lines(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     chosen = [run[name] for name in ((names,) if isinstance(names, str) else names) for run in curves]
     if held_out:
-        return np.array(chosen[0].recorded, float), np.array([curve.held_out_losses for curve in chosen])
+        return np.array(chosen[0].recorded, float), np.array([curve.of(HELD_OUT_LOSS) for curve in chosen])
     width = max(1, len(chosen[0].losses) // 10)
     window = np.ones(width) / width
     smooth = np.array([np.convolve(curve.losses, window, "valid") for curve in chosen])

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import fmean
 
 from torch import nn
 
 from jlab_compress.report import Chart, Figure, Report, Scalar, Table
 from jlab_compress.slim.conversion import plan_of
-from jlab_compress.validation.report.plots import SLIM, Curves, plot_gaps, plot_losses
-from jlab_compress.validation.training.references import FUNCTION, RANDOM, REORDERED
-from jlab_compress.validation.training.side_by_side import ORIGINAL, Curve
+from jlab_compress.validation.measures.curve import (
+    FUNCTION_GAP,
+    HELD_OUT_LOSS,
+    MEASURES,
+    METRIC,
+    TRAINING_GAP,
+    TRAINING_LOSS,
+    Curves,
+    Measure,
+    final,
+)
+from jlab_compress.validation.measures.snapshot import Snapshot
+from jlab_compress.validation.roles import FUNCTION, ORIGINAL, RANDOM, REORDERED, SLIM
 from jlab_compress.validation.verdict import Verdict
 
 N_ROWS = 8  # of the tables against the step
@@ -30,20 +39,20 @@ DETAILS = (FACT_NAMES[RANDOM], FACT_NAMES[FUNCTION], *RATIO, "steps", "seeds")
 def summarise(
     curves: Curves,
     verdict: Verdict,
+    snapshots: tuple[Snapshot, Snapshot],
     *,
     figures: tuple[Figure, ...] = (),
-    tables: tuple[Table, ...] = (),
     warnings: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Report:
-    """Return the report of a validation from its curves and verdict."""
+    """Return the report of a validation from its curves, its verdict and the parameters before and after."""
     steps = len(curves[0][SLIM].losses)
     return Report(
         title="Does it train the same?",
         summary=f"{verdict.label.capitalize()} over steps {-(-steps // 2)} to {steps}: {verdict.reason}.",
         facts=_facts(curves, verdict, steps),
-        tables=(models_table(curves), gaps_table(curves), losses_table(curves), *tables),
-        figures=(plot_losses(curves), plot_gaps(curves, verdict.tolerance), *figures),
+        tables=(models_table(curves), *step_tables(curves), *parameter_tables(*snapshots)),
+        figures=figures,
         warnings=(*_divergence(curves), *warnings),
         notes=(*notes, *_conditions(curves, steps, verdict.tolerance)),
         details=DETAILS,
@@ -51,70 +60,90 @@ def summarise(
 
 
 def models_table(curves: Curves) -> Table:
-    """Return one row per model: gaps, losses and metric at the end, mean over seeds."""
-    judged = bool(curves[0][SLIM].held_out_losses), bool(curves[0][SLIM].metrics)
-    columns = ["model", "training gap", "function gap before", "function gap after", "final training loss"]
-    columns += ["held-out loss"] * judged[0] + ["metric before", "metric after"] * judged[1]
-    rows: list[tuple[Scalar, ...]] = []
-    for name in curves[0]:
-        runs = [run[name] for run in curves]
-        row: list[Scalar] = [name]
-        row += [fmean(c.training_gaps[-1] for c in runs) if name != ORIGINAL else None]
-        row += [fmean(c.function_gaps[i] for c in runs) if name != ORIGINAL else None for i in (0, -1)]
-        row += [fmean(tail_loss(c) for c in runs)]
-        row += [fmean(c.held_out_losses[-1] for c in runs)] if judged[0] else []
-        row += [fmean(c.metrics[i] for c in runs) for i in (0, -1)] if judged[1] else []
-        rows.append(tuple(row))
-    return Table(f"After {len(curves[0][SLIM].losses)} steps, mean over seeds", tuple(columns), tuple(rows))
-
-
-def gaps_table(curves: Curves) -> Table:
-    """Return the training gap of each model against the step, mean over seeds."""
-    names = [name for name in curves[0] if name != ORIGINAL]
-    title = "Training gap against the step, mean over seeds"
-    return _by_step(curves, title, names, lambda curve, place: curve.training_gaps[place])
-
-
-def losses_table(curves: Curves) -> Table:
-    """Return the loss of each model against the step, mean over seeds: on held-out data if it was judged."""
-    if curves[0][SLIM].held_out_losses:
-        title = "Held-out loss against the step, mean over seeds"
-        return _by_step(curves, title, list(curves[0]), lambda curve, place: curve.held_out_losses[place])
-    title = "Training loss of the batches just before the step, mean over seeds"
-    return _by_step(
-        curves, title, list(curves[0]), lambda curve, place: tail_loss(curve, curve.recorded[place])
+    """Return one row per model with every measure that was taken, mean over seeds."""
+    shown = [
+        (measure, place, f"{measure.name}{when}")
+        for measure in MEASURES
+        if curves[0][SLIM].of(measure)
+        for place, when in _moments(measure)
+    ]
+    rows = tuple(
+        (name, *(_mean(curves, name, measure, place) for measure, place, _ in shown)) for name in curves[0]
     )
+    columns = ("model", *(column for _, _, column in shown))
+    return Table(f"After {len(curves[0][SLIM].losses)} steps, mean over seeds", columns, rows)
 
 
-def _by_step(curves: Curves, title: str, names: list[str], value: Callable[[Curve, int], float]) -> Table:
+def _moments(measure: Measure) -> list[tuple[int, str]]:
+    """Return the places among the recorded steps that the table of models shows, each with its word."""
+    both = measure.before and measure.after
+    found = [(0, " before")] if measure.before else []
+    return found + ([(-1, " after" if both else "")] if measure.after else [])
+
+
+def _mean(curves: Curves, name: str, measure: Measure, place: int) -> float | None:
+    if name == ORIGINAL and not measure.of_original:
+        return None
+    return fmean(run[name].of(measure)[place] for run in curves)
+
+
+def step_tables(curves: Curves) -> tuple[Table, ...]:
+    """Return each measure that has such a table against the step, mean over seeds.
+
+    The loss is that on held-out data where it was taken, else that of training.
+    """
+    taken = [m for m in MEASURES if m.against_steps and curves[0][SLIM].of(m)]
+    if HELD_OUT_LOSS in taken:
+        taken.remove(TRAINING_LOSS)
+    return tuple(_by_step(curves, measure) for measure in taken)
+
+
+def _by_step(curves: Curves, measure: Measure) -> Table:
     recorded = curves[0][SLIM].recorded
+    names = [name for name in curves[0] if name != ORIGINAL or measure.of_original]
     last = len(recorded) - 1
     places = sorted({1 + (last - 1) * i // (N_ROWS - 1) for i in range(N_ROWS)})
     rows = tuple(
-        (recorded[place], *(fmean(value(run[name], place) for run in curves) for name in names))
+        (recorded[place], *(fmean(run[name].of(measure)[place] for run in curves) for name in names))
         for place in places
     )
+    title = f"{measure.against_steps}, mean over seeds"
     return Table(title, ("step", *names), rows, Chart("step", tuple(names)))
 
 
-def tail_loss(curve: Curve, step: int | None = None) -> float:
-    """Return the mean training loss of the last tenth of the steps up to `step`, or up to the end."""
-    losses = curve.losses[:step]
-    return fmean(losses[-max(1, len(losses) // 10) :])
+def parameter_tables(before: Snapshot, after: Snapshot) -> tuple[Table, ...]:
+    """Return the distances of the neuron clouds and the match of the tangent kernels, side by side."""
+    clouds: list[tuple[Scalar, ...]] = []
+    for name, start in before.distances.items():
+        end = after.distances[name]
+        clouds.append((name, start.exact, end.exact, start.sinkhorn, end.sinkhorn))
+    kernels: list[tuple[Scalar, ...]] = [
+        (name, start.alignment, after.kernels[name].alignment, start.error, after.kernels[name].error)
+        for name, start in before.kernels.items()
+    ]
+    title = "Neuron clouds, slim to original, over the original's spread"
+    distances = Table(title, ("block", *_twice("Wasserstein", "Sinkhorn")), tuple(clouds))
+    title = "Tangent kernel against the original's"
+    match = Table(title, ("model", *_twice("alignment", "error")), tuple(kernels))
+    return (distances, match) if clouds else (match,)
+
+
+def _twice(*columns: str) -> list[str]:
+    return [f"{column} {when}" for column in columns for when in ("before", "after")]
 
 
 def _facts(curves: Curves, verdict: Verdict, steps: int) -> dict[str, Scalar]:
     facts: dict[str, Scalar] = {"verdict": verdict.label}
-    facts["function_gap"] = curves[0][SLIM].function_gaps[0]
+    facts["function_gap"] = curves[0][SLIM].of(FUNCTION_GAP)[0]
     for name, fact in FACT_NAMES.items():
         if name in curves[0]:
-            facts[fact] = fmean(run[name].training_gaps[-1] for run in curves)
+            facts[fact] = final(curves, name, TRAINING_GAP)
     facts["late_training_gap"] = fmean(verdict.gaps)
     facts |= zip(RATIO, (verdict.ratio, verdict.low, verdict.high), strict=True)
-    if curves[0][SLIM].metrics:
+    if curves[0][SLIM].of(METRIC):
         for name in (ORIGINAL, SLIM):
-            facts[f"metric_{name}_before"] = fmean(run[name].metrics[0] for run in curves)
-            facts[f"metric_{name}_after"] = fmean(run[name].metrics[-1] for run in curves)
+            facts[f"metric_{name}_before"] = _mean(curves, name, METRIC, 0)
+            facts[f"metric_{name}_after"] = _mean(curves, name, METRIC, -1)
     return facts | {"steps": steps, "seeds": len(curves)}
 
 

@@ -3,90 +3,131 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from jlab_compress.compression.compress import compress, compress_baseline
+from jlab_compress.compression.prepared import Prepared, prepare
 from jlab_compress.execution.calls import tensors_in
 from jlab_compress.execution.models import unwrapped
+from jlab_compress.fitting.effort import Effort, EffortName, read_effort
 from jlab_compress.slim.conversion import plan_of
+from jlab_compress.validation.roles import FUNCTION, RANDOM, REFERENCES
 
-REORDERED = "another batch order"
-RANDOM = "random subset"
-FUNCTION = "function only"
-REFERENCES = (REORDERED, RANDOM, FUNCTION)
 ROWS = 4096  # of the training inputs, at least, that the references are fitted on
 
 
-def build_references(
-    original: nn.Module,
-    slim: nn.Module,
-    calibration: Sequence[Any],
-    *,
-    names: Sequence[str],
-    seed: int,
-    known: Mapping[str, nn.Module],
-) -> dict[str, nn.Module]:
-    """Return slim models of the same widths that were made in other ways.
+@dataclass(frozen=True)
+class References:
+    """How the models are made that a slim one is measured against.
 
     Parameters
     ----------
-    original, slim : nn.Module
-        The widths come from the plan of `slim`.
-    calibration : sequence of inputs
-        What the references are fitted on: the inputs of the training batches.
-    names : sequence of str
-        Which references; the original under another batch order needs no model of its own.
-    seed : int
-        Draws the random subset.
-    known : mapping of str to nn.Module
-        Results of an earlier seed; the function-only model is fitted once.
+    names : tuple of str
+        Which; the original under another batch order needs no model of its own.
+    widths : mapping of str to int
+        Those of the slim model.
+    prepared : Prepared or None
+        The original, with what the references are fitted on; None where none is.
+    effort : Effort
+        For the fit of the function alone.
+    source : str
+        Where their calibration comes from, in words.
     """
+
+    names: tuple[str, ...]
+    widths: Mapping[str, int]
+    prepared: Prepared | None
+    effort: Effort
+    source: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How they are made, where that is not plain from their names."""
+        if FUNCTION not in self.names:
+            return ()
+        several = "greedy selection and least-squares refit, block by block"
+        how = several if len(self.widths) > 1 else 'compress(..., preserve="function")'
+        return (f"Function only: {how}, on {self.source}.",)
+
+    def made(self, seed: int, known: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+        """Return slim models of the same widths that were made in other ways.
+
+        Parameters
+        ----------
+        seed : int
+            Draws the random subset.
+        known : mapping of str to nn.Module
+            Results of an earlier seed; the function-only model is fitted once.
+        """
+        made: dict[str, nn.Module] = {}
+        if self.prepared is None:
+            return made
+        if RANDOM in self.names:
+            made[RANDOM] = compress_baseline(self.prepared, self.widths, method="random", seed=seed).model
+        if FUNCTION in self.names:
+            made[FUNCTION] = known.get(FUNCTION) or self._function_only(self.prepared, seed)
+        return made
+
+    def _function_only(self, prepared: Prepared, seed: int) -> nn.Module:
+        """Fit outputs alone: with moved nodes for one block, by selection and refit for several."""
+        if len(self.widths) > 1:
+            return compress_baseline(prepared, self.widths, method="greedy", seed=seed).model
+        how: Any = {"preserve": "function", "effort": self.effort, "seed": seed, "progress": False}
+        return compress(prepared, self.widths, **how).model
+
+
+def read_references(
+    original: nn.Module | Prepared,
+    slim: nn.Module,
+    names: Sequence[str],
+    *,
+    inputs: Sequence[Any],
+    seed: int,
+    effort: EffortName | Effort,
+) -> References:
+    """Return how to make the references that were asked for.
+
+    Parameters
+    ----------
+    original : nn.Module or Prepared
+        A prepared one has calibration of its own.
+    slim : nn.Module
+        The widths come from its plan.
+    names : sequence of str
+        Some of `REFERENCES`.
+    inputs : sequence of inputs
+        Those of the training batches, to fit on where the original is not prepared.
+    seed, effort
+        As in `prepare` and `compress`.
+
+    Raises
+    ------
+    ValueError
+        If a reference is not known, and as `prepare`.
+    """
+    unknown = [name for name in names if name not in REFERENCES]
+    if unknown:
+        raise ValueError(f"references: {unknown[0]!r} is unknown; choose from {', '.join(REFERENCES)}")
     widths = {block.name: block.width_after for block in plan_of(slim).blocks}
-    calibration = _first_rows(calibration)
-    made: dict[str, nn.Module] = {}
-    if RANDOM in names:
-        made[RANDOM] = compress_baseline(
-            original, widths, calibration=list(calibration), method="random", seed=seed
-        ).model
-    if FUNCTION in names:
-        made[FUNCTION] = known.get(FUNCTION) or _function_only(original, widths, calibration, seed)
-    return made
+    given = tuple(names), widths
+    if isinstance(original, Prepared):
+        return References(*given, original, read_effort(effort), "the calibration")
+    fitted = {RANDOM, FUNCTION} & set(names)
+    prepared = prepare(original, list(_first_rows(inputs)), seed=seed) if fitted else None
+    return References(*given, prepared, read_effort(effort), "the inputs of the training batches")
 
 
-def _first_rows(calibration: Sequence[Any]) -> Sequence[Any]:
+def _first_rows(inputs: Sequence[Any]) -> Sequence[Any]:
+    """Return the first batches, until there are enough rows."""
     rows = 0
-    for number, inputs in enumerate(calibration, 1):
-        rows += next((len(t) for t in tensors_in(inputs) if t.ndim), 1)
+    for number, batch in enumerate(inputs, 1):
+        rows += next((len(t) for t in tensors_in(batch) if t.ndim), 1)
         if rows >= ROWS:
-            return calibration[:number]
-    return calibration
-
-
-def reference_notes(slim: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
-    """Return how the references were made, where that is not plain from their names."""
-    if FUNCTION not in names:
-        return ()
-    how = (
-        "greedy selection and least-squares refit, block by block"
-        if len(plan_of(slim).blocks) > 1
-        else 'compress(..., preserve="function")'
-    )
-    return (f"Function only: {how}, on the inputs of the training batches.",)
-
-
-def _function_only(
-    original: nn.Module, widths: dict[str, int], calibration: Sequence[Any], seed: int
-) -> nn.Module:
-    """Fit outputs alone: with moved nodes for one block, by selection and refit, in seconds, for several."""
-    if len(widths) > 1:
-        return compress_baseline(
-            original, widths, calibration=list(calibration), method="greedy", seed=seed
-        ).model
-    return compress(
-        original, widths, calibration=list(calibration), preserve="function", seed=seed, progress=False
-    ).model
+            return inputs[:number]
+    return inputs
 
 
 def check_shared_plan(original: nn.Module, slim: nn.Module) -> None:

@@ -4,102 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from jlab_compress.execution.closeness import function_gap
 from jlab_compress.execution.isolation import undisturbed
+from jlab_compress.execution.outputs import scores_of
 from jlab_compress.execution.randomness import seed_torch
-from jlab_compress.validation.measures.gaps import training_gap
-from jlab_compress.validation.training.batches import Batch, draw_order
-from jlab_compress.validation.training.steps import (
-    Loss,
-    OptimizerFactory,
-    Step,
-    answer,
-    make_optimizer,
-    read_number,
-    scores_of,
-)
-
-Metric = Callable[[Any, Any], float]
-ORIGINAL = "original"
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What one model's training looked like.
-
-    Parameters
-    ----------
-    losses : tuple of float
-        The training loss of every step, taken before the update.
-    recorded : tuple of int
-        The numbers of steps after which held-out values were taken; the first is 0.
-    held_out_losses, metrics : tuple of float
-        One value per recorded step; empty without a loss function or a metric.
-    function_gaps, training_gaps, movements : tuple of float
-        One value per recorded step; gaps are to the original model of the same run, the movement
-        is ||f_t - f_0|| / ||f_0||.
-    diverged_at : int or None
-        The first step with a loss that is not finite; this model's training stopped there.
-    """
-
-    losses: tuple[float, ...]
-    recorded: tuple[int, ...]
-    held_out_losses: tuple[float, ...]
-    metrics: tuple[float, ...]
-    function_gaps: tuple[float, ...]
-    training_gaps: tuple[float, ...]
-    movements: tuple[float, ...]
-    diverged_at: int | None = None
-
-    @property
-    def late_gap(self) -> float:
-        """The median training gap over the later half of the steps; infinite where the model diverged.
-
-        Examples
-        --------
-        >>> Curve((), (0, 1, 2, 3, 4), (), (), (), (0.0, 9.0, 0.1, 0.3, 0.2), ()).late_gap
-        0.2
-        """
-        if self.diverged_at is not None:
-            return math.inf
-        half = self.recorded[-1] / 2
-        return median(g for t, g in zip(self.recorded, self.training_gaps, strict=True) if t and t >= half)
-
-
-@dataclass(frozen=True)
-class Contest:
-    """What all models of a run share.
-
-    Parameters
-    ----------
-    batches, held_out : tuple of (inputs, targets)
-        Materialised data.
-    step : callable
-        ``step(model, batch, optimizer) -> loss``, one training step.
-    optimizer : callable
-        ``optimizer(parameters) -> torch.optim.Optimizer``.
-    loss_fn, metric : callable or None
-        Functions of (outputs, targets) that judge held-out outputs.
-    source : str
-        The caller's argument that gives the loss, for errors.
-    """
-
-    batches: tuple[Batch, ...]
-    held_out: tuple[Batch, ...]
-    step: Step
-    optimizer: OptimizerFactory
-    loss_fn: Loss | None = None
-    metric: Metric | None = None
-    source: str = "loss_fn"
+from jlab_compress.validation.measures.curve import MEASURES, Checkpoint, Curve
+from jlab_compress.validation.roles import ORIGINAL, REORDERED
+from jlab_compress.validation.training.batches import draw_order
+from jlab_compress.validation.training.contest import Contest
+from jlab_compress.validation.training.steps import answer, make_optimizer, read_number
 
 
 @dataclass
@@ -113,7 +32,7 @@ class _Runner:
     start: Tensor | None = None
     diverged_at: int | None = None
     losses: list[float] = field(default_factory=list)
-    held_out: list[dict[str, float]] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=dict)
 
 
 def train_side_by_side(
@@ -121,7 +40,6 @@ def train_side_by_side(
     contest: Contest,
     *,
     seed: int,
-    reordered: Set[str] = frozenset(),
     steps: int | None = None,
     seconds: float | None = None,
     tick: Callable[[], object] = lambda: None,
@@ -131,13 +49,12 @@ def train_side_by_side(
     Parameters
     ----------
     models : mapping of str to nn.Module
-        Copies that may be changed; one is called "original" and the gaps of the others refer to it.
+        Copies that may be changed, by role; gaps refer to the original, and the one under another batch order
+        gets another draw of the order.
     contest : Contest
         Batches, step and judges.
     seed : int
         Draws the batch order; step t starts with the same random state for every model.
-    reordered : set of str
-        The models that get another draw of the order.
     steps, seconds : int, float or None
         The budget; what runs out first ends it, after at least one step.
     tick : callable
@@ -154,7 +71,7 @@ def train_side_by_side(
             name,
             model,
             make_optimizer(contest.optimizer, model),
-            draw_order(len(contest.batches), 2 * seed + (name in reordered)),
+            draw_order(len(contest.batches), 2 * seed + (name == REORDERED)),
         )
         for name, model in models.items()
     ]
@@ -200,37 +117,39 @@ def _advance(runner: _Runner, contest: Contest) -> None:
 
 
 def _record(runners: list[_Runner], contest: Contest) -> None:
+    """Take every measure of every model, the original first, as it is now."""
     original = next(runner for runner in runners if runner.name == ORIGINAL)
     reference: Tensor | None = None
     for runner in sorted(runners, key=lambda r: r is not original):
-        outputs, judged = _judge(runner.model, contest)
+        outputs, loss, metric = _judge(runner.model, contest)
         runner.start = outputs if runner.start is None else runner.start
         reference = outputs if reference is None else reference
         assert original.start is not None
-        judged["function_gaps"] = function_gap(reference, outputs)
-        judged["training_gaps"] = training_gap(reference, original.start, outputs, runner.start)
-        judged["movements"] = function_gap(runner.start, outputs)
-        runner.held_out.append(judged)
+        at = Checkpoint(outputs, runner.start, reference, original.start, runner.losses, loss, metric)
+        for measure in MEASURES:
+            value = measure.value(at)
+            if value is not None:
+                runner.values.setdefault(measure.name, []).append(value)
 
 
-def _judge(model: nn.Module, contest: Contest) -> tuple[Tensor, dict[str, float]]:
-    """Return the flat held-out outputs (float64, on the CPU) and the loss and metric over all rows."""
-    given = (("held_out_losses", "loss_fn", contest.loss_fn), ("metrics", "metric", contest.metric))
-    judges = [(name, word, judge) for name, word, judge in given if judge is not None]
+def _judge(model: nn.Module, contest: Contest) -> tuple[Tensor, float | None, float | None]:
+    """Return the flat held-out outputs (float64, on the CPU), and the loss and metric over all rows."""
+    judges = {"loss_fn": contest.loss_fn, "metric": contest.metric}
+    given = {word: judge for word, judge in judges.items() if judge is not None}
     flat, rows = [], 0
-    sums = {name: 0.0 for name, _, _ in judges}
+    sums = dict.fromkeys(given, 0.0)
     with undisturbed(model):
         for batch in contest.held_out:
             outputs, targets = answer(model, batch)
             flat += [t.double().flatten().cpu() for t in scores_of(outputs)]
             share = len(targets) if isinstance(targets, Tensor) and targets.ndim else 1
             rows += share
-            for name, word, judge in judges:
-                sums[name] += share * read_number(judge(outputs, targets), word)
-    return torch.cat(flat), {name: total / rows for name, total in sums.items()}
+            for word, judge in given.items():
+                sums[word] += share * read_number(judge(outputs, targets), word)
+    loss, metric = (sums[word] / rows if word in given else None for word in judges)
+    return torch.cat(flat), loss, metric
 
 
 def _curve(runner: _Runner, recorded: tuple[int, ...]) -> Curve:
-    names = ("held_out_losses", "metrics", "function_gaps", "training_gaps", "movements")
-    taken = {name: tuple(r[name] for r in runner.held_out if name in r) for name in names}
-    return Curve(tuple(runner.losses), recorded, **taken, diverged_at=runner.diverged_at)
+    values = {name: tuple(taken) for name, taken in runner.values.items()}
+    return Curve(tuple(runner.losses), recorded, values, runner.diverged_at)

@@ -14,7 +14,6 @@ from jlab_compress.execution.calls import Call, tensors_in
 from jlab_compress.execution.inputs import read_call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.models import device_of
-from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.training.adam_rates import SCALE_FREE, gauge_factors, scale_rates
 from jlab_compress.validation.training.batches import Batch
 
@@ -52,6 +51,22 @@ def default_step(loss_fn: Loss) -> Step:
     return step
 
 
+def choose_step(step: Step | None, loss_fn: Loss | None) -> Step:
+    """Return the caller's own training step, or the plain one of a loss.
+
+    Raises
+    ------
+    TypeError
+        If there is neither, or one is not a function.
+    """
+    if step is None and loss_fn is None:
+        raise TypeError("loss_fn: expected a function of (outputs, targets), got None; or give your own step")
+    for name, value in (("step", step), ("loss_fn", loss_fn)):
+        if value is not None and not callable(value):
+            raise TypeError(f"{name}: expected a function, got {type(value).__name__}")
+    return step or default_step(loss_fn)  # type: ignore[arg-type]
+
+
 def _check_gradient(loss: Any) -> None:
     if not isinstance(loss, Tensor) or not loss.requires_grad:
         found = "a tensor without one" if isinstance(loss, Tensor) else type(loss).__name__
@@ -66,19 +81,6 @@ def answer(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
     device = device_of(model)
     inputs, targets = batch
     return read_call(model, inputs)[0].to(device)(model), Call((targets,)).to(device).args[0]
-
-
-def scores_of(outputs: Any) -> list[Tensor]:
-    """Return the floating-point tensors of a model's output, without a loss that came with its scores.
-
-    Examples
-    --------
-    >>> import torch
-    >>> scores_of({"loss": torch.tensor(2.0), "logits": torch.zeros(1, 2)})
-    [tensor([[0., 0.]])]
-    """
-    found = outputs_of(outputs)
-    return [t for t in found if t.dim()] or found
 
 
 def check_batches(model: nn.Module, batches: Sequence[Batch], argument: str) -> None:

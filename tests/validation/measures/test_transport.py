@@ -92,11 +92,20 @@ def test_dimensions_must_agree():
         cloud_distance(draw(0, 5), draw(0, 5, 4))
 
 
-def test_the_first_import_draws_no_random_numbers():
+def test_the_first_use_draws_no_random_numbers():
     lines = [
-        "import random",
+        "import random, sys, torch",
+        "from jlab_compress.core.cloud import Cloud",
+        "from jlab_compress.validation.measures.transport import cloud_distance",
+        "assert 'ot' not in sys.modules",
         "before = random.getstate()",
-        "import jlab_compress.validation.measures.transport",
+        "cloud_distance(*[Cloud(torch.eye(3).double(), torch.ones(3).double())] * 2)",
+        "assert 'ot' in sys.modules and random.getstate() == before",
     ]
-    lines += ["assert 'ot' in __import__('sys').modules", "assert random.getstate() == before"]
     subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
+def test_without_its_package_the_line_to_type_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ot", None)
+    with pytest.raises(ImportError, match=r'ot is needed for .*: pip install "jlab-compress\[validation\]"'):
+        cloud_distance(draw(0, 5), draw(1, 5))

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from jlab_compress.core.cloud import Cloud
+from jlab_compress.validation.measures.curve import Curve
 from jlab_compress.validation.report.plots import INK, STYLES, plot_clouds, plot_gaps, plot_losses
-from jlab_compress.validation.training.side_by_side import Curve
 
 
 def curve(start, gap, *, held_out=True):
     recorded = (0, 1, 2, 5, 10)
     losses = tuple(start / (1 + t) for t in range(10))
-    taken = tuple(start / (1 + t) for t in recorded) if held_out else ()
+    taken = tuple(start / (1 + t) for t in recorded)
     gaps = tuple(gap * t for t in recorded)
-    return Curve(losses, recorded, taken, (), gaps, gaps, gaps)
+    values = {"training gap": gaps} | ({"held-out loss": taken} if held_out else {})
+    return Curve(losses, recorded, values)
 
 
 def runs(*, held_out=True):

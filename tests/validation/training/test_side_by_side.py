@@ -8,7 +8,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from jlab_compress.execution.isolation import copy_model
-from jlab_compress.validation.training.side_by_side import Contest, train_side_by_side
+from jlab_compress.validation.measures.curve import (
+    FUNCTION_GAP,
+    HELD_OUT_LOSS,
+    MEASURES,
+    METRIC,
+    MOVEMENT,
+    TRAINING_GAP,
+)
+from jlab_compress.validation.training.contest import Contest
+from jlab_compress.validation.training.side_by_side import train_side_by_side
 from jlab_compress.validation.training.steps import default_step, make_optimizer, read_number
 
 
@@ -25,9 +34,9 @@ def contest(pool, /, **changes):
 def test_an_exact_slim_model_stays_with_its_original(make_pair, batches):
     wide, slim = make_pair()
     curves = train_side_by_side({"original": wide, "slim": slim}, contest(batches), seed=0, steps=50)
-    assert curves["original"].movements[-1] > 0.1
-    assert max(curves["slim"].training_gaps) < 1e-12
-    assert max(curves["slim"].function_gaps) < 1e-12
+    assert curves["original"].of(MOVEMENT)[-1] > 0.1
+    assert max(curves["slim"].of(TRAINING_GAP)) < 1e-12
+    assert max(curves["slim"].of(FUNCTION_GAP)) < 1e-12
     assert curves["slim"].losses == pytest.approx(curves["original"].losses, rel=1e-12)
 
 
@@ -36,15 +45,15 @@ def test_a_slim_model_without_its_multiplicities_does_not(make_pair, batches):
     broken = copy_model(slim)
     broken[0].output_multiplicities.fill_(1.0)
     curves = train_side_by_side({"original": wide, "slim": broken}, contest(batches), seed=0, steps=50)
-    assert curves["slim"].function_gaps[0] < 1e-12
-    assert curves["slim"].training_gaps[-1] > 0.01
+    assert curves["slim"].of(FUNCTION_GAP)[0] < 1e-12
+    assert curves["slim"].of(TRAINING_GAP)[-1] > 0.01
 
 
 def test_another_order_moves_the_original_elsewhere_and_the_same_order_does_not(make_pair, batches):
-    models = {name: make_pair()[0] for name in ("original", "again", "shuffled")}
-    curves = train_side_by_side(models, contest(batches), seed=3, reordered={"shuffled"}, steps=7)
-    assert curves["again"].training_gaps[-1] == 0.0
-    assert curves["shuffled"].training_gaps[-1] > 1e-3
+    models = {name: make_pair()[0] for name in ("original", "again", "another batch order")}
+    curves = train_side_by_side(models, contest(batches), seed=3, steps=7)
+    assert curves["again"].of(TRAINING_GAP)[-1] == 0.0
+    assert curves["another batch order"].of(TRAINING_GAP)[-1] > 1e-3
 
 
 def test_dropout_draws_the_same_for_equal_models(batches):
@@ -61,8 +70,8 @@ def test_records_begin_at_zero_and_end_at_the_last_step(make_pair, batches):
     assert curve.recorded[:11] == tuple(range(11))
     assert curve.recorded[-1] == 37
     assert len(curve.losses) == 37
-    taken = (curve.held_out_losses, curve.function_gaps, curve.training_gaps, curve.movements)
-    assert {len(values) for values in taken} == {len(curve.recorded)}
+    assert set(curve.values) == {m.name for m in MEASURES if m is not METRIC}
+    assert {len(values) for values in curve.values.values()} == {len(curve.recorded)}
 
 
 def test_held_out_values_are_those_of_all_rows(make_pair, batches):
@@ -72,8 +81,8 @@ def test_held_out_values_are_those_of_all_rows(make_pair, batches):
     uneven = ((inputs[:5], targets[:5]), (inputs[5:], targets[5:]))
     given = Contest(tuple(batches), uneven, default_step(F.mse_loss), sgd, F.mse_loss, F.l1_loss)
     curve = train_side_by_side({"original": wide}, given, seed=0, steps=1)["original"]
-    assert curve.held_out_losses[0] == pytest.approx(expected, rel=1e-12)
-    assert len(curve.metrics) == 2
+    assert curve.of(HELD_OUT_LOSS)[0] == pytest.approx(expected, rel=1e-12)
+    assert len(curve.of(METRIC)) == 2
 
 
 def test_a_time_budget_ends_and_gives_all_models_equal_steps(make_pair, batches):
@@ -103,7 +112,7 @@ def test_another_model_may_diverge_and_the_original_may_not(make_pair, batches):
     wide, slim = make_pair()
     curves = train_side_by_side({"original": wide, "slim": Fragile(slim)}, contest(batches), seed=0, steps=6)
     assert curves["slim"].diverged_at == 3
-    assert curves["slim"].training_gaps[-1] == math.inf
+    assert curves["slim"].of(TRAINING_GAP)[-1] == math.inf
     with pytest.raises(
         ValueError, match="expected a finite number, got nan for the model 'original' at step 3"
     ):
