@@ -103,7 +103,7 @@ def test_channels_are_moved_together_for_function_and_for_dynamics(norms):
 def test_one_block_of_channels_is_matched_too_and_judged():
     made = compress(convolutions(norms=True), {"0": 4}, calibration=images(1, 300), progress=False)
     assert MATCHED in made.report.notes
-    assert any("first step on a made-up task" in note for note in made.report.notes)
+    assert any("First step on a synthetic task" in note for note in made.report.notes)
 
 
 def test_new_statistics_are_those_of_the_calibration_and_evaluation_stays():
