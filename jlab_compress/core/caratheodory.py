@@ -16,8 +16,8 @@ from torch import Tensor
 
 Array = NDArray[np.float64]
 
-_BLOCK = 32  # null vectors walked before the others are rotated: their rows stay in a core's cache
-_TINY = 1e-300  # a number that meets zero in a tie: positive, so that the next step can take it
+_WALK_BLOCK = 32  # null vectors walked before the others are rotated: their rows stay in a core's cache
+TINY = 1e-300  # a number that meets zero in a tie: positive, so that the next step can take it
 
 
 def eliminate(rows: Array) -> Array:
@@ -89,7 +89,7 @@ def _walk(basis: Tensor) -> Array:
     """Return u >= 0 after every null vector (a column of basis) has been spent on one new zero."""
     values = np.ones(len(basis))
     result, alive = np.zeros_like(values), np.arange(len(values))
-    block = _BLOCK if len(values) < 1024 else 2 * _BLOCK
+    block = _WALK_BLOCK if len(values) < 1024 else 2 * _WALK_BLOCK
     while basis.shape[1] > block:
         zeros = _walk_block(basis[:, -block:].T.clone(memory_format=torch.contiguous_format).numpy(), values)
         kept = np.ones(len(values), dtype=bool)
@@ -125,7 +125,7 @@ def _walk_block(vectors: Array, values: Array) -> NDArray[np.intp]:
         step = vectors[last]
         zero = int(np.abs(step / values).argmax())  # both directions at once: the shorter way to a zero
         values -= (values[zero] / step[zero]) * step
-        np.maximum(values, _TINY, out=values)
+        np.maximum(values, TINY, out=values)
         values[zero] = 1.0
         zeros[last] = zero
         if last:

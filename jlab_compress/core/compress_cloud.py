@@ -9,24 +9,20 @@ from torch import Tensor
 
 from jlab_compress.core.cells import cut_cells
 from jlab_compress.core.cloud import Cloud, check_multiplicities, check_points
-from jlab_compress.core.evaluation import Judge
+from jlab_compress.core.evaluation import RandomFunctionTest
 from jlab_compress.core.features import basis_features
 from jlab_compress.core.polynomials import fit_basis
-from jlab_compress.core.quadrature.lloyd import has_room, settle_centres
-from jlab_compress.core.quadrature.node_elimination import (
-    eliminate_nodes,
-    raise_degree,
-    reachable_degree,
-    set_goal,
-)
+from jlab_compress.core.quadrature.centres import has_room, settle_centres
+from jlab_compress.core.quadrature.gauss_newton import moment_goal
+from jlab_compress.core.quadrature.node_elimination import eliminate_nodes, raise_degree, reachable_degree
 from jlab_compress.core.recombination import reduce_features
 from jlab_compress.core.sizing import (
-    Plan,
+    Sizing,
     check_request,
     choose_functions,
     fitted_degrees,
-    fixed_plan,
-    plans_to_try,
+    fixed_sizing,
+    sizings_to_try,
 )
 
 
@@ -104,13 +100,13 @@ def compress_cloud(
         if centres is not None:
             return centres
     if size is None or degree is not None or cells is not None:
-        plan = fixed_plan(points.shape[1], size=size, degree=degree, cells=cells, move=move)
-        return _reduce(points, multiplicities, plan, seed=seed)
-    judge = Judge(points, multiplicities, seed=seed)
-    best, plan, error = _best_trial(points, multiplicities, judge, size, seed=seed)
+        sizing = fixed_sizing(points.shape[1], size=size, degree=degree, cells=cells, move=move)
+        return _reduce(points, multiplicities, sizing, seed=seed)
+    test = RandomFunctionTest(points, multiplicities, seed=seed)
+    best, sizing, error = _best_trial(points, multiplicities, test, size, seed=seed)
     if move:
-        moved = _reduce(points, multiplicities, replace(plan, move=True), seed=seed)
-        if judge.error(moved) < error:
+        moved = _reduce(points, multiplicities, replace(sizing, move=True), seed=seed)
+        if test.error(moved) < error:
             return moved
         note = "moved nodes did no better on held-out functions, so none was moved"
         best = replace(best, notes=(*best.notes, note))
@@ -128,16 +124,16 @@ def _settled_centres(points: Tensor, multiplicities: Tensor, size: int, degree: 
 
 
 def _best_trial(
-    points: Tensor, multiplicities: Tensor, judge: Judge, size: int, *, seed: int
-) -> tuple[Cloud, Plan, float]:
+    points: Tensor, multiplicities: Tensor, test: RandomFunctionTest, size: int, *, seed: int
+) -> tuple[Cloud, Sizing, float]:
     """Reduce into more and more cells until held-out functions are met no better."""
-    best: tuple[Cloud, Plan, float] | None = None
-    for plan in plans_to_try(size):
-        trial = _reduce(points, multiplicities, plan, seed=seed)
-        error = judge.error(trial)
+    best: tuple[Cloud, Sizing, float] | None = None
+    for sizing in sizings_to_try(size):
+        trial = _reduce(points, multiplicities, sizing, seed=seed)
+        error = test.error(trial)
         if best is not None and error >= best[2]:
             break
-        best = trial, plan, error
+        best = trial, sizing, error
     assert best is not None
     return best
 
@@ -153,19 +149,19 @@ class _Part:
     degree: int
 
 
-def _reduce(points: Tensor, multiplicities: Tensor, plan: Plan, *, seed: int) -> Cloud:
-    """Carry out a plan cell by cell and put the kept objects together in their old order."""
-    if plan.cells == 1:
-        return _gather([_reduce_cell(points, multiplicities, plan, seed=seed)], plan)
+def _reduce(points: Tensor, multiplicities: Tensor, sizing: Sizing, *, seed: int) -> Cloud:
+    """Reduce cell by cell and put the kept objects together in their old order."""
+    if sizing.cells == 1:
+        return _gather([_reduce_cell(points, multiplicities, sizing, seed=seed)], sizing)
     parts = []
-    for rows in cut_cells(points, multiplicities, plan.cells):
+    for rows in cut_cells(points, multiplicities, sizing.cells):
         if float(multiplicities[rows].max()) > 0:
-            part = _reduce_cell(points[rows], multiplicities[rows], plan, seed=seed)
+            part = _reduce_cell(points[rows], multiplicities[rows], sizing, seed=seed)
             parts.append(part if part.indices is None else replace(part, indices=rows[part.indices]))
-    return _gather(parts, plan)
+    return _gather(parts, sizing)
 
 
-def _gather(parts: list[_Part], plan: Plan) -> Cloud:
+def _gather(parts: list[_Part], sizing: Sizing) -> Cloud:
     points, counts = torch.cat([p.points for p in parts]), torch.cat([p.counts for p in parts])
     kept = [p.indices for p in parts if p.indices is not None]
     indices = None
@@ -176,38 +172,40 @@ def _gather(parts: list[_Part], plan: Plan) -> Cloud:
     notes = [
         f"moments up to degree {degree} are exact in {len(parts)} {'cells' if len(parts) > 1 else 'cell'}"
     ]
-    if plan.degree is None and plan.size is not None and not plan.move:
-        fitted = fitted_degrees(points.shape[1], plan.size)[1]
+    if sizing.degree is None and sizing.size is not None and not sizing.move:
+        fitted = fitted_degrees(points.shape[1], sizing.size)[1]
         notes.append(f"moments up to degree {fitted} are fitted as well as {len(points)} objects can")
-    if plan.size is not None and len(points) > plan.size * plan.cells:
-        notes.append(f"elimination stalled at {len(points)} nodes, above the {plan.size * plan.cells} wanted")
+    if sizing.size is not None and len(points) > sizing.size * sizing.cells:
+        notes.append(
+            f"elimination stalled at {len(points)} nodes, above the {sizing.size * sizing.cells} wanted"
+        )
     return Cloud(points, counts, indices, residual, degree, len(parts), tuple(notes))
 
 
-def _reduce_cell(points: Tensor, multiplicities: Tensor, plan: Plan, *, seed: int) -> _Part:
-    """Reduce one cell to rows of it, and let them move if the plan says so."""
+def _reduce_cell(points: Tensor, multiplicities: Tensor, sizing: Sizing, *, seed: int) -> _Part:
+    """Reduce one cell to rows of it, and let them move if the sizing says so."""
     chosen, target = None, None
-    degree = plan.degree or 0
+    degree = sizing.degree or 0
     fitted = degree
-    if plan.degree is None and plan.size is not None:
-        degree, fitted = fitted_degrees(points.shape[1], plan.size)
-        chosen, target = choose_functions(points.shape[1], plan.size)
+    if sizing.degree is None and sizing.size is not None:
+        degree, fitted = fitted_degrees(points.shape[1], sizing.size)
+        chosen, target = choose_functions(points.shape[1], sizing.size)
     features = basis_features(fit_basis(points, fitted), points, chosen)
     kept = reduce_features(features, multiplicities, target=target, seed=seed)
     part = _Part(points[kept.indices], kept.multiplicities, kept.indices, kept.residual, degree)
-    return _move(part, points, multiplicities, plan) if plan.move else part
+    return _move(part, points, multiplicities, sizing) if sizing.move else part
 
 
-def _move(part: _Part, points: Tensor, multiplicities: Tensor, plan: Plan) -> _Part:
+def _move(part: _Part, points: Tensor, multiplicities: Tensor, sizing: Sizing) -> _Part:
     """Let the kept objects of a cell move: fewer for a given degree, or a higher degree for so many."""
     start, counts = part.points.double().cpu(), part.counts.double().cpu()
-    if plan.degree is None:
-        goal = set_goal(points, multiplicities, reachable_degree(points.shape[1], len(start)))
+    if sizing.degree is None:
+        goal = moment_goal(points, multiplicities, reachable_degree(points.shape[1], len(start)))
         nodes, degree = raise_degree(start, counts, goal)
         goal = goal.up_to(degree)
     else:
-        degree, goal = plan.degree, set_goal(points, multiplicities, plan.degree)
-        nodes = eliminate_nodes(start, counts, goal, least=plan.size or 1)
+        degree, goal = sizing.degree, moment_goal(points, multiplicities, sizing.degree)
+        nodes = eliminate_nodes(start, counts, goal, least=sizing.size or 1)
     moved, counted = nodes.points.to(part.points), nodes.counts.to(part.counts)
     residual = float(goal.missing(moved.double().cpu(), counted.double().cpu()).abs().max())
     return _Part(moved, counted, None, residual, degree)

@@ -1,4 +1,4 @@
-"""Judge a reduced cloud by smooth functions that no reduction was fitted to."""
+"""Measure the error of a reduced cloud with random smooth functions that no reduction was fitted to."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ _FUNCTIONS = 64
 _CHUNK = 16384
 
 
-class Judge:
-    """Means of random ridge functions over a cloud: sigmoids and waves of its standardised objects.
+class RandomFunctionTest:
+    """Means of random ridge functions over a cloud: sigmoids and cosines of its standardised objects.
 
     Parameters
     ----------
     points : Tensor, (n, m)
+        The cloud that reduced ones are compared with.
     multiplicities : Tensor, (n,)
+        c_i >= 0.
     seed : int
         Draws directions, offsets and slopes; the global generator is not touched.
     """
@@ -33,12 +35,12 @@ class Judge:
         self._directions = directions.to(points.device)
         deviation, self._mean = torch.std_mean(points.double(), dim=0, correction=0)
         self._deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
-        self._answer = self._mean_values(points, multiplicities)
+        self._means = self._mean_values(points, multiplicities)
 
     def error(self, cloud: Cloud) -> float:
         """Return the root mean square error of the means over the cloud."""
-        answer = self._mean_values(cloud.points, cloud.multiplicities)
-        return float((answer - self._answer).square().mean().sqrt())
+        means = self._mean_values(cloud.points, cloud.multiplicities)
+        return float((means - self._means).square().mean().sqrt())
 
     def _mean_values(self, points: Tensor, multiplicities: Tensor) -> Tensor:
         total = torch.zeros(2 * _FUNCTIONS, dtype=torch.float64, device=points.device)

@@ -1,4 +1,4 @@
-"""Products of Legendre or Hermite polynomials up to a total degree, built without a waste multiplication."""
+"""Products of Legendre or Hermite polynomials up to a total degree, built with one multiplication for each value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 Family = Literal["legendre", "hermite"]
 
-_SAMPLE, _CHUNK = 8192, 8192
+_SAMPLE, _BOX_CHUNK = 8192, 8192
 
 
 def count_functions(dimension: int, degree: int) -> int:
@@ -127,7 +127,7 @@ def _box(points: Tensor) -> tuple[Tensor, Tensor]:
     dimension, whole = points.shape[1], len(points) - len(points) % 8
     lows, highs = [points[whole:]], [points[whole:]]
     if whole:
-        for part in torch.split(points[:whole].reshape(-1, 8 * dimension), _CHUNK // 8):
+        for part in torch.split(points[:whole].reshape(-1, 8 * dimension), _BOX_CHUNK // 8):
             lows.append(part.amin(0).view(8, dimension))
             highs.append(part.amax(0).view(8, dimension))
     return torch.cat(lows).amin(0).double(), torch.cat(highs).amax(0).double()

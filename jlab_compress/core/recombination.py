@@ -13,31 +13,13 @@ from torch import Tensor
 from jlab_compress.core.caratheodory import Array, eliminate, reduce_rank
 from jlab_compress.core.cloud import check_multiplicities, check_points
 from jlab_compress.core.features import Features, table_features
-from jlab_compress.core.reweighting import draw, lift
+from jlab_compress.core.reweighting import draw_strata, reweight
+from jlab_compress.core.sizing import SizeTarget
 from jlab_compress.core.thinning import thin
 from jlab_compress.errors import RecombinationError
 
 _ROUNDING = 2e-15  # a scaled moment error that no polish improves
 _HELD_VALUES = 8_000_000  # feature values of the subset or the groups that are held at once (64 MB)
-
-
-@dataclass(frozen=True)
-class Target:
-    """How many objects to keep where they are more than the moments that must be exact.
-
-    Parameters
-    ----------
-    size : int
-        Objects to keep; at least `exact`.
-    exact : int
-        The first so many functions are kept exactly.
-    importance : array, (N - exact,)
-        How much an error in each of the other functions counts.
-    """
-
-    size: int
-    exact: int
-    importance: Array
 
 
 @dataclass(frozen=True)
@@ -116,7 +98,7 @@ def reduce_features(
     features: Features,
     multiplicities: Tensor,
     *,
-    target: Target | None = None,
+    target: SizeTarget | None = None,
     tolerance: float | None = None,
     seed: int = 0,
 ) -> Recombination:
@@ -158,9 +140,9 @@ def _subset(features: Features, counts: Tensor, moments: Array, seed: int) -> tu
     """Return a subset of indices (M,) and weighted features (M, N) that has all moments."""
     capacity = max(4 * features.functions, min(16 * features.functions, _HELD_VALUES // features.functions))
     if int(torch.count_nonzero(counts)) > 2 * capacity:
-        drawn, starts = draw(counts, capacity, seed)
+        drawn, starts = draw_strata(counts, capacity, seed)
         rows = _weighted(features, drawn, starts)
-        ratios = lift(rows, moments)
+        ratios = reweight(rows, moments)
         if ratios is not None:
             return drawn, rows * ratios[:, None]
     indices = torch.nonzero(counts).squeeze(1)
@@ -200,7 +182,7 @@ def _halve_held(rows: Array, most: int) -> tuple[NDArray[np.intp], Array]:
     return kept, ratios[kept]
 
 
-def _reduce_held(rows: Array, target: Target | None) -> tuple[NDArray[np.intp], Array, int]:
+def _reduce_held(rows: Array, target: SizeTarget | None) -> tuple[NDArray[np.intp], Array, int]:
     """Reduce weighted rows (M, N) to their rank and to the target; return places, ratios and rank."""
     functions = rows.shape[1]
     kept, ratios = _halve_held(rows, 2 * functions if target is None else functions)
@@ -220,7 +202,7 @@ def _reduce_held(rows: Array, target: Target | None) -> tuple[NDArray[np.intp], 
     return kept, ratios, rank
 
 
-def _penalties(rows: Array, target: Target) -> Array:
+def _penalties(rows: Array, target: SizeTarget) -> Array:
     """Return the weighted functions beyond the exact ones, and a little of the change of multiplicities.
 
     The second part bounds the inverse Hessian: 3 % costs no accuracy and keeps rounding below 1e-15.

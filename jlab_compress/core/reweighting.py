@@ -9,12 +9,12 @@ from torch import Tensor
 
 from jlab_compress.core.caratheodory import Array
 
-_ROUNDS = 12
-_SLOW = 0.3  # a round that leaves more of the error than this share will not lead there
+_REWEIGHTING_ROUNDS = 12
+_SLOW = 0.3  # the rounds are given up where one leaves more than this share of the error
 _SHRINK = 0.2  # a ratio that a step would make negative falls to this share instead
 
 
-def draw(counts: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
+def draw_strata(counts: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """Draw about `size` objects with probability proportional to counts, one per stratum of equal mass.
 
     Returns
@@ -31,18 +31,18 @@ def draw(counts: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
     return indices, times * (cumulated[-1] / size)
 
 
-def lift(rows: Array, moments: Array) -> Array | None:
+def reweight(rows: Array, moments: Array) -> Array | None:
     """Return u > 0 (M,) with u^T rows = moments to 1e-10, or None if a few rounds do not find it.
 
     Each round takes the smallest relative change sum_i du_i^2 / u_i that restores the moments; where
-    it would turn an object negative, that object shrinks and the next round makes up for it.
+    a multiplicity would turn negative, it shrinks to a fifth and the next round makes up for it.
     """
     scale = np.abs(rows).sum(0)
     if not scale.all():
         return None
     scaled, target = rows / scale, moments / scale
     ratios, before = np.ones(len(rows)), np.inf
-    for number in range(_ROUNDS):
+    for number in range(_REWEIGHTING_ROUNDS):
         missing = target - scaled.T @ ratios
         error = np.abs(missing).max()
         if error < 1e-12:

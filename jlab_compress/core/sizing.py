@@ -1,15 +1,16 @@
-"""Which degree, how many cells and how many objects in each: what a reduction sets out to do."""
+"""Which degree, how many cells and how many objects in each: the size of a reduction, before it is made."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jlab_compress.core.polynomials import count_functions, importance, largest_degree
-from jlab_compress.core.recombination import Target
 
 _LARGEST_CELL, _USUAL_CELL = 1000, 256  # objects that one cell may keep; its cost grows with the cube
 _EXACT_SHARE = 0.75  # of the objects: at most so many moments are kept exactly
@@ -17,7 +18,7 @@ _FITTED_SHARE = 1.75  # of the objects: so many moments are looked at when objec
 
 
 @dataclass(frozen=True)
-class Plan:
+class Sizing:
     """So many cells, each keeping the moments up to a degree, or the best that so many objects can.
 
     Parameters
@@ -38,28 +39,47 @@ class Plan:
     move: bool = False
 
 
-def fixed_plan(
+@dataclass(frozen=True)
+class SizeTarget:
+    """How many objects to keep where they are more than the moments that must be exact.
+
+    Parameters
+    ----------
+    size : int
+        Objects to keep; at least `exact`.
+    exact : int
+        The first so many functions are kept exactly.
+    importance : array, (N - exact,)
+        How much an error in each of the other functions counts.
+    """
+
+    size: int
+    exact: int
+    importance: NDArray[np.float64]
+
+
+def fixed_sizing(
     dimension: int, *, size: int | None, degree: int | None, cells: int | None, move: bool
-) -> Plan:
-    """Return the plan of a caller who gave a degree or a number of cells.
+) -> Sizing:
+    """Return the sizing for a caller who gave a degree or a number of cells.
 
     Without `move`, a degree whose moments need more than `size` objects is lowered.
     """
     if size is None:
-        return Plan(cells or 1, degree, None, move)
+        return Sizing(cells or 1, degree, None, move)
     share = max(1, size // (cells or 1))
     if move:
-        return Plan(cells or 1, degree, share, move)
+        return Sizing(cells or 1, degree, share, move)
     top = largest_degree(dimension, share)
     degree = top if degree is None else min(degree, top)
-    return Plan(cells or size // count_functions(dimension, degree), degree)
+    return Sizing(cells or size // count_functions(dimension, degree), degree)
 
 
-def plans_to_try(size: int) -> list[Plan]:
-    """Return plans for a size, cells ascending; the first keeps the cost of a cell, O(s^3), bearable."""
+def sizings_to_try(size: int) -> list[Sizing]:
+    """Return sizings for a number of objects, cells ascending; the first keeps the cost of a cell, O(s^3), bearable."""
     first = 1 if size <= _LARGEST_CELL else math.ceil(size / _USUAL_CELL)
     numbers = [first * factor for factor in (1, 2, 4, 8, 16) if first * factor <= size]
-    return [Plan(number, None, size // number) for number in numbers]
+    return [Sizing(number, None, size // number) for number in numbers]
 
 
 def fitted_degrees(dimension: int, size: int) -> tuple[int, int]:
@@ -71,7 +91,7 @@ def fitted_degrees(dimension: int, size: int) -> tuple[int, int]:
     return exact, fitted
 
 
-def choose_functions(dimension: int, size: int) -> tuple[Tensor, Target]:
+def choose_functions(dimension: int, size: int) -> tuple[Tensor, SizeTarget]:
     """Return the functions to look at, the exact ones first, and what is wanted of them."""
     exact, fitted = fitted_degrees(dimension, size)
     weight = importance(dimension, fitted)
@@ -79,7 +99,7 @@ def choose_functions(dimension: int, size: int) -> tuple[Tensor, Target]:
     most = min(len(weight), max(int(_FITTED_SHARE * size), size + dimension))
     rest = functions + torch.argsort(weight[functions:], descending=True)[: most - functions]
     rest = rest.sort().values
-    return torch.cat([torch.arange(functions), rest]), Target(size, functions, weight[rest].numpy())
+    return torch.cat([torch.arange(functions), rest]), SizeTarget(size, functions, weight[rest].numpy())
 
 
 def check_request(rows: int, *, size: int | None, degree: int | None, cells: int | None) -> None:

@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jlab_compress.core.caratheodory import Array, null_basis
+from jlab_compress.core.caratheodory import TINY, Array, null_basis
 
-_BLOCK = 32  # removals between two updates of the whole matrix
-_TINY = 1e-300  # a number that meets zero in a tie: positive, so that it can be removed next
+_UPDATE_BLOCK = 32  # removals between two updates of the whole matrix
 _LOOK = 8  # cheapest objects that are tried before a removal is taken in two steps
 _LEVEL = 0.01  # a removal should leave every multiplicity at this share of the mean
 
@@ -57,9 +56,9 @@ def thin(rows: Array, penalties: Array, size: int) -> Array:
     values = np.ones(len(rows))
     size, share = max(size, rows.shape[1]), rows[:, 0]
     while len(alive) > size:
-        update = _remove(inverse, values, share, min(_BLOCK, len(alive) - size))
+        update = _remove_block(inverse, values, share, min(_UPDATE_BLOCK, len(alive) - size))
         if not update.shape[1]:
-            break  # rounding has eaten the rest: what is left is exact, only larger
+            break  # only rounding is left to remove by: the result is exact, but larger than wanted
         kept = values > 0
         inverse = inverse[np.ix_(kept, kept)] - update[kept] @ update[kept].T
         values, alive, share = values[kept], alive[kept], share[kept]
@@ -67,7 +66,7 @@ def thin(rows: Array, penalties: Array, size: int) -> Array:
     return result
 
 
-def _remove(inverse: Array, values: Array, share: Array, number: int) -> Array:
+def _remove_block(inverse: Array, values: Array, share: Array, number: int) -> Array:
     """Bring `number` values to zero, in place; return U (M, number): the inverse is now B - U U^T."""
     update = np.zeros((len(values), number))
     diagonal = inverse.diagonal().copy()
@@ -82,19 +81,20 @@ def _remove(inverse: Array, values: Array, share: Array, number: int) -> Array:
         if not len(cheap):
             return update[:, :step]
         columns = inverse[:, cheap] - update[:, :step] @ update[cheap, :step].T
-        zero = _move(values, columns, cheap, share)
+        zero = _remove_cheapest(values, columns, cheap, share)
         column = inverse[:, zero] - update[:, :step] @ update[zero, :step]
         update[:, step] = column / np.sqrt(column[zero])
         diagonal -= update[:, step] ** 2
     return update
 
 
-def _move(values: Array, columns: Array, cheap: NDArray[np.intp], share: Array) -> int:
-    """Move values in place along one of the columns to one new zero, whose place is returned.
+def _remove_cheapest(values: Array, columns: Array, cheap: NDArray[np.intp], share: Array) -> int:
+    """Remove one of the cheapest objects, in place, and return its place.
 
-    The first of the cheap objects goes that leaves every other at least 1 % of the mean; failing
-    that, the one that leaves the most; and where each would turn another negative, the way of the
-    cheapest is gone until the first other one reaches zero.
+    Removing an object changes all others along its column. The first choice is the cheapest object whose
+    removal leaves every other at 1 % of the mean or more. If there is none, it is the one that leaves the
+    smallest other object as large as possible. If every removal would turn another object negative, all
+    change along the cheapest one's column, but only until the first of them reaches zero: that one is removed.
     """
     alive, ways = values > 0, np.arange(len(cheap))
     rates = columns * (values[cheap] / columns[cheap, ways])
@@ -111,7 +111,7 @@ def _move(values: Array, columns: Array, cheap: NDArray[np.intp], share: Array) 
         zero = int(lengths.argmin())
         length = float(lengths[zero])
     values -= length * rates[:, way]
-    np.maximum(values, _TINY, out=values)
+    np.maximum(values, TINY, out=values)
     values[~alive] = 0.0
     values[zero] = 0.0
     return zero

@@ -4,7 +4,7 @@ import torch
 
 from jlab_compress import compress_cloud
 from jlab_compress.core.cloud import Cloud, merge_clouds
-from jlab_compress.core.evaluation import Judge
+from jlab_compress.core.evaluation import RandomFunctionTest
 from jlab_compress.core.polynomials import ProductBasis, count_functions
 
 
@@ -21,7 +21,7 @@ def moments(cloud, degree=3):
 def test_size_alone_says_what_it_picked_and_beats_the_paper_s_setting():
     points = uniform(3000, 3)
     whole = Cloud(points, points.new_ones(3000))
-    judge = Judge(points, whole.multiplicities, seed=7)
+    judge = RandomFunctionTest(points, whole.multiplicities, seed=7)
     chosen = compress_cloud(points, size=100)
     paper = compress_cloud(points, size=100, degree=3)
     assert chosen.size == 100

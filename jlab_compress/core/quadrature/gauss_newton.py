@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jlab_compress.core.polynomials import ProductBasis
+from jlab_compress.core.polynomials import ProductBasis, fit_basis
 
-_ROUNDS = 40
+_STEPS = 40
+CERTIFIED_ERROR = 1e-10  # the largest scaled moment error of nodes that are returned
+_RIM = 0.1  # nodes may leave the bounding box by this share of its sides
+_CHUNK = 4096  # rows whose features are held at once
 _MET = 1e-13  # a scaled moment error that counts as rounding
 _LEAST = 1e-3  # no multiplicity falls below this share of the mean
 _STRIDE = 0.5  # the most that a step may change a multiplicity by, relative to itself
@@ -23,9 +26,14 @@ class Nodes:
     counts: Tensor
     error: float
 
+    @property
+    def certified(self) -> bool:
+        """Whether they meet the moments to 1e-10."""
+        return self.error <= CERTIFIED_ERROR
+
 
 @dataclass(frozen=True)
-class Goal:
+class MomentGoal:
     """What nodes have to meet.
 
     Parameters
@@ -48,15 +56,30 @@ class Goal:
         """Return the scaled moment errors, (N,)."""
         return (self.moments - self.basis.columns(points) @ counts) / self.scale
 
-    def up_to(self, degree: int) -> Goal:
+    def up_to(self, degree: int) -> MomentGoal:
         """Return the goal with the functions up to a lower degree only."""
         basis = ProductBasis(self.basis.centre, self.basis.scale, degree, self.basis.family)
-        return Goal(
+        return MomentGoal(
             basis, self.moments[: basis.functions], self.scale[: basis.functions], self.low, self.high
         )
 
 
-def settle(points: Tensor, counts: Tensor, goal: Goal, *, rounds: int = _ROUNDS) -> Nodes:
+def moment_goal(points: Tensor, multiplicities: Tensor, degree: int) -> MomentGoal:
+    """Return the moments of a cloud up to a degree and the box for its nodes, on the host; one pass."""
+    basis = fit_basis(points, degree)
+    counts = multiplicities.double()
+    moments, scale = (points.new_zeros(basis.functions, dtype=torch.float64) for _ in range(2))
+    for part in torch.split(torch.arange(len(points), device=points.device), _CHUNK):
+        values = basis.columns(points[part])
+        moments += values @ counts[part]
+        scale += values.abs_() @ counts[part]
+    low, high = points.double().amin(0).cpu(), points.double().amax(0).cpu()
+    rim = _RIM * (high - low) / 2
+    home = type(basis)(basis.centre.cpu(), basis.scale.cpu(), degree, basis.family)
+    return MomentGoal(home, moments.cpu(), scale.cpu().clamp_min(1e-300), low - rim, high + rim)
+
+
+def settle(points: Tensor, counts: Tensor, goal: MomentGoal, *, rounds: int = _STEPS) -> Nodes:
     """Return the nodes after damped Gauss-Newton steps from a start, met or not.
 
     Each step is the least change of (dc / c, dz) that would meet the linearised moments; it is
@@ -68,7 +91,7 @@ def settle(points: Tensor, counts: Tensor, goal: Goal, *, rounds: int = _ROUNDS)
         Start; s (m + 1) unknowns for the N moments of the goal.
     counts : Tensor, (s,)
         Start, c_j > 0.
-    goal : Goal
+    goal : MomentGoal
         The moments and the box.
     rounds : int
         The most steps that are tried; each costs O(s m N^2 + N^3).
@@ -105,7 +128,7 @@ def settle(points: Tensor, counts: Tensor, goal: Goal, *, rounds: int = _ROUNDS)
     return Nodes(points, counts, float(missing.abs().max()))
 
 
-def _jacobian(points: Tensor, counts: Tensor, goal: Goal) -> Tensor:
+def _jacobian(points: Tensor, counts: Tensor, goal: MomentGoal) -> Tensor:
     """Return the derivatives of the scaled moments by (log c, z), (N, s (m + 1))."""
     slopes = goal.basis.gradients(points) / goal.basis.scale[:, None, None]
     sides = (goal.high - goal.low)[:, None, None] / 2
@@ -113,7 +136,7 @@ def _jacobian(points: Tensor, counts: Tensor, goal: Goal) -> Tensor:
     return parts.permute(1, 0, 2).reshape(len(goal.moments), -1)
 
 
-def _apply(points: Tensor, counts: Tensor, step: Tensor, goal: Goal) -> tuple[Tensor, Tensor]:
+def _apply(points: Tensor, counts: Tensor, step: Tensor, goal: MomentGoal) -> tuple[Tensor, Tensor]:
     """Go along a step, shortened where it would change a multiplicity or a position by too much."""
     change = step.view(points.shape[1] + 1, -1)
     change = change * min(1.0, _STRIDE / float(change.abs().max()))

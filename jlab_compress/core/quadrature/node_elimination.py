@@ -7,34 +7,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from jlab_compress.core.polynomials import fit_basis, importance, largest_degree
-from jlab_compress.core.quadrature.gauss_newton import Goal, Nodes, settle
+from jlab_compress.core.polynomials import importance, largest_degree
+from jlab_compress.core.quadrature.gauss_newton import MomentGoal, Nodes, settle
 
-_CERTIFIED = 1e-10  # the largest scaled moment error of nodes that are returned
-_RIM = 0.1  # nodes may leave the bounding box by this share of its sides
 _TRIES = 10_000  # moments times nodes that are tried for removal before elimination counts as stalled
-_ROUNDS = 120  # steps for the nodes that are left after a removal
+_STEPS = 120  # steps for the nodes that are left after a removal
 _FILL = 0.6  # moments per unknown that a fixed number of nodes meets exactly
 _MOST = 4400  # moments that are looked at: a step costs O(N^3)
 _DRAWS = 10  # steps between moments that cannot all be met
 
 
-def set_goal(points: Tensor, multiplicities: Tensor, degree: int) -> Goal:
-    """Return the moments of a cloud up to a degree and the box for its nodes, on the host; one pass."""
-    basis = fit_basis(points, degree)
-    counts = multiplicities.double()
-    moments, scale = (points.new_zeros(basis.functions, dtype=torch.float64) for _ in range(2))
-    for part in torch.split(torch.arange(len(points), device=points.device), 4096):
-        values = basis.columns(points[part])
-        moments += values @ counts[part]
-        scale += values.abs_() @ counts[part]
-    low, high = points.double().amin(0).cpu(), points.double().amax(0).cpu()
-    rim = _RIM * (high - low) / 2
-    home = type(basis)(basis.centre.cpu(), basis.scale.cpu(), degree, basis.family)
-    return Goal(home, moments.cpu(), scale.cpu().clamp_min(1e-300), low - rim, high + rim)
-
-
-def eliminate_nodes(points: Tensor, counts: Tensor, goal: Goal, *, least: int = 1) -> Nodes:
+def eliminate_nodes(points: Tensor, counts: Tensor, goal: MomentGoal, *, least: int = 1) -> Nodes:
     """Return the fewest nodes found that meet the goal, from nodes that already do.
 
     Nodes of small significance c_j sum_i phi_i(z_j)^2 are dropped, many at once while that works
@@ -47,7 +30,7 @@ def eliminate_nodes(points: Tensor, counts: Tensor, goal: Goal, *, least: int = 
         Nodes that meet the goal, float64, on the host.
     counts : Tensor, (s,)
         Their multiplicities.
-    goal : Goal
+    goal : MomentGoal
         The moments and the box.
     least : int
         Stop at so many nodes.
@@ -82,7 +65,7 @@ def eliminate_nodes(points: Tensor, counts: Tensor, goal: Goal, *, least: int = 
     return best
 
 
-def _without(nodes: Nodes, dropped: Tensor, goal: Goal) -> Nodes | None:
+def _without(nodes: Nodes, dropped: Tensor, goal: MomentGoal) -> Nodes | None:
     """Return settled nodes without some, or None where the rest cannot meet the goal."""
     kept = torch.ones(len(nodes.counts), dtype=torch.bool)
     kept[dropped] = False
@@ -90,11 +73,11 @@ def _without(nodes: Nodes, dropped: Tensor, goal: Goal) -> Nodes | None:
     if unknowns < len(goal.moments):
         return None
     counts = nodes.counts[kept] * (nodes.counts.sum() / nodes.counts[kept].sum())
-    settled = settle(nodes.points[kept], counts, goal, rounds=_ROUNDS)
-    return settled if settled.error <= _CERTIFIED else None
+    settled = settle(nodes.points[kept], counts, goal, rounds=_STEPS)
+    return settled if settled.certified else None
 
 
-def raise_degree(points: Tensor, counts: Tensor, goal: Goal) -> tuple[Nodes, int]:
+def raise_degree(points: Tensor, counts: Tensor, goal: MomentGoal) -> tuple[Nodes, int]:
     """Return as many nodes as given that meet a high degree exactly, and that degree.
 
     First the nodes settle between all moments of the goal, weighed by how much they are expected
@@ -108,7 +91,7 @@ def raise_degree(points: Tensor, counts: Tensor, goal: Goal) -> tuple[Nodes, int
     drawn = settle(points, counts, replace(goal, scale=goal.scale / weight.clamp(max=1.0)), rounds=_DRAWS)
     for degree in range(top, 0, -1):
         settled = settle(drawn.points, drawn.counts, goal.up_to(degree))
-        if settled.error <= _CERTIFIED:
+        if settled.certified:
             return settled, degree
     return settle(points, counts, goal.up_to(0)), 0
 

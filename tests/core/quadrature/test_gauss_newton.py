@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from jlab_compress import compress_cloud
-from jlab_compress.core.evaluation import Judge
+from jlab_compress.core.evaluation import RandomFunctionTest
 from jlab_compress.core.polynomials import ProductBasis, fit_basis
 
 
@@ -40,7 +40,7 @@ def test_moved_nodes_of_a_gaussian_cloud(degree, most):
 
 def test_moved_nodes_of_a_given_size_do_better_than_kept_objects():
     points = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (2000, 2)))
-    judge = Judge(points, points.new_ones(2000), seed=5)
+    judge = RandomFunctionTest(points, points.new_ones(2000), seed=5)
     kept, moved = (compress_cloud(points, size=20, move=move) for move in (False, True))
     assert moved.size == 20
     assert moved.degree > kept.degree

@@ -7,12 +7,10 @@ from torch import Tensor
 
 from jlab_compress.core.cells import cut_cells, kmeans
 from jlab_compress.core.polynomials import count_functions
-from jlab_compress.core.quadrature.gauss_newton import Nodes, settle
-from jlab_compress.core.quadrature.node_elimination import set_goal
+from jlab_compress.core.quadrature.gauss_newton import Nodes, moment_goal, settle
 
-_CERTIFIED = 1e-10  # the largest scaled moment error of nodes that are returned
 _ROOM = 4  # unknowns per moment at least, so that nodes stay near the centres of their cells
-_ROUNDS = 50  # of k-means
+_KMEANS_ROUNDS = 50
 
 
 def has_room(dimension: int, *, size: int, degree: int) -> bool:
@@ -48,12 +46,12 @@ def settle_centres(points: Tensor, multiplicities: Tensor, *, size: int, degree:
 
     Notes
     -----
-    Cost 50 n s m for the cells and O(N^2 s m) for a step of a few. Source: Lloyd (1982).
+    Cost 50 n s m for the cells and O(N^2 s m) for each of a few steps.
     """
     centres, counts = find_centres(points, multiplicities, size)
-    goal = set_goal(points, multiplicities, degree)
+    goal = moment_goal(points, multiplicities, degree)
     nodes = settle(centres.cpu(), counts.cpu(), goal)
-    return nodes if nodes.error <= _CERTIFIED else None
+    return nodes if nodes.certified else None
 
 
 def find_centres(points: Tensor, multiplicities: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -73,6 +71,6 @@ def find_centres(points: Tensor, multiplicities: Tensor, size: int) -> tuple[Ten
     rows = points.double() / unit
     first = [cell for cell in cut_cells(points, multiplicities, size) if float(counts[cell].sum()) > 0]
     centres = torch.stack([counts[cell] @ rows[cell] / counts[cell].sum() for cell in first])
-    centres, labels = kmeans(rows, centres, rounds=_ROUNDS, counts=counts)
+    centres, labels = kmeans(rows, centres, rounds=_KMEANS_ROUNDS, counts=counts)
     mass = counts.new_zeros(len(centres)).index_add_(0, labels, counts)
     return centres[mass > 0] * unit, mass[mass > 0]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jlab_compress import compress_cloud
-from jlab_compress.core.quadrature.lloyd import find_centres, has_room, settle_centres
+from jlab_compress.core.quadrature.centres import find_centres, has_room, settle_centres
 from tests.core.quadrature.test_gauss_newton import exact_error
 
 
