@@ -1,4 +1,4 @@
-"""Products of Legendre or Hermite polynomials up to a total degree, built with one multiplication for each value."""
+"""Products of Legendre or Hermite polynomials up to a total degree, one multiplication for each value."""
 
 from __future__ import annotations
 

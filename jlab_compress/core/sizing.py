@@ -76,7 +76,7 @@ def fixed_sizing(
 
 
 def sizings_to_try(size: int) -> list[Sizing]:
-    """Return sizings for a number of objects, cells ascending; the first keeps the cost of a cell, O(s^3), bearable."""
+    """Return sizings for `size` objects, cells ascending; the first keeps a cell's cost, O(s^3), bearable."""
     first = 1 if size <= _LARGEST_CELL else math.ceil(size / _USUAL_CELL)
     numbers = [first * factor for factor in (1, 2, 4, 8, 16) if first * factor <= size]
     return [Sizing(number, None, size // number) for number in numbers]

@@ -94,7 +94,7 @@ def _remove_cheapest(values: Array, columns: Array, cheap: NDArray[np.intp], sha
     Removing an object changes all others along its column. The first choice is the cheapest object whose
     removal leaves every other at 1 % of the mean or more. If there is none, it is the one that leaves the
     smallest other object as large as possible. If every removal would turn another object negative, all
-    change along the cheapest one's column, but only until the first of them reaches zero: that one is removed.
+    change along the cheapest one's column, but only until the first of them is zero: that one is removed.
     """
     alive, ways = values > 0, np.arange(len(cheap))
     rates = columns * (values[cheap] / columns[cheap, ways])
