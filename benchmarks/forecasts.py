@@ -65,15 +65,16 @@ def on_encoder() -> list[Row]:
 
     from jlab_compress.compression.signals.block_rows import gather_rows
     from jlab_compress.execution.inputs import read_batches
-    from jlab_compress.inspection.exchange import read_block
     from jlab_compress.inspection.find import find_blocks
+    from jlab_compress.slim.surgery import read_layer
 
     model = encoder()
     calls, _ = read_batches(model, batches(corpus().calibration.texts))
     block = find_blocks(model).named("encoder.layer.2.intermediate.dense")
     place = (block.incoming[0], block.outgoing, block.residual)
     rows = gather_rows(model, model, place, calls, moved=False, seed=0)
-    return compared("encoder FFN", read_block(model, block), rows, (768, 384, 192), 0)
+    layer = read_layer(model, block, block.activation)
+    return compared("encoder FFN", layer, rows, (768, 384, 192), 0)
 
 
 if __name__ == "__main__":

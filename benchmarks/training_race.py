@@ -18,6 +18,7 @@ from jlab_compress.core.compress_cloud import compress_cloud
 from jlab_compress.core.polynomials import largest_degree
 from jlab_compress.fitting.aims.moments import rebuild
 from jlab_compress.fitting.layer import Layer
+from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim.surgery import read_layer
 from jlab_compress.slim.weighted import WeightedLinear
 from jlab_compress.validation.measures.curve import HELD_OUT_LOSS, TRAINING_GAP, Curve, final
@@ -73,7 +74,7 @@ def slim_nets(
     keeps moments up to `degree` with unmoved neurons; a random subset counts each neuron n / s times, the
     naive net (the paper's comparison) once. Those in `skip` are left out.
     """
-    layer = read_layer(net, ("0",), "2", torch.relu)
+    layer = read_layer(net, find_blocks(net).named("0"), torch.relu)
     cloud = neurons_of(layer)
     kept = compress_cloud(scaled(cloud), size=size, degree=degree, seed=seed)
     assert kept.indices is not None

@@ -32,6 +32,7 @@ from training_race import (
     wide_net,
 )
 
+from jlab_compress.inspection.find import find_blocks
 from jlab_compress.report import Report, Table
 from jlab_compress.slim.surgery import read_layer
 from jlab_compress.validation.measures.curve import Curve
@@ -68,7 +69,7 @@ def contestants(
     """Return the wide net and its slim forms, also ours with a half and a third of the width."""
     net = wide_net(width, seed=seed, device=device)
     x = 2 * torch.rand(2000, 2, generator=torch.Generator().manual_seed(seed)).to(device) - 1
-    layer = read_layer(net, ("0",), "2", torch.relu)
+    layer = read_layer(net, find_blocks(net).named("0"), torch.relu)
     fewer = {f"{MOVED}, 1/{k}": slim_net(net, moved_centres(layer, size // k)) for k in (2, 3)}
     return {ORIGINAL: net, REORDERED: net} | slim_nets(net, size, x, degree=5, seed=seed, skip=skip) | fewer
 

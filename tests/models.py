@@ -8,6 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from jlab_compress.slim.operators import units_of
+from jlab_compress.slim.units import Located
+
 
 def seeded(builder, *args, seed=0, **kwargs):
     with torch.random.fork_rng():
@@ -23,6 +26,12 @@ def mlp(*widths, activation=nn.ReLU, dtype=torch.float64, seed=0):
         return nn.Sequential(*layers[:-1]).to(dtype)
 
     return seeded(build, seed=seed)
+
+
+def neurons(model, incoming=("0",), outgoing="2"):
+    """Return where the neurons between linear layers of a model are."""
+    width = len(model.get_submodule(incoming[0]).weight)
+    return Located(incoming[0], "mlp", units_of(model, incoming, outgoing, width))
 
 
 def rows(*shape, dtype=torch.float64, seed=0):

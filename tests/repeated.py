@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from jlab_compress.slim.conversion import attach_plan
 from jlab_compress.slim.plan import BlockPlan, Plan
+from jlab_compress.slim.units import UnitAxis
 from jlab_compress.slim.weighted import WeightedLinear
 from tests.models import mlp, rows
 
@@ -65,8 +66,13 @@ def spread(value, copies, axis):
 
 
 def _plan(incoming, outgoing, counts):
+    units = (
+        UnitAxis(incoming, "weight", 0),
+        UnitAxis(incoming, "bias", 0),
+        UnitAxis(outgoing, "weight", 1, "reads"),
+    )
     return BlockPlan(
-        incoming, "mlp", (incoming,), outgoing, sum(counts), len(counts), "exact", "weighted",
+        incoming, "mlp", units, sum(counts), len(counts), "exact", "weighted",
         indices=tuple(sum(counts[:j]) for j in range(len(counts))),
     )  # fmt: skip
 

@@ -9,11 +9,6 @@ from jlab_compress.inspection.block import Block
 from jlab_compress.slim.attributes import drops_weights
 
 
-def steps_of(block: Block) -> str:
-    """Return the recorded calls between the block's layers, in one line."""
-    return " ".join(operation.name for operation in getattr(block.activation, "operations", ()))
-
-
 def notes_on(
     original: nn.Module, blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool
 ) -> tuple[str, ...]:
@@ -46,7 +41,7 @@ def notes_on(
             f"Dropout acts on attention weights of {', '.join(loose)}: in training mode the slim model "
             "follows the original in the mean only."
         )
-    dropped = [block.name for block in blocks if "dropout" in steps_of(block)]
+    dropped = [block.name for block in blocks if block.dropout]
     if dropped:
         notes.append(
             f"Dropout acts on hidden neurons of {', '.join(dropped)}: in training mode the slim model "

@@ -33,15 +33,13 @@ from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.fit_rows import FitRows
-from jlab_compress.fitting.layer import Layer
-from jlab_compress.graph.paths import is_homogeneous
+from jlab_compress.fitting.layer import Layer, is_homogeneous
 from jlab_compress.inspection.block import Block
-from jlab_compress.inspection.exchange import read_block, write_block
 from jlab_compress.report import Report
-from jlab_compress.slim.attributes import rename_config, rename_widths
+from jlab_compress.slim.attributes import rename_config
 from jlab_compress.slim.conversion import attach_plan
 from jlab_compress.slim.plan import BlockPlan, Plan
-from jlab_compress.slim.surgery import on_cpu
+from jlab_compress.slim.surgery import on_cpu, read_layer, write_layer
 
 NEARER = (
     "Greedy selection with refit was kept: moved together, the blocks had a function gap of {:.2g} on "
@@ -214,12 +212,12 @@ def _check_plain(blocks: list[Block]) -> None:
                 f"plain: block {block.name} has the batch norm {block.norm}, which undoes any scale of its "
                 "neurons, so their multiplicities must stay; pass plain=False"
             )
-        if block.recorded:
+        if block.activation_only:
             what = "attention heads" if block.kind == "attention" else "channels with layers between"
             raise ValueError(
                 f"plain: block {block.name} holds {what}, whose multiplicities must stay; pass plain=False"
             )
-        if not is_homogeneous(block.activation):
+        if len(block.incoming) > 1 or block.activation is None or not is_homogeneous(block.activation):
             raise ValueError(
                 f"plain: block {block.name} has the activation {block.activation_name}, for which "
                 "act(t a) = t act(a) does not hold, so its multiplicities must stay; pass plain=False"
@@ -244,12 +242,12 @@ def _fit_block(
     effort: Effort,
     step: Step,
 ) -> Fit:
-    layer = read_block(slim, block)
+    layer = read_layer(slim, block, block.activation)
     distinct = merge_duplicates(layer)
     if distinct.width <= size:
         words = "exact duplicates" if distinct.width < layer.width else "kept"
         return Fit(distinct, first_copies(layer, distinct), words, 0.0, 0.0, EXACT)
-    if block.recorded:
+    if block.activation_only:
         return fit_heads(slim, block, size, method.name, calls=calls, seed=seed)
     if method.aims and block.kind != "conv":
         place = (block.incoming[0], block.outgoing, block.residual)
@@ -282,9 +280,7 @@ def _put(slim: nn.Module, block: Block, fit: Fit, calls: list[Call], *, seed: in
     inputs = None
     if block.norm is not None and fit.indices is None:
         inputs = gather_inputs(slim, block.incoming[0], calls, seed=seed)
-    write_block(slim, block, fit.layer, indices=fit.indices, inputs=inputs)
-    if block.kind != "attention":
-        rename_widths(slim, block.incoming, block.width, fit.layer.width)
+    write_layer(slim, block, fit.layer, indices=fit.indices, inputs=inputs)
 
 
 def _planned(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -> BlockPlan:
@@ -292,16 +288,12 @@ def _planned(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -> 
     return BlockPlan(
         name=block.name,
         kind=block.kind,
-        incoming=block.incoming,
-        outgoing=block.outgoing,
+        units=block.units,
         width_before=block.width,
         width_after=fit.layer.width,
         method=fit.method,
         gauge="plain" if plain and not single else "weighted",
         indices=None if fit.indices is None else tuple(fit.indices.tolist()),
         multiplicities=counts if plain and not single else None,
-        norm=block.norm,
-        repeat=block.repeat,
-        sections=block.sections,
-        chain=block.chain,
+        activation_only=block.activation_only,
     )

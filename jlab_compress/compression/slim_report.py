@@ -96,15 +96,15 @@ def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:
 
 
 def _warnings(block: Block, fit: Fit) -> list[str]:
-    width = f"block {block.name}: at {fit.layer.width} of {block.width} {block.units}"
+    width = f"block {block.name}: at {fit.layer.width} of {block.width} {block.noun}"
     found = []
     if fit.method != MOVED_TOGETHER and not fit.function_error <= LARGE_ERROR:
         found.append(
             f"{width} its held-out function error is {fit.function_error:.2g}, so it is not compressible to "
-            f"that width; keep more {block.units} or leave it out"
+            f"that width; keep more {block.noun} or leave it out"
         )
     if fit.trains_alike is False:
-        found.append(f"{width} it will not train like the original; keep more {block.units}")
+        found.append(f"{width} it will not train like the original; keep more {block.noun}")
     return found
 
 

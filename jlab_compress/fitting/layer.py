@@ -133,14 +133,19 @@ class Layer:
 
 
 def is_homogeneous(activation: Activation) -> bool:
-    """Tell whether act(t z) = t act(z) for t > 0, as for ReLU, judged by values at three scales.
+    """Tell whether act(t z) = t act(z) for all t > 0, as for ReLU.
 
-    Then multiplicities can be moved into the weights and back: see `Layer.regauged`.
+    Then multiplicities can be moved into the weights and back: see `Layer.regauged`. Judged by values of both
+    signs from 1e-9 to 1e9, so that a bend or a bound anywhere in between is seen.
 
     Examples
     --------
     >>> is_homogeneous(torch.relu), is_homogeneous(torch.tanh), is_homogeneous(torch.nn.Hardtanh(-10, 10))
     (True, False, False)
     """
-    z = torch.linspace(-3, 3, 61, dtype=torch.float64)[:, None]
-    return all(torch.allclose(activation(t * z), t * activation(z), rtol=1e-9) for t in (0.3, 2.5, 40.0))
+    sizes = torch.logspace(-9, 9, 181, dtype=torch.float64)
+    z = torch.cat([-sizes, torch.zeros(1, dtype=torch.float64), sizes])[:, None]
+    return all(
+        torch.allclose(activation(t * z), t * activation(z), rtol=1e-9, atol=0.0)
+        for t in (1e-3, 0.3, 2.5, 40.0, 1e4)
+    )

@@ -6,33 +6,24 @@ input) neuron by neuron carries a `Path`; where a path arrives at another layer,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from jlab_compress.graph.recorder import AFFINE, Operation, Slot, Trace
+from jlab_compress.graph.op_names import (
+    ADDITIONS,
+    AFFINE,
+    CONV_RANKS,
+    CUTS,
+    FOREIGN,
+    GATHERS,
+    PASSED,
+    POOLS,
+    SHAPES,
+    SLICES,
+)
+from jlab_compress.graph.recorder import Operation, Trace
 from jlab_compress.graph.weights import axis_made, input_value, values_read, weight_value
 
-# Calls that only change the shape around the neurons, or nothing at all outside training.
-_SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "view_as"}
-_IDENTITIES = {"dropout", "dropout1d", "alpha_dropout", "to", "type", "type_as", "float", "half", "bfloat16"}
-# Calls that gather a channel's values over positions, and channels to one row of numbers.
-_POOLS = {f"{kind}_pool{n}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)}
-_POOLS |= {"dropout2d", "dropout3d", "feature_dropout", "pad", "interpolate"}
-_RANKS = {"conv1d": 3, "conv2d": 4, "conv3d": 5}
-_GATHERS = _SHAPES | {"mean"}
-_SLICES = {"__getitem__", "narrow", "index_select"}
-_PARTS = {"chunk", "split", "tensor_split", "unbind", "glu", "cat", "concat", "concatenate"}
-# Layers of other kinds, which end a block.
-_FOREIGN = {f"conv_transpose{n}d" for n in (1, 2, 3)} | {"lstm", "gru", "rnn_tanh", "rnn_relu"}
-_FOREIGN |= {f"{kind}_cell" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
-ADDITIONS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 RESIDUAL = "its outputs are added to a residual stream, which other layers share"
-# Calls after which a neuron's values are what they were.
-PASSED = _SHAPES | _IDENTITIES | {"double", "clone", "cpu", "cuda", "passed"}
 
 
 @dataclass(frozen=True)
@@ -99,66 +90,6 @@ class Candidate:
         return self.path.steps
 
 
-class Pointwise:
-    """A recorded chain of pointwise calls as one function of the pre-activations.
-
-    Dropout and casts are left out, shapes are taken as they come, constants keep the values that they
-    had in the recorded run.
-
-    Parameters
-    ----------
-    operations : list of Operation
-        In order.
-    sources : tuple of int
-        Value numbers of the pre-activations, in the order of the arguments.
-    result : int
-        Value number of what the next layer reads.
-    constants : mapping of int to Tensor
-        One-element values.
-    """
-
-    def __init__(
-        self,
-        operations: list[Operation],
-        sources: tuple[int, ...],
-        result: int,
-        constants: Mapping[int, Tensor],
-    ) -> None:
-        self.operations = operations
-        self.sources = sources
-        self.result = result
-        self.constants = dict(constants)
-
-    @property
-    def name(self) -> str:
-        """The chain in words, such as "relu" or "silu, mul"."""
-        names = [o.name.strip("_") for o in self.operations if o.name not in PASSED]
-        return ", ".join(names) or "identity"
-
-    def __call__(self, *parts: Tensor) -> Tensor:
-        """Return the activations for the pre-activations, each (q, n)."""
-        values: dict[int, Tensor] = dict(zip(self.sources, parts, strict=True))
-        for operation in self.operations:
-            if operation.name in PASSED:
-                values[operation.outputs[0]] = values[operation.inputs[0]]
-                continue
-            args = self._filled(operation.args, values, parts[0])
-            kwargs = self._filled(operation.kwargs, values, parts[0])
-            if operation.in_place:
-                args = (args[0].clone(), *args[1:])
-            values[operation.outputs[0]] = operation.function(*args, **kwargs)
-        return values[self.result]
-
-    def _filled(self, given: Any, values: dict[int, Tensor], like: Tensor) -> Any:
-        if isinstance(given, Slot):
-            return values[given.value] if given.value in values else self.constants[given.value].to(like)
-        if isinstance(given, tuple):
-            return tuple(self._filled(item, values, like) for item in given)
-        if isinstance(given, dict):
-            return {key: self._filled(item, values, like) for key, item in given.items()}
-        return given
-
-
 def candidates(trace: Trace) -> list[Candidate]:
     """Return every way from units of a layer to another layer, also the hopeless ones with the reason."""
     paths: dict[int, Path] = {}
@@ -174,7 +105,7 @@ def candidates(trace: Trace) -> list[Candidate]:
                 found.append(Candidate(_into(trace, operation, paths[read]), index, read))
             output = operation.outputs[0]
             shape = trace.shapes[output]
-            batched = _RANKS.get(operation.name) == len(shape)
+            batched = CONV_RANKS.get(operation.name) == len(shape)
             axis, rank = (1, len(shape)) if batched else (-1, 0)
             paths[output] = Path((index,), shape[axis], axis, rank=rank)
         elif values_read(trace, operation):
@@ -182,7 +113,7 @@ def candidates(trace: Trace) -> list[Candidate]:
             output, axis = operation.outputs[0], axis_made(trace, operation)
             paths[output] = Path((index,), trace.shapes[output][axis], axis)
         else:
-            read = operation.inputs[0] if operation.name in _FOREIGN and operation.inputs else -1
+            read = operation.inputs[0] if operation.name in FOREIGN and operation.inputs else -1
             if read in paths:
                 problem = f"its units are read by `{operation.name}`, which cannot be compressed"
                 found.append(Candidate(replace(paths[read], problem=problem), index, read))
@@ -193,7 +124,7 @@ def candidates(trace: Trace) -> list[Candidate]:
 def _deeper(trace: Trace, index: int, operation: Operation, path: Path | None) -> Path | None:
     """Return the path behind a depthwise convolution, which treats each unit on its own; None for others."""
     weight = trace.shapes[weight_value(operation)]
-    if path is None or path.problem is not None or path.axis != 1 or operation.name not in _RANKS:
+    if path is None or path.problem is not None or path.axis != 1 or operation.name not in CONV_RANKS:
         return None
     channels = trace.shapes[input_value(operation)][1]
     if path.size == 1 or channels != path.size or weight[1] != 1 or weight[0] % path.size:
@@ -240,14 +171,14 @@ def _follow(trace: Trace, index: int, operation: Operation, paths: dict[int, Pat
 def _carried(trace: Trace, operation: Operation, value: int, path: Path, index: int) -> Path | None:
     """Return the path of an output, or None where the units cannot be followed there."""
     shape, before = trace.shapes[value], trace.shapes[operation.inputs[0]]
-    cut = operation.name in _SLICES and len(shape) == len(before) and shape[path.axis] < before[path.axis]
-    if (operation.name in _PARTS and shape) or (cut and not path.lost):
+    cut = operation.name in SLICES and len(shape) == len(before) and shape[path.axis] < before[path.axis]
+    if (operation.name in CUTS and shape) or (cut and not path.lost):
         problem = f"its units are cut into parts or joined with others by `{operation.name}`"
         return replace(path, size=shape[path.axis], problem=path.problem or problem)
-    if path.axis == 1 and operation.name in _GATHERS and len(shape) == 2 and shape[1] % path.size == 0:
+    if path.axis == 1 and operation.name in GATHERS and len(shape) == 2 and shape[1] % path.size == 0:
         passed, repeat = (*path.passed, index), path.repeat * shape[1] // path.size
         return replace(path, size=shape[1], axis=-1, repeat=repeat, passed=passed)
-    if path.axis == 1 and len(shape) == path.rank and operation.name in _POOLS:
+    if path.axis == 1 and len(shape) == path.rank and operation.name in POOLS:
         path = replace(path, passed=(*path.passed, index))
     fits = len(shape) == path.rank if path.axis == 1 else len(shape) >= -path.axis
     if path.lost or (fits and shape[path.axis] == path.size):
@@ -257,7 +188,7 @@ def _carried(trace: Trace, operation: Operation, value: int, path: Path, index: 
         return None
     spread = f"`{operation.name}` spreads its units over several axes"
     gone = f"its units cannot be followed through `{operation.name}`"
-    return replace(path, lost=True, problem=spread if operation.name in _SHAPES else gone)
+    return replace(path, lost=True, problem=spread if operation.name in SHAPES else gone)
 
 
 def _normalised(trace: Trace, index: int, path: Path) -> Path:
@@ -296,47 +227,3 @@ def _stranger(trace: Trace, operation: Operation) -> str:
     if operation.name in ADDITIONS:
         return RESIDUAL
     return f"`{operation.name}` combines its hidden units with values that are not single units of this layer"
-
-
-def pointwise(trace: Trace, candidate: Candidate) -> Pointwise:
-    """Return the candidate's steps as one function."""
-    sources = tuple(trace.operations[s].outputs[0] for s in candidate.sources)
-    passed = candidate.path.passed
-    operations = [
-        replace(trace.operations[s], name="passed") if s in passed else trace.operations[s]
-        for s in candidate.steps
-    ]
-    return Pointwise(operations, sources, candidate.value, trace.constants)
-
-
-def mixing_problem(activation: Pointwise, width: int) -> str | None:
-    """Return why a function is not pointwise over rows and neurons, or None where it is.
-
-    Judged by values: dropping some rows and some neurons must not change the others.
-    """
-    generator = torch.Generator().manual_seed(0)
-    parts = [torch.randn(6, width, generator=generator, dtype=torch.float64) for _ in activation.sources]
-    rows = torch.tensor([4, 1, 0])
-    columns = torch.randperm(width, generator=generator)[: max(1, (2 * width) // 3)]
-    chain = activation.name
-    try:
-        whole = activation(*parts)
-        cut = activation(*[p[rows][:, columns] for p in parts])
-    except Exception:
-        return f"what follows it ({chain}) works on all hidden units together, not on one at a time"
-    expected = whole[rows][:, columns] if whole.shape == (6, width) else None
-    if (
-        expected is None
-        or expected.shape != cut.shape
-        or not torch.allclose(expected, cut, rtol=1e-9, atol=1e-12)
-    ):
-        return f"what follows it ({chain}) mixes its hidden units"
-    return None
-
-
-def is_homogeneous(activation: Any) -> bool:
-    """Return whether act(t a) = t act(a) for t > 0, judged by values; needed for the plain gauge."""
-    if isinstance(activation, Pointwise) and len(activation.sources) > 1:
-        return False
-    a = torch.linspace(-3, 3, 61, dtype=torch.float64)[:, None]
-    return all(torch.allclose(activation(t * a), t * activation(a), rtol=1e-9) for t in (0.3, 2.5, 40.0))

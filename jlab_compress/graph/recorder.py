@@ -17,15 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from jlab_compress.execution.calls import Call, tensors_in
 from jlab_compress.graph.costs import mac_counter, macs_of
-
-# Torch functions by which a layer's units are made: one row of the weight for each unit.
-AFFINE = {"linear", "addmm", "conv1d", "conv2d", "conv3d"}
-# Calls that return a part of a tensor, or the same numbers in another order or dtype.
-_PARTS = {"view", "reshape", "transpose", "t", "permute", "__get__", "__getitem__", "to", "type_as", "expand"}
-_PARTS |= {"contiguous", "squeeze", "unsqueeze", "flatten", "unflatten", "chunk", "split", "unbind", "narrow"}
-_PARTS |= {"select", "index_select", "swapaxes", "movedim", "float", "double", "half", "bfloat16"}
-# Calls that return no tensor but read the values of one.
-_READS = {"tolist", "numpy", "item", "equal", "allclose", "__bool__", "__float__", "__int__", "__array__"}
+from jlab_compress.graph.op_names import AFFINE, SAME_NUMBERS, VALUE_READS
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,7 @@ class Trace:
         """Values that are a parameter, or a part of one, with its name; ask for a finished record only."""
         found = dict(self.parameters)
         for operation in self.operations:
-            if operation.name in _PARTS and operation.inputs and operation.inputs[0] in found:
+            if operation.name in SAME_NUMBERS and operation.inputs and operation.inputs[0] in found:
                 found |= dict.fromkeys(operation.outputs, found[operation.inputs[0]])
         return found
 
@@ -170,7 +162,7 @@ class _Recorder(TorchFunctionMode):
         out = func(*args, **kwargs)
         macs = macs_of(self.counter) - before
         made = [args[0]] if name == "__setitem__" else tensors_in(out)
-        if not made and name not in _READS:
+        if not made and name not in VALUE_READS:
             return out
         in_place = any(t is given_one for t in made for given_one in given)
         varying = any(v in self._varying for v in inputs)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from jlab_compress.graph.recorder import AFFINE, Operation, Trace
+from jlab_compress.graph.op_names import AFFINE, GROUPED_PRODUCTS, LEFT_PRODUCTS, PRODUCTS
+from jlab_compress.graph.recorder import Operation, Trace
 
-# Products that models write by hand; mixture-of-experts layers call those over all experts at once.
-_PRODUCTS = {"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "baddbmm", "einsum", "tensordot"}
-_GROUPED = {"_grouped_mm", "grouped_mm"}
-_PRODUCTS |= {"bilinear", "cdist"} | _GROUPED
-_LEFT = {"matmul", "__matmul__", "mm", "bmm"}
 PARAMETRIZED = ".parametrizations."
 
 
@@ -35,7 +31,7 @@ def weight_of(trace: Trace, operation: Operation) -> int | None:
     """
     if operation.name in AFFINE:
         return weight_value(operation)
-    if operation.name not in _PRODUCTS:
+    if operation.name not in PRODUCTS:
         return None
     own = [v for v in operation.inputs if v in trace.weights and len(trace.shapes[v]) > 1]
     return own[0] if len(own) == 1 else None
@@ -48,12 +44,12 @@ def values_read(trace: Trace, operation: Operation) -> tuple[int, ...]:
     if weight_of(trace, operation) is None:
         return ()
     read = [v for v in dict.fromkeys(operation.inputs) if v not in trace.weights]
-    return tuple(read[:1] if operation.name in _GROUPED else read)
+    return tuple(read[:1] if operation.name in GROUPED_PRODUCTS else read)
 
 
 def axis_made(trace: Trace, operation: Operation) -> int:
     """Return the axis on which a product written by hand puts one entry for each row of its weight."""
-    left = operation.name in _LEFT and operation.inputs[0] == weight_of(trace, operation)
+    left = operation.name in LEFT_PRODUCTS and operation.inputs[0] == weight_of(trace, operation)
     return -2 if left and len(trace.shapes[operation.outputs[0]]) > 1 else -1
 
 

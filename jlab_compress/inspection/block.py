@@ -5,81 +5,80 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from jlab_compress.fitting.layer import Activation
-from jlab_compress.inspection.residual import Residual
 from jlab_compress.report import Report, Reported, Table
+from jlab_compress.slim.units import Located
 
 
 @dataclass(frozen=True)
-class Block:
-    """Hidden neurons between the layers that make them and the layer that reads them.
+class Residual:
+    """The norm that reads the sum of a block's output and the residual stream.
+
+    Parameters
+    ----------
+    norm : str
+        Dotted path of the norm module.
+    last : bool
+        Whether nothing else reads the sum (norm after the residual), so that only its result counts.
+    """
+
+    norm: str
+    last: bool
+
+
+@dataclass(frozen=True)
+class Block(Located):
+    """Hidden units between the layers that make them and the layer that reads them.
 
     Parameters
     ----------
     name : str
-        Dotted path of the (first) layer that makes the neurons.
+        Dotted path of the (first) layer that makes the units, or of the attention module.
     kind : str
-        "mlp", "gated-mlp", "conv" (a neuron is a channel) or "attention" (a neuron is a head).
+        "mlp", "gated-mlp", "conv" (a unit is a channel), "attention" (a unit is a head), or one of a `Kind`
+        that the package does not know.
+    units : tuple of UnitAxis
+        Every axis of a parameter or running statistic that runs over the units.
     width : int
-        The number of neurons n.
+        The number of units n.
     dimension : int
-        Numbers that belong to one neuron, m: its incoming rows, biases and outgoing column.
+        Numbers that belong to one unit, m: its incoming rows, biases and outgoing column.
     parameters : int
         n m.
     locked : str or None
         Why the block cannot be compressed; None where it can.
-    incoming : tuple of str
-        Dotted paths of the layers that make the neurons.
-    outgoing : str
-        Dotted path of the layer that reads them.
     macs : int or None
         Multiply-adds of the block's layers for one row of the example.
     activation : callable or None
-        What happens between the layers, as one function over (q, n) tensors.
+        What happens between the layers, as one function over (q, n) tensors; None for a block that is
+        `activation_only`.
+    activation_name : str
+        The same in words, such as "relu".
+    dropout : bool
+        Whether dropout acts on the units in training.
     residual : Residual or None
         The norm behind the residual stream that the outputs are added to.
-    norm : str or None
-        Dotted path of the batch norm directly after the incoming layer.
-    repeat : int
-        Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel, a head).
-    sections : tuple of int
-        Of heads: stretches of each incoming layer's rows, each with all heads in turn.
-    chain : tuple of str
-        Dotted paths of further layers that treat each channel on its own (depthwise convolutions, norms).
     apart : str or None
         Why one width for all blocks does not mean this one, which has to be named; None where it does.
+    activation_only : bool
+        Whether only a run of the model tells what one unit gives: heads, and channels that further layers
+        treat before they are read.
     """
 
-    name: str
-    kind: str
     width: int
     dimension: int
     parameters: int
     locked: str | None
-    incoming: tuple[str, ...]
-    outgoing: str
     macs: int | None = None
     activation: Activation | None = field(default=None, repr=False, compare=False)
+    activation_name: str = "unknown"
+    dropout: bool = False
     residual: Residual | None = None
-    norm: str | None = None
-    repeat: int = 1
-    sections: tuple[int, ...] = ()
-    chain: tuple[str, ...] = ()
     apart: str | None = None
 
     @property
-    def recorded(self) -> bool:
-        """Whether only a run of the model tells what one neuron gives: heads, and channels with a chain."""
-        return self.kind == "attention" or bool(self.chain)
-
-    @property
-    def units(self) -> str:
-        """What the block's objects are called in a sentence."""
+    def noun(self) -> str:
+        """What the block's units are called in a sentence."""
         return "heads" if self.kind == "attention" else "neurons"
-
-    @property
-    def activation_name(self) -> str:
-        """The activation in words, such as "relu"."""
-        return str(getattr(self.activation, "name", "unknown"))
 
 
 class Blocks(Reported, tuple[Block, ...]):

@@ -1,10 +1,12 @@
-"""Confirm blocks by running the model with their neurons permuted and split."""
+"""Confirm blocks by running a copy of the model with their units permuted and split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +16,15 @@ from jlab_compress.execution.calls import Call
 from jlab_compress.execution.closeness import difference, tolerance
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.outputs import outputs_of
-from jlab_compress.fitting.layer import Layer
-from jlab_compress.inspection.exchange import read_block, write_block
-from jlab_compress.slim.recorded import no_activation
+from jlab_compress.inspection.block import Block
+from jlab_compress.slim.conversion import count_units
+from jlab_compress.slim.surgery import open_layers, settle
+from jlab_compress.slim.units import select_units
 
-if TYPE_CHECKING:
-    from jlab_compress.inspection.block import Block
-
-    # Blocks with their place among all, by which each is permuted and split in its own way: blocks that
-    # depend on one another's order or number must not pass together because they change alike.
-    Numbered = list[tuple[int, Block]]
-    Change = Callable[[Layer, int], tuple[Layer, Tensor]]
-
+# Blocks with their place among all, by which each is permuted and split in its own way: blocks that
+# depend on one another's order or number must not pass together because they change alike.
+Numbered = Sequence[tuple[int, Block]]
+Change = Callable[[nn.Module, Block, int], None]
 
 _EXAMPLES = {
     "heads": "a bias or mask for each head, attention weights that are returned, a fixed size",
@@ -33,24 +32,21 @@ _EXAMPLES = {
 }
 
 
-def confirmed(model: nn.Module, call: Call, blocks: list[Block]) -> list[Block]:
+def confirmed(model: nn.Module, call: Call, blocks: Sequence[Block]) -> list[Block]:
     """Return the blocks, those locked that change the model's outputs when permuted or split.
 
     Notes
     -----
-    Costs three runs where all is well; a block to be locked costs at most 2 ceil(log2 k) more among k, and
-    all together at most 2 k - 2 more for each of the two changes.
+    Costs one copy of the model, and three runs where all is well; a block to be locked costs at most
+    2 ceil(log2 k) more among k, and all together at most 2 k - 2 more for each of the two changes.
     """
     with undisturbed(model):
         expected = outputs_of(call(model))
     reasons: dict[str, str] = {}
-    for change, words in ((_permutation, "permuted"), (_splitting, "split in two")):
+    scratch = copy_model(model) if any(b.locked is None for b in blocks) else model
+    for change, words in ((permute, "permuted"), (split, "split in two")):
         free = [(i, b) for i, b in enumerate(blocks) if b.locked is None and b.name not in reasons]
-
-        def reaction(group: Numbered, change: Change = change, words: str = words) -> str | None:
-            return _reaction(model, call, group, expected, change=change, words=words)
-
-        reasons |= _blamed(free, reaction)
+        reasons |= _blamed(free, partial(_reaction, scratch, call, expected, change, words))
     return [replace(block, locked=block.locked or reasons.get(block.name)) for block in blocks]
 
 
@@ -66,17 +62,16 @@ def _blamed(blocks: Numbered, reaction: Callable[[Numbered], str | None]) -> dic
 
 
 def _reaction(
-    model: nn.Module, call: Call, blocks: Numbered, expected: list[Tensor], *, change: Change, words: str
+    scratch: nn.Module, call: Call, expected: list[Tensor], change: Change, words: str, blocks: Numbered
 ) -> str | None:
-    """Return what one run with these blocks' neurons changed shows, or None where the outputs stay."""
-    changed = copy_model(model)
+    """Return what one run with these blocks' units changed shows, or None where the outputs stay."""
     units = "heads" if all(block.kind == "attention" for _, block in blocks) else "hidden neurons"
     try:
-        for number, block in blocks:
-            layer, indices = change(read_block(changed, block), number)
-            write_block(changed, block, layer, indices=indices)
-        with undisturbed(changed):
-            got = outputs_of(call(changed))
+        with restored(scratch):
+            for number, block in blocks:
+                change(scratch, block, number)
+            with undisturbed(scratch):
+                got = outputs_of(call(scratch))
     except Exception as error:
         return f"the model fails when its {units} are {words} ({in_words(error)})"
     if difference(got, expected) > tolerance(*(t.dtype for t in expected)):
@@ -87,21 +82,53 @@ def _reaction(
     return None
 
 
-def _permutation(layer: Layer, number: int) -> tuple[Layer, Tensor]:
-    order = torch.randperm(layer.width, generator=torch.Generator().manual_seed(1 + number))
-    if torch.equal(order, torch.arange(layer.width)):
+@contextmanager
+def restored(model: nn.Module) -> Iterator[None]:
+    """Put classes and attributes of all modules back afterwards, and values of buffers.
+
+    Parameters that were replaced are the old ones again; nothing may write into a parameter.
+    """
+    before = [
+        (m, type(m), {k: copy.copy(v) if isinstance(v, dict) else v for k, v in vars(m).items()})
+        for m in model.modules()
+    ]
+    values = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for module, kind, attributes in before:
+            module.__class__ = kind
+            vars(module).clear()
+            vars(module).update(attributes)
+        with torch.no_grad():
+            for buffer, value in values:
+                buffer.copy_(value)
+
+
+def permute(model: nn.Module, block: Block, number: int) -> None:
+    """Put a block's units in another order, in place; `number` draws it."""
+    order = torch.randperm(block.width, generator=torch.Generator().manual_seed(1 + number))
+    if torch.equal(order, torch.arange(block.width)):
         order = order.roll(1)
-    return layer.select(order), order
+    open_layers(model, block)
+    select_units(model, block.units, order)
+    settle(model, block, block.width, block.width)
 
 
-def _splitting(layer: Layer, number: int) -> tuple[Layer, Tensor]:
+def split(model: nn.Module, block: Block, number: int) -> None:
+    """Let some of a block's units come twice, each counting one half, in place; `number` draws them.
+
+    Halves are multiplicities where only a run tells what a unit gives, as attention weights are averaged over
+    heads; else they are in the columns of what reads the units.
+    """
     generator = torch.Generator().manual_seed(2 + number)
-    third = (layer.width + 2) // 3
-    twice = torch.randperm(layer.width, generator=generator)[: third + number % third]
-    share = torch.ones(layer.width, dtype=layer.outgoing.dtype)
-    share[twice] = 0.5
-    order = torch.cat([torch.arange(layer.width), twice])
-    if layer.activation is no_activation:
-        return replace(layer, multiplicities=share.to(layer.multiplicities)).select(order), order
-    halved = replace(layer, outgoing=layer.outgoing * share.to(layer.outgoing)[:, None])
-    return halved.select(order), order
+    third = (block.width + 2) // 3
+    twice = torch.randperm(block.width, generator=generator)[: third + number % third]
+    shares = torch.ones(block.width)
+    shares[twice] = 0.5
+    order = torch.cat([torch.arange(block.width), twice])
+    open_layers(model, block)
+    select_units(model, block.units, order, None if block.activation_only else shares[order])
+    if block.activation_only:
+        count_units(model, block, shares[order])
+    settle(model, block, block.width, len(order))

@@ -14,7 +14,7 @@ from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.models import device_of
 from jlab_compress.execution.splits import first_rows
-from jlab_compress.slim.surgery import is_linear, matrix_of
+from jlab_compress.slim.layers import is_linear, matrix_of
 
 
 def example_call(model: nn.Module) -> Call | None:

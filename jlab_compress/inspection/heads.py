@@ -6,107 +6,94 @@ that reads all heads. Heads that share keys and values are one object together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
+from jlab_compress.graph.op_names import AFFINE, ATTENTION_PRODUCTS, MOVES, PASSED, SPLITS
 from jlab_compress.graph.parameter_uses import Uses
-from jlab_compress.graph.paths import PASSED
-from jlab_compress.graph.recorder import AFFINE, Operation, Trace
+from jlab_compress.graph.recorder import Operation, Trace
 from jlab_compress.graph.weights import input_value, owner_of
+from jlab_compress.inspection.block import Block
 from jlab_compress.inspection.locks import layer_problem
+from jlab_compress.inspection.residual import residual_of
+from jlab_compress.slim.operators import units_of
+from jlab_compress.slim.units import UnitAxis, tensor_of
 
-_PRODUCTS = {"matmul", "bmm", "baddbmm", "__matmul__", "einsum"}
-_MOVES = {"transpose", "permute", "swapaxes", "swapdims", "movedim", "__get__"}
-_VIEWS = {"view", "reshape", "unflatten"}
-
-
-@dataclass(frozen=True)
-class Heads:
-    """The heads of one attention call.
-
-    Parameters
-    ----------
-    index : int
-        The recorded operation.
-    name : str
-        Dotted path of the module that made the call.
-    width : int
-        Heads n; heads with common keys and values count as one.
-    incoming : tuple of str
-        Dotted paths of the layers that make queries, keys and values; the attention module itself where it
-        is an `nn.MultiheadAttention`.
-    sections : tuple of int
-        For each of them, into how many stretches its rows fall, each with all heads in turn.
-    outgoing : str
-        Dotted path of the layer that reads all heads.
-    repeat : int
-        Inputs of that layer which belong to one head.
-    macs : int
-        Multiply-adds in the recorded run, of the layers and of the products between them.
-    sources : tuple of int
-        Recorded operations of the incoming layers.
-    output : int or None
-        The recorded value that the outgoing layer gives.
-    chain : tuple of str
-        Always empty; channels have one.
-    locked : str or None
-        Why the heads cannot be replaced, as far as one run tells.
-    """
-
-    index: int
-    name: str
-    width: int = 0
-    incoming: tuple[str, ...] = ()
-    sections: tuple[int, ...] = ()
-    outgoing: str = ""
-    repeat: int = 1
-    macs: int = 0
-    sources: tuple[int, ...] = ()
-    output: int | None = None
-    chain: tuple[str, ...] = ()
-    locked: str | None = None
+HEADS_APART = "attention heads are compressed only where widths name them"
 
 
 class _LockedError(Exception):
     """Carries the reason why the heads of a call cannot be told apart."""
 
 
-def heads_of(uses: Uses) -> list[Heads]:
-    """Return the attention calls of a recorded run, each with its layers or the reason against it."""
-    found: dict[str, Heads] = {}
+def find_heads(uses: Uses, taken: frozenset[str]) -> Mapping[int, Block]:
+    """Return the attention calls of a recorded run as blocks, locked ones with the reason; see `Kind`."""
+    found: dict[str, tuple[int, Block]] = {}
     for index, operation in enumerate(uses.trace.operations):
         try:
-            if operation.name == "multi_head_attention_forward":
-                heads = _stock(uses, index)
-            elif operation.name == "scaled_dot_product_attention":
-                heads = _free(uses, index, operation.inputs[:3], index)
-            elif operation.name == "softmax":
-                by_hand = _by_hand(uses.trace, index)
-                if by_hand is None:
-                    continue
-                heads = _free(uses, index, *by_hand)
-            else:
-                continue
+            block = _heads(uses, index, operation)
         except _LockedError as reason:
-            heads = Heads(index, operation.module, _count(uses, operation), locked=str(reason))
-        known = found.get(heads.name)
+            block = _locked(uses, operation, str(reason))
+        if block is None:
+            continue
+        known = found.get(block.name)
         if known is None:
-            found[heads.name] = heads
-        elif heads.incoming and heads.incoming != known.incoming:
-            found[heads.incoming[0]] = heads
-    return list(found.values())
+            found[block.name] = (index, block)
+        elif block.units and block.incoming != known[1].incoming:
+            found[block.incoming[0]] = (index, block)
+    return dict(found.values())
 
 
-def _count(uses: Uses, operation: Operation) -> int:
+def _heads(uses: Uses, index: int, operation: Operation) -> Block | None:
+    """Return the heads of a call, or None where it is no attention."""
+    if operation.name == "multi_head_attention_forward":
+        return _stock(uses, operation)
+    if operation.name == "scaled_dot_product_attention":
+        return _free(uses, index, operation.inputs[:3], index)
+    by_hand = _by_hand(uses.trace, index) if operation.name == "softmax" else None
+    return None if by_hand is None else _free(uses, index, *by_hand)
+
+
+def _locked(uses: Uses, operation: Operation, reason: str) -> Block:
+    """Return an attention call whose heads cannot be told apart."""
     module: Any = uses.model.get_submodule(operation.module)
     shape = uses.trace.shapes[operation.inputs[0]]
-    return int(getattr(module, "num_heads", shape[-3] if len(shape) > 3 else 1))
+    width = int(getattr(module, "num_heads", shape[-3] if len(shape) > 3 else 1))
+    return _block(uses, operation.module, (), width, locked=reason)
 
 
-def _stock(uses: Uses, index: int) -> Heads:
-    operation = uses.trace.operations[index]
+def _block(
+    uses: Uses,
+    name: str,
+    units: tuple[UnitAxis, ...],
+    width: int,
+    *,
+    macs: int = 0,
+    output: int | None = None,
+    locked: str | None,
+) -> Block:
+    """Return heads as a block; `output` is the recorded value that the outgoing layer gives."""
+    model, trace = uses.model, uses.trace
+    each = sum(tensor_of(model, unit).numel() for unit in units) // max(1, width)
+    owned = sum(p.numel() for p in model.get_submodule(name).parameters())
+    return Block(
+        name=name,
+        kind="attention",
+        units=units,
+        width=width,
+        dimension=each or owned // max(1, width),
+        parameters=each * width or owned,
+        locked=locked,
+        macs=macs // max(1, trace.rows) or None,
+        residual=None if output is None else residual_of(model, trace, output),
+        apart=HEADS_APART,
+        activation_only=True,
+    )
+
+
+def _stock(uses: Uses, operation: Operation) -> Block:
     name = operation.module
     module: Any = uses.model.get_submodule(name)
     if type(module) is not nn.MultiheadAttention:
@@ -128,33 +115,21 @@ def _stock(uses: Uses, index: int) -> Heads:
         reason = "it has one head only"
     output = operation.outputs[0]
     turned = [uses.trace.operations[i] for i in uses.trace.consumers.get(output, [])]
-    if len(turned) == 1 and turned[0].name in _MOVES:
+    if len(turned) == 1 and turned[0].name in MOVES:
         output = turned[0].outputs[0]
-    return Heads(
-        index,
-        name,
-        module.num_heads,
-        (name,),
-        (3,),
-        f"{name}.out_proj",
-        module.head_dim,
-        operation.macs,
-        output=output,
-        locked=reason,
-    )
+    units = units_of(uses.model, (name,), f"{name}.out_proj", module.num_heads)
+    return _block(uses, name, units, module.num_heads, macs=operation.macs, output=output, locked=reason)
 
 
-def _free(uses: Uses, index: int, inputs: tuple[int, ...], core: int) -> Heads:
+def _free(uses: Uses, index: int, inputs: tuple[int, ...], core: int) -> Block:
     """Return the heads of an attention product written with torch calls, by the layers on either side."""
     trace = uses.trace
-    operation = trace.operations[index]
     sink = _reader(trace, trace.operations[core].outputs[0])
     sources = [
         _maker(trace, value, part) for value, part in zip(inputs, ("queries", "keys", "values"), strict=True)
     ]
     distinct = tuple(dict.fromkeys(sources))
-    incoming = tuple(owner_of(trace, s) for s in distinct)
-    outgoing = owner_of(trace, sink)
+    incoming, outgoing = tuple(owner_of(trace, s) for s in distinct), owner_of(trace, sink)
     for name in (*incoming, outgoing):
         problem = layer_problem(uses, name)
         if problem is not None:
@@ -168,12 +143,14 @@ def _free(uses: Uses, index: int, inputs: tuple[int, ...], core: int) -> Heads:
             "its queries, keys, values and outputs do not fall into equal parts, one for each head"
         )
     sections = tuple(_sections(trace, s, sources.count(s), width) for s in distinct)
-    macs = _macs(trace, distinct, sink)
-    reason = "it has one head only" if width == 1 else None
-    name = operation.module or incoming[0]
-    output = trace.operations[sink].outputs[0]
-    return Heads(
-        index, name, width, incoming, sections, outgoing, read // width, macs, distinct, output, (), reason
+    return _block(
+        uses,
+        trace.operations[index].module or incoming[0],
+        units_of(uses.model, incoming, outgoing, width, sections=sections),
+        width,
+        macs=_macs(trace, distinct, sink),
+        output=trace.operations[sink].outputs[0],
+        locked="it has one head only" if width == 1 else None,
     )
 
 
@@ -218,7 +195,7 @@ def _reader(trace: Trace, value: int) -> int:
         operation = trace.operations[readers[0]]
         if operation.name in AFFINE and input_value(operation) == value:
             return readers[0]
-        if operation.name not in PASSED | _MOVES or not operation.outputs:
+        if operation.name not in PASSED | MOVES or not operation.outputs:
             raise _LockedError(f"`{operation.name}` stands between its heads and the layer that reads them")
         value = operation.outputs[0]
 
@@ -229,7 +206,7 @@ def _sections(trace: Trace, source: int, parts: int, width: int) -> int:
     rows = trace.shapes[value][-1]
     while True:
         views = [trace.operations[i] for i in trace.consumers.get(value, [])]
-        if len(views) != 1 or views[0].name not in _VIEWS:
+        if len(views) != 1 or views[0].name not in SPLITS:
             return parts
         value = views[0].outputs[0]
         shape = trace.shapes[value]
@@ -245,7 +222,9 @@ def _by_hand(trace: Trace, index: int) -> tuple[tuple[int, ...], int] | None:
     while scores is not None:
         readers = trace.consumers.get(value, [])
         following = [trace.operations[i] for i in readers]
-        product = next((i for i, o in zip(readers, following, strict=True) if o.name in _PRODUCTS), None)
+        product = next(
+            (i for i, o in zip(readers, following, strict=True) if o.name in ATTENTION_PRODUCTS), None
+        )
         if product is not None and cut:
             raise _LockedError("its attention weights are cut into parts before the values are read")
         if product is not None:
@@ -270,7 +249,7 @@ def _before(trace: Trace, value: int) -> int | None:
             continue
         seen.add(index)
         operation = trace.operations[index]
-        if operation.name in _PRODUCTS and len(operation.inputs) >= 2:
+        if operation.name in ATTENTION_PRODUCTS and len(operation.inputs) >= 2:
             return index
         if operation.name not in AFFINE:
             waiting.extend(operation.inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,25 +10,29 @@ from torch import Tensor, nn
 
 from jlab_compress.execution.closeness import difference, tolerance
 from jlab_compress.graph.parameter_uses import Uses
-from jlab_compress.graph.paths import Candidate, mixing_problem, pointwise
+from jlab_compress.graph.paths import Candidate
+from jlab_compress.graph.pointwise import Pointwise, mixing_problem
 from jlab_compress.graph.recorder import Trace
 from jlab_compress.graph.weights import input_value, owner_of
-from jlab_compress.slim.surgery import CONVOLUTIONS, is_conv, is_linear, read_layer
+from jlab_compress.inspection.block import Block
+from jlab_compress.slim.layers import is_conv, is_linear
+from jlab_compress.slim.operators import CONVOLUTIONS, NORMS
+from jlab_compress.slim.surgery import read_layer
 
 
-def lock_of(uses: Uses, group: list[Candidate], incoming: tuple[str, ...], outgoing: str) -> str | None:
-    """Return why the units of a candidate cannot be replaced, or None as far as one run can tell.
+def lock_of(uses: Uses, group: Sequence[Candidate], incoming: tuple[str, ...], outgoing: str) -> str | None:
+    """Return why the units of a candidate cannot be replaced, or None as far as the record tells.
 
     Parameters
     ----------
     uses : Uses
         The model that was recorded, with its record.
-    group : list of Candidate
+    group : sequence of Candidate
         All ways from the same units to another layer; more than one is a reason.
     incoming, outgoing : tuple of str, str
         The layers of the first way.
     """
-    model, trace, candidate = uses.model, uses.trace, group[0]
+    trace, candidate = uses.trace, group[0]
     for name in (*incoming, outgoing):
         problem = layer_problem(uses, name)
         if problem is not None:
@@ -39,25 +44,15 @@ def lock_of(uses: Uses, group: list[Candidate], incoming: tuple[str, ...], outgo
         return f"its units are read by more than one layer ({names})"
     if len(set(incoming)) < len(incoming):
         return "the layer makes its units more than once"
-    norm = norm_of(trace, candidate)
-    problem = None if norm is None else _norm_problem(uses, norm)
-    problem = problem or next(
-        filter(None, (_chain_problem(uses, n) for n in chain_of(trace, candidate))), None
-    )
-    problem = problem or _escape(trace, candidate)
-    return problem or _replay_problem(model, trace, candidate, incoming, outgoing)
+    treating = treating_layers(trace, candidate)
+    problem = next(filter(None, (_treating_problem(uses, name) for name in treating)), None)
+    return problem or _escape(trace, candidate)
 
 
-def norm_of(trace: Trace, candidate: Candidate) -> str | None:
-    """Return the dotted path of the batch norm between a candidate's layers, or None."""
-    if candidate.path.norm is None:
-        return None
-    return _holder(trace, candidate.path.norm)
-
-
-def chain_of(trace: Trace, candidate: Candidate) -> tuple[str, ...]:
+def treating_layers(trace: Trace, candidate: Candidate) -> tuple[str, ...]:
     """Return the dotted paths of the layers in between that have numbers of their own for each unit."""
-    return tuple(_holder(trace, index) for index in candidate.path.chain)
+    norm = () if candidate.path.norm is None else (candidate.path.norm,)
+    return tuple(_holder(trace, index) for index in (*norm, *candidate.path.chain))
 
 
 def _holder(trace: Trace, index: int) -> str:
@@ -66,7 +61,7 @@ def _holder(trace: Trace, index: int) -> str:
     return owned[0].rpartition(".")[0] if owned else operation.module
 
 
-def _chain_problem(uses: Uses, name: str) -> str | None:
+def _treating_problem(uses: Uses, name: str) -> str | None:
     module: Any = uses.model.get_submodule(name)
     if isinstance(module, nn.modules.batchnorm._NormBase):
         return _norm_problem(uses, name)
@@ -78,7 +73,7 @@ def _chain_problem(uses: Uses, name: str) -> str | None:
 
 def _norm_problem(uses: Uses, name: str) -> str | None:
     norm: Any = uses.model.get_submodule(name)
-    if type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+    if type(norm) not in NORMS:
         return f"{name} is a {type(norm).__name__}, not a plain batch norm"
     if not norm.affine or norm.running_mean is None:
         return f"the batch norm {name} has no scale and shift or no running statistics"
@@ -162,20 +157,20 @@ def _escape(trace: Trace, candidate: Candidate) -> str | None:
     return "its hidden units are among the model's outputs" if made & trace.results else None
 
 
-def _replay_problem(
-    model: nn.Module, trace: Trace, candidate: Candidate, incoming: tuple[str, ...], outgoing: str
-) -> str | None:
-    activation = pointwise(trace, candidate)
+def replay_problem(uses: Uses, candidate: Candidate, block: Block, between: Pointwise) -> str | None:
+    """Return why what happens between a block's layers is not understood, or None where it is.
+
+    It must treat each unit on its own; and where the block is a function of single rows, that function must
+    give what the run gave.
+    """
+    trace = uses.trace
     source, sink = trace.operations[candidate.sources[0]], trace.operations[candidate.sink]
-    width = candidate.path.size // candidate.path.repeat
-    problem = mixing_problem(activation, width)
-    if problem is not None or source.name.startswith("conv") or candidate.path.chain:
+    problem = mixing_problem(between, block.width)
+    if problem is not None or block.kind == "conv" or block.activation_only:
         return problem
-    layer = read_layer(model, incoming, outgoing, activation, norm=norm_of(trace, candidate))
-    inputs = trace.snapshots[input_value(source)]
-    outputs = trace.snapshots[sink.outputs[0]]
+    inputs, outputs = trace.snapshots[input_value(source)], trace.snapshots[sink.outputs[0]]
     expected = outputs.reshape(-1, outputs.shape[-1]).double()
-    got = layer(inputs.reshape(-1, inputs.shape[-1]).double())
+    got = read_layer(uses.model, block, between)(inputs.reshape(-1, inputs.shape[-1]).double())
     if got.shape != expected.shape or difference([got], [expected]) > tolerance(outputs.dtype):
         return "what happens between its two layers could not be repeated from the recorded calls"
     return None

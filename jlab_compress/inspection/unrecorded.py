@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from jlab_compress.inspection.block import Block
 from jlab_compress.inspection.examples import neighbours
 from jlab_compress.inspection.locks import foreign, is_quantised
-from jlab_compress.slim.surgery import is_conv1d
+from jlab_compress.slim.layers import matrix_of
+from jlab_compress.slim.operators import units_of
 
 NOT_RUN = "the model did not run on made-up inputs; pass example_inputs to confirm the block"
 
 
-@dataclass(frozen=True)
-class Unseen:
-    """Units of layer `name` that stay as they are, with m numbers for each, read by `outgoing`."""
-
-    name: str
-    kind: str
-    width: int
-    locked: str
-    dimension: int = 0
-    outgoing: str = ""
-
-
-def unseen_layers(model: nn.Module) -> list[Unseen]:
-    """Return a model's quantised, recurrent and transposed layers.
+def unseen_layers(model: nn.Module) -> list[Block]:
+    """Return a model's quantised, recurrent and transposed layers, locked.
 
     Examples
     --------
@@ -38,22 +27,22 @@ def unseen_layers(model: nn.Module) -> list[Unseen]:
     for name, module in model.named_modules():
         width: Any = getattr(module, "out_features", getattr(module, "out_channels", None))
         if is_quantised(module) and isinstance(width, int):
-            found.append(Unseen(name, "mlp", width, foreign(name, module)))
+            found.append(Block(name, "mlp", (), width, 0, 0, foreign(name, module)))
         elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
-            found.append(Unseen(name, "recurrent", module.hidden_size, foreign(name, module)))
+            found.append(Block(name, "recurrent", (), module.hidden_size, 0, 0, foreign(name, module)))
         elif isinstance(module, nn.modules.conv._ConvTransposeNd):
-            found.append(Unseen(name, "conv", module.out_channels, foreign(name, module)))
+            found.append(Block(name, "conv", (), module.out_channels, 0, 0, foreign(name, module)))
     return found
 
 
-def unconfirmed_layers(model: nn.Module) -> list[Unseen]:
-    """Return pairs of neighbouring linear layers of a model that could not be run."""
+def unconfirmed_layers(model: nn.Module) -> list[Block]:
+    """Return pairs of neighbouring linear layers of a model that could not be run, locked."""
     found = []
     for first, second in neighbours(model):
         maker, reader = model.get_submodule(first), model.get_submodule(second)
-        wide: Any = maker.weight
-        read: Any = reader.weight
-        width = wide.shape[1] if is_conv1d(maker) else wide.shape[0]
-        dimension = (wide.numel() + read.numel()) // width + (getattr(maker, "bias", None) is not None)
-        found.append(Unseen(first, "mlp", width, NOT_RUN, dimension, second))
+        rows, columns = matrix_of(maker), matrix_of(reader)
+        width = len(rows)
+        dimension = (rows.numel() + columns.numel()) // width + (getattr(maker, "bias", None) is not None)
+        units = units_of(model, (first,), second, width)
+        found.append(Block(first, "mlp", units, width, dimension, width * dimension, NOT_RUN))
     return found

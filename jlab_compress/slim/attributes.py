@@ -8,11 +8,14 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.slim.plan import BlockPlan
+from jlab_compress.slim.units import Located
 
 # Names under which modules and configurations of the field store the width of their hidden layer.
 _WIDTH_NAMES = ("intermediate_size", "d_ff", "ffn_dim", "n_inner", "dim_feedforward", "hidden_dim")
-
-
+# The number of heads, and the size of all heads together.
+_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
+_SHARED_COUNTS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")
+_SIZES = ("all_head_size", "inner_dim", "split_size")
 # Fields for the width of the residual stream, which other layers of the same width share.
 _STREAM_NAMES = ("hidden_size", "d_model", "n_embd", "dim")
 
@@ -57,12 +60,35 @@ def leave_fast_path(model: nn.Module, name: str) -> None:
             module.use_nested_tensor = False
 
 
-def rename_widths(model: nn.Module, incoming: tuple[str, ...], before: int, after: int) -> None:
-    """Keep width attributes of the module around a block at the true value."""
-    parent = parent_of(model, incoming[0])
-    for attribute in _WIDTH_NAMES:
-        if vars(parent).get(attribute) == before:
-            setattr(parent, attribute, after)
+def rename_sizes(model: nn.Module, block: Located, before: int, after: int) -> None:
+    """Keep attributes of the modules around a block true that name the number of its units or their size."""
+    makers = [model.get_submodule(name) for name in block.incoming]
+    if any(isinstance(maker, nn.MultiheadAttention) for maker in makers):
+        return
+    around = [parent_of(model, name) for name in block.incoming]
+    whole = dict(model.named_modules()).get(block.name)
+    meant = _head_names(block) if block.kind == "attention" else dict.fromkeys(_WIDTH_NAMES, 1)
+    for module in dict.fromkeys([*around, *([] if whole is None else [whole])]):
+        for attribute, factor in meant.items():
+            if vars(module).get(attribute) == before * factor:
+                setattr(module, attribute, after * factor)
+
+
+def _head_names(block: Located) -> dict[str, int]:
+    """Return what attributes count for each object: query heads with common keys and values are one."""
+    size = next(unit.each for unit in reversed(block.units) if unit.role == "makes")
+    queries = max(1, block.repeat // size)
+    return {
+        **dict.fromkeys(_COUNTS, queries),
+        **dict.fromkeys(_SHARED_COUNTS, 1),
+        **dict.fromkeys(_SIZES, block.repeat),
+    }
+
+
+def count_of_heads(model: nn.Module, block: Located) -> int | None:
+    """Return how many heads the module of a block says that it has, or None where it does not say."""
+    own = vars(model.get_submodule(block.name))
+    return next((own[name] for name in (*_SHARED_COUNTS, *_COUNTS) if name in own), None)
 
 
 def rename_config(model: nn.Module, blocks: Iterable[BlockPlan]) -> None:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
+from jlab_compress.slim.operators import OPERATORS, operator_of
 from jlab_compress.slim.plan import Plan
-from jlab_compress.slim.weighted import (
-    WeightedBatchNorm1d,
-    WeightedBatchNorm2d,
-    WeightedBatchNorm3d,
-    WeightedConv1D,
-    WeightedConv1d,
-    WeightedConv2d,
-    WeightedConv3d,
-    WeightedLayer,
-    WeightedLinear,
-    along,
-    remember,
-)
+from jlab_compress.slim.units import Located, Operator
+from jlab_compress.slim.weighted import WeightedLayer, along, remember
 
 _PLAN = "jlab_compress_plan"
 
@@ -84,42 +74,77 @@ def fold(slim: nn.Module) -> nn.Module:
     return folded
 
 
-def _fold_layer(module: WeightedLayer) -> None:
-    axis = 0 if isinstance(module, WeightedConv1D) else 1
-    counts, weight = module.input_multiplicities, module.weight
-    if counts is not None:
-        folded = weight.detach().double() * along(counts.double(), axis, weight)
-        module.weight = nn.Parameter(folded.to(weight), weight.requires_grad)
-    as_stock(module)
+def _fold_layer(layer: WeightedLayer) -> None:
+    operator, counts = operator_of(layer), layer.input_multiplicities
+    assert operator is not None
+    for tensor, axis in operator.reads.items():
+        value = getattr(layer, tensor)
+        if counts is None:
+            continue
+        folded = value.detach().double() * along(counts.double(), axis, value)
+        setattr(layer, tensor, nn.Parameter(folded.to(value), value.requires_grad))
+    as_stock(layer)
 
 
 def as_stock(module: nn.Module) -> None:
     """Turn a slim layer back into its stock class in place, dropping the multiplicities."""
-    if isinstance(module, WeightedLayer):
-        del module.input_multiplicities, module.output_multiplicities
-        stock: Any = _STOCK.get(type(module)) or module.__dict__.pop("stock_class")
-        module.__class__ = stock
-
-
-def as_weighted(module: nn.Module) -> None:
-    """Turn a stock layer into a slim one in place; its hooks, flags and attributes stay."""
-    if isinstance(module, WeightedLayer):
+    operator = operator_of(module)
+    if not isinstance(module, WeightedLayer) or operator is None:
         return
-    slim: Any = next((weighted for weighted, stock in _STOCK.items() if type(module) is stock), None)
-    if slim is None:
+    for buffer in dict.fromkeys(operator.counts.values()):
+        delattr(module, buffer)
+    module.__dict__.pop("unit_operator", None)
+    module.__class__ = module.__dict__.pop("stock_class", operator.stock)
+
+
+def as_weighted(module: nn.Module, more: Sequence[Operator] = ()) -> None:
+    """Turn a stock layer into a slim one in place; its hooks, flags and attributes stay.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Of a type that the table of layers knows, or one of `more`.
+    more : sequence of Operator
+        Rows besides those of the table; the layer keeps its own.
+    """
+    operator = operator_of(module, more)
+    assert operator is not None, f"no row of the table is about a {type(module).__name__}"
+    if isinstance(module, operator.weighted):
+        return
+    if operator.stock is not type(module):
         module.__dict__["stock_class"] = type(module)
-    module.__class__ = slim or WeightedConv1D
+    if operator not in OPERATORS:
+        module.__dict__["unit_operator"] = operator
+    module.__class__ = operator.weighted
     remember(module)
-    module.register_buffer("input_multiplicities", None)
-    module.register_buffer("output_multiplicities", None)
+    for buffer in dict.fromkeys(operator.counts.values()):
+        module.register_buffer(buffer, None)
 
 
-_STOCK: dict[type[nn.Module], type[nn.Module]] = {
-    WeightedLinear: nn.Linear,
-    WeightedConv1d: nn.Conv1d,
-    WeightedConv2d: nn.Conv2d,
-    WeightedConv3d: nn.Conv3d,
-    WeightedBatchNorm1d: nn.BatchNorm1d,
-    WeightedBatchNorm2d: nn.BatchNorm2d,
-    WeightedBatchNorm3d: nn.BatchNorm3d,
-}
+def set_multiplicities(
+    module: nn.Module, buffer: str, counts: Tensor | None, more: Sequence[Operator] = ()
+) -> None:
+    """Give a layer multiplicities on one side, or take them away; its class follows."""
+    operator = operator_of(module, more)
+    assert operator is not None, f"no row of the table is about a {type(module).__name__}"
+    if counts is None and not isinstance(module, operator.weighted):
+        return
+    as_weighted(module, more)
+    like = next(module.parameters())
+    setattr(module, buffer, None if counts is None else counts.detach().to(like, copy=True))
+    if all(getattr(module, name) is None for name in operator.counts.values()):
+        as_stock(module)
+
+
+def count_units(model: nn.Module, block: Located, counts: Tensor | None) -> None:
+    """Give a block's layers the multiplicities (s,) of its units, in place, or None where all are single."""
+    done: set[tuple[str, str]] = set()
+    for unit in block.units:
+        module = model.get_submodule(unit.module)
+        operator = operator_of(module, block.operators)
+        buffer = None if operator is None else operator.counts.get(unit.role)
+        if operator is None or buffer is None or (unit.module, buffer) in done:
+            continue
+        done.add((unit.module, buffer))
+        each = counts if counts is None or operator.one_count_each else unit.spread(counts)
+        set_multiplicities(module, buffer, each, block.operators)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Self, cast
 
 import torch
@@ -67,23 +66,15 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
         """Whether gradients are divided by the multiplicities: until `fold` has put these into `out_proj`."""
         return self.head_multiplicities is not None and isinstance(self.out_proj, WeightedLayer)
 
+    @property
+    def output_multiplicities(self) -> Tensor | None:
+        """C for each head, by which the gradients of its queries, keys and values are divided, or None."""
+        return self.head_multiplicities if self.divides else None
+
     def row_multiplicities(self) -> Tensor | None:
         """Return c for each row of one projection, or None where gradients are not divided."""
-        if self.head_multiplicities is None or not self.divides:
-            return None
-        return self.head_multiplicities.repeat_interleave(self.head_dim)
-
-    def copies(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield each own parameter's name and how many original entries each of its entries stands for."""
-        rows = self.row_multiplicities()
-        if rows is not None:
-            for key in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
-                if getattr(self, key) is not None:
-                    yield key, rows[:, None]
-            if self.in_proj_weight is not None:
-                yield "in_proj_weight", rows.repeat(3)[:, None]
-            if self.in_proj_bias is not None:
-                yield "in_proj_bias", rows.repeat(3)
+        counts = self.output_multiplicities
+        return None if counts is None else counts.repeat_interleave(self.head_dim)
 
     def _batched(self, x: Tensor) -> Tensor:
         return x if self.batch_first else x.transpose(0, 1)

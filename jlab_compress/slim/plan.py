@@ -3,62 +3,40 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from jlab_compress.slim.units import Located, UnitAxis
+
 
 @dataclass(frozen=True)
-class BlockPlan:
+class BlockPlan(Located):
     """What was done to one block.
 
     Parameters
     ----------
-    name, kind : str
+    name, kind, units, activation_only
         As in `Block`.
-    incoming : tuple of str
-        Dotted paths of the layers that make the hidden neurons.
-    outgoing : str
-        Dotted path of the layer that reads them.
     width_before, width_after : int
-        Neurons.
+        Units.
     method : str
-        How the neurons were found.
+        How they were found.
     gauge : str
         "weighted" (multiplicities in the layers; stock layers where all c = 1), "plain" (sqrt(c) in the
         parameters of stock layers) or "folded" (c in the outgoing weights).
     indices : tuple of int or None
-        The kept neurons, where their incoming weights are untouched.
+        The kept units, where their incoming weights are untouched.
     multiplicities : tuple of float or None
-        c of the neurons where no layer holds them any more (gauge "plain").
-    norm : str or None
-        Dotted path of the batch norm over the neurons.
-    repeat : int
-        Consecutive inputs of the outgoing layer that come from one neuron (a flattened channel, a head).
-    sections : tuple of int
-        Of heads: for each incoming layer, into how many stretches its rows fall, each with all heads in turn.
-    chain : tuple of str
-        Dotted paths of further layers that treat each channel on its own (depthwise convolutions, norms).
+        c of the units where no layer holds them any more (gauge "plain").
     """
 
-    name: str
-    kind: str
-    incoming: tuple[str, ...]
-    outgoing: str
     width_before: int
     width_after: int
     method: str
     gauge: str
     indices: tuple[int, ...] | None = None
     multiplicities: tuple[float, ...] | None = None
-    norm: str | None = None
-    repeat: int = 1
-    sections: tuple[int, ...] = ()
-    chain: tuple[str, ...] = ()
-
-    @property
-    def recorded(self) -> bool:
-        """Whether only a run of the model tells what one neuron gives: heads, and channels with a chain."""
-        return self.kind == "attention" or bool(self.chain)
 
 
 @dataclass(frozen=True)
@@ -81,16 +59,24 @@ class Plan:
 
     def to_json(self) -> str:
         """Return the plan as JSON with sorted keys."""
-        return json.dumps(asdict(self), sort_keys=True)
+        blocks = [asdict(block) for block in self.blocks]
+        for block in blocks:
+            del block["operators"]
+        return json.dumps({"blocks": blocks, "preserve": self.preserve, "seed": self.seed}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Return the plan that `to_json` wrote.
+        """Return the plan that `to_json` wrote, or an earlier version of it.
 
         Raises
         ------
         ValueError
             If the text is not a plan.
+
+        Notes
+        -----
+        Earlier versions named the layers of a block, not the axes of its units. Such a plan names the layers
+        here, with the axes of linear layers; `load`, which knows the model, has the true ones.
         """
         try:
             data = json.loads(text)
@@ -99,6 +85,25 @@ class Plan:
             raise ValueError(f"plan: expected JSON written by Plan.to_json ({error})") from error
 
 
-def _read(block: dict[str, Any]) -> BlockPlan:
+def _read(block: Mapping[str, Any]) -> BlockPlan:
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in block.items()}
+    if "units" in values:
+        values["units"] = tuple(UnitAxis(**unit) for unit in values["units"])
+    else:
+        values["units"] = _named(values)
+        values["activation_only"] = values["kind"] == "attention" or bool(values.get("chain"))
+        for key in ("incoming", "outgoing", "norm", "repeat", "sections", "chain"):
+            values.pop(key, None)
     return BlockPlan(**values)
+
+
+def _named(block: Mapping[str, Any]) -> tuple[UnitAxis, ...]:
+    """Return the axes of a block by the names of its layers, as if these were linear ones."""
+    makers, chain = block["incoming"], block.get("chain", ())
+    sections = block.get("sections") or (1,) * len(makers)
+    norm = () if block.get("norm") is None else (block["norm"],)
+    return (
+        *(UnitAxis(name, "weight", 0, sections=s) for name, s in zip(makers, sections, strict=True)),
+        *(UnitAxis(name, "weight", 0, "treats") for name in (*norm, *chain)),
+        UnitAxis(block["outgoing"], "weight", 1, "reads", each=block.get("repeat", 1)),
+    )

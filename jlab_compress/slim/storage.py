@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,14 +16,16 @@ from torch import Tensor, nn
 
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import check_model, device_of, unwrapped
-from jlab_compress.slim.attributes import leave_fast_path, rename_config, rename_widths
+from jlab_compress.slim.attributes import count_of_heads, rename_config
 from jlab_compress.slim.conversion import as_weighted, attach_plan, plan_of
-from jlab_compress.slim.multihead import SlimMultiheadAttention
+from jlab_compress.slim.operators import operator_of, units_of
 from jlab_compress.slim.plan import BlockPlan, Plan
-from jlab_compress.slim.recorded import count_of_heads, parts_of, reserve_recorded
-from jlab_compress.slim.surgery import is_conv1d, set_sizes
+from jlab_compress.slim.surgery import open_layers, settle
+from jlab_compress.slim.units import Operator, UnitAxis, modules_of, tensor_of
 
-FORMAT = "jlab-compress 1"
+FORMAT = "jlab-compress 2"
+# Its plan names the layers of a block, not the axes of its units.
+FIRST_FORMAT = "jlab-compress 1"
 
 
 def save(slim: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -75,7 +77,7 @@ def save(slim: nn.Module, path: str | os.PathLike[str]) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
+def load(path: str | os.PathLike[str], model: nn.Module, *, operators: Sequence[Operator] = ()) -> nn.Module:
     """Return the slim model of a file, built from an original of the same architecture.
 
     Parameters
@@ -85,6 +87,8 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
     model : nn.Module
         A freshly built original (its values do not matter); it stays as it is. The slim model has its
         device, dtype and flags.
+    operators : sequence of Operator
+        Rows for types of layers that the package does not know, as their `Kind` has them.
 
     Returns
     -------
@@ -101,18 +105,20 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
         If the file is not one of ours, was changed after it was written, or belongs to another model.
     """
     check_model(model)
-    tensors, plan = _read(Path(path))
+    tensors, plan, named = _read(Path(path))
     if device_of(model).type == "meta":
         raise ValueError("model: it is on the meta device and can hold no values; build it on a real one")
     slim = copy_model(model)
-    for block in plan.blocks:
+    blocks = [_with_axes(slim, block) if named else block for block in plan.blocks]
+    blocks = [replace(block, operators=tuple(operators)) for block in blocks]
+    for block in blocks:
         _check_block(slim, block)
-    _check_shapes(slim, plan, tensors)
-    for block in plan.blocks:
+    _check_shapes(slim, blocks, tensors)
+    for block in blocks:
         _reserve(slim, block, tensors)
-    rename_config(slim, plan.blocks)
+    rename_config(slim, blocks)
     _fill(slim, tensors)
-    attach_plan(slim, plan)
+    attach_plan(slim, replace(plan, blocks=tuple(replace(block, operators=()) for block in blocks)))
     return slim
 
 
@@ -125,7 +131,8 @@ def _checksum(text: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Plan]:
+def _read(path: Path) -> tuple[dict[str, Tensor], Plan, bool]:
+    """Return the tensors and the plan of a file, and whether it is of the first format."""
     if not path.is_file():
         raise FileNotFoundError(f"path: there is no file {path}; pass what save wrote")
     try:
@@ -136,7 +143,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Plan]:
         raise ValueError(
             f"path: {path} is not a whole safetensors file ({error}); save the model again"
         ) from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, FIRST_FORMAT):
         raise ValueError(
             f"path: {path} was not written by jlab_compress.save (format {metadata.get('format')!r}, "
             f"expected {FORMAT!r})"
@@ -145,52 +152,44 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Plan]:
         raise ValueError(
             f"path: {path} was changed after it was written (its checksum is wrong); do not use it"
         )
-    return tensors, Plan.from_json(metadata["plan"])
+    return tensors, Plan.from_json(metadata["plan"]), metadata["format"] == FIRST_FORMAT
 
 
-def _sides(model: nn.Module, block: BlockPlan, width: int) -> Iterator[tuple[str, str, int, int]]:
-    """Yield module, parameter name, axis and wanted length of each weight of a block of so many neurons.
-
-    Raises
-    ------
-    AttributeError
-        If the model has no such layer.
-    """
-    if block.recorded:
-        for part in parts_of(model, block):
-            size = getattr(model.get_submodule(part.module), part.key).shape[part.axis]
-            each = size // (part.sections * block.width_before)
-            yield part.module, part.key, part.axis, part.sections * each * width
-    else:
-        for name in block.incoming:
-            yield name, "weight", int(is_conv1d(model.get_submodule(name))), width
-    if block.norm is not None:
-        yield block.norm, "weight", 0, width
-    reader = model.get_submodule(block.outgoing)
-    yield block.outgoing, "weight", int(not is_conv1d(reader)), width * block.repeat
-
-
-def _size(model: nn.Module, name: str, key: str) -> list[int]:
-    """Return a parameter's shape, empty where the model has no such parameter."""
+def _with_axes(model: nn.Module, block: BlockPlan) -> BlockPlan:
+    """Return the plan of a block from a file of the first format with the axes of its units."""
+    sections = {unit.module: unit.sections for unit in block.units if unit.role == "makes"}
+    treating = modules_of(block.units, "treats")
     try:
-        value = getattr(model.get_submodule(name), key, None)
+        units = units_of(
+            model,
+            block.incoming,
+            block.outgoing,
+            block.width_before,
+            treating=treating,
+            sections=tuple(sections.values()),
+        )
+    except (AttributeError, ValueError):
+        return block  # of another architecture, as the check that follows says
+    return replace(block, units=units)
+
+
+def _length(model: nn.Module, unit: UnitAxis) -> int | None:
+    """Return the length of an axis in a model, or None where it has no such tensor."""
+    try:
+        value = getattr(model.get_submodule(unit.module), unit.tensor, None)
     except AttributeError:
-        return []
-    return list(value.shape) if isinstance(value, Tensor) else []
+        return None
+    return value.shape[unit.axis] if isinstance(value, Tensor) and value.dim() > unit.axis else None
 
 
 def _check_block(model: nn.Module, block: BlockPlan) -> None:
-    try:
-        sides = list(_sides(model, block, block.width_before))
-    except AttributeError:
-        sides = [(block.incoming[0], "weight", 0, block.width_before)]
-    for name, key, axis, wanted in sides:
-        size = _size(model, name, key)
-        found = size[axis] if len(size) > axis else "none"
+    for unit in block.units:
+        wanted, found = unit.length(block.width_before), _length(model, unit)
         if found != wanted:
             raise ValueError(
-                f"model: block {block.name} of the file needs a layer {name} with {wanted} neurons, this "
-                f"model has {found}; pass the architecture that was compressed"
+                f"model: block {block.name} of the file needs a layer {unit.module} with {wanted} neurons, "
+                f"this model has {'none' if found is None else found}; pass the architecture that was "
+                "compressed"
             )
     heads = count_of_heads(model, block) if block.kind == "attention" else None
     if heads not in (None, block.width_before):
@@ -200,61 +199,39 @@ def _check_block(model: nn.Module, block: BlockPlan) -> None:
         )
 
 
-def _check_shapes(model: nn.Module, plan: Plan, tensors: dict[str, Tensor]) -> None:
-    sizes: dict[tuple[str, str], list[int]] = {}
-    for block in plan.blocks:
-        for name, key, axis, wanted in _sides(model, block, block.width_after):
-            sizes.setdefault((name, key), _size(model, name, key))[axis] = wanted
-    for (name, key), expected in sizes.items():
-        stored = tensors.get(f"{name}.{key}")
+def _check_shapes(model: nn.Module, blocks: Sequence[BlockPlan], tensors: dict[str, Tensor]) -> None:
+    sizes: dict[str, list[int]] = {}
+    for block in blocks:
+        for unit in block.units:
+            size = sizes.setdefault(unit.name, list(tensor_of(model, unit).shape))
+            size[unit.axis] = unit.length(block.width_after)
+    for name, expected in sizes.items():
+        stored = tensors.get(name)
         if stored is None or list(stored.shape) != expected:
             raise ValueError(
-                f"model: the file belongs to another architecture ({name}.{key} would be {expected} here "
+                f"model: the file belongs to another architecture ({name} would be {expected} here "
                 f"and is {None if stored is None else list(stored.shape)}); pass the one that was compressed"
             )
 
 
-def _layers(block: BlockPlan) -> tuple[str, ...]:
-    norm = () if block.norm is None else (block.norm,)
-    return (*block.incoming, *norm, *block.chain, block.outgoing)
-
-
 def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> None:
-    """Give the block's layers the shapes and buffers of the file, values to follow."""
-    for name in _layers(block):
-        module: Any = slim.get_submodule(name)
-        for key in {*module._parameters, "bias"}:
-            stored = tensors.get(f"{name}.{key}")
-            if stored is not None:
-                old = getattr(module, key)
-                like = module.weight if old is None else old
-                setattr(module, key, nn.Parameter(like.new_empty(stored.shape), like.requires_grad))
-        for key in ("running_mean", "running_var"):
-            if f"{name}.{key}" in tensors:
-                setattr(module, key, getattr(module, key).new_empty(tensors[f"{name}.{key}"].shape))
-        if not isinstance(module, nn.MultiheadAttention):
-            set_sizes(module)
-    if block.recorded:
-        reserve_recorded(slim, block, block.width_before, block.width_after)
-    else:
-        rename_widths(slim, block.incoming, block.width_before, block.width_after)
-    _reserve_counts(slim, block, tensors)
-
-
-def _reserve_counts(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> None:
-    for name in _layers(block):
-        module: Any = slim.get_submodule(name)
-        if isinstance(module, SlimMultiheadAttention):
-            stored = tensors.get(f"{name}.head_multiplicities")
-            like = module.out_proj.weight
-            module.head_multiplicities = None if stored is None else like.new_empty(stored.shape)
-            continue
-        for key in ("input_multiplicities", "output_multiplicities"):
-            stored = tensors.get(f"{name}.{key}")
-            if stored is not None:
-                as_weighted(module)
-                setattr(module, key, module.weight.new_empty(stored.shape))
-                leave_fast_path(slim, name)
+    """Give the block's layers the classes, shapes and buffers of the file, values to follow."""
+    open_layers(slim, block)
+    for name in modules_of(block.units):
+        module = slim.get_submodule(name)
+        operator = operator_of(module, block.operators)
+        own = {key.rpartition(".")[2]: t for key, t in tensors.items() if key.rpartition(".")[0] == name}
+        like = next(module.parameters())
+        if operator is not None and not own.keys().isdisjoint(operator.counts.values()):
+            as_weighted(module, block.operators)
+        for key, stored in own.items():
+            old = getattr(module, key, None)
+            new = (like if old is None else old).new_empty(stored.shape)
+            if key in module._parameters:
+                new = nn.Parameter(new, (like if old is None else old).requires_grad)
+            if key in module._parameters or key in module._buffers:
+                setattr(module, key, new)
+    settle(slim, block, block.width_before, block.width_after)
 
 
 def _fill(slim: nn.Module, tensors: dict[str, Tensor]) -> None:

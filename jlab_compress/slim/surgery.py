@@ -1,136 +1,95 @@
-"""Read the neurons of a block from its layers, and write other neurons in their place, on a copy."""
+"""Read the units of a block from its layers, and write other units in their place, on a copy."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jlab_compress.fitting.layer import Activation, Layer
-from jlab_compress.slim.attributes import leave_fast_path
-from jlab_compress.slim.conversion import as_stock, as_weighted
-from jlab_compress.slim.weighted import (
-    WeightedConv1D,
-    WeightedConv1d,
-    WeightedConv2d,
-    WeightedConv3d,
-    WeightedLayer,
-    WeightedLinear,
-)
-
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_WEIGHTED = (WeightedConv1d, WeightedConv2d, WeightedConv3d)
+from jlab_compress.slim.attributes import leave_fast_path, rename_sizes
+from jlab_compress.slim.conversion import count_units
+from jlab_compress.slim.layers import bias_of, input_scale, is_conv, matrix_of
+from jlab_compress.slim.operators import operator_of
+from jlab_compress.slim.units import Located, UnitAxis, modules_of, put_tensor, tensor_of
 
 
-def is_conv1d(module: nn.Module) -> bool:
-    """Return whether a module is the transformers library's linear layer with an (in, out) weight."""
-    return isinstance(module, WeightedConv1D) or (
-        type(module).__name__ == "Conv1D" and hasattr(module, "nf") and hasattr(module, "nx")
-    )
-
-
-def is_conv(module: nn.Module) -> bool:
-    """Return whether a module is a convolution whose channels can be read and replaced."""
-    conv: Any = module
-    if type(module) not in CONVOLUTIONS and not isinstance(module, _WEIGHTED):
-        return False
-    return bool(conv.groups == 1 and conv.padding_mode == "zeros" and isinstance(conv.padding, tuple))
-
-
-def is_linear(module: nn.Module) -> bool:
-    """Return whether a module is a linear layer whose neurons can be read and replaced."""
-    return type(module) is nn.Linear or isinstance(module, WeightedLinear) or is_conv1d(module)
-
-
-def matrix_of(module: nn.Module) -> Tensor:
-    """Return a layer's weight with one row per unit, (out, in), without multiplicities or a graph.
-
-    A row of a convolution is its filter, flattened.
-    """
-    stored: Any = module.weight
-    weight: Tensor = stored.detach()
-    return weight.T if is_conv1d(module) else weight.flatten(1)
-
-
-def columns_of(module: nn.Module, repeat: int = 1) -> Tensor:
-    """Return a layer's weight with one row for each neuron that it reads, (in, ...).
-
-    `repeat` consecutive inputs of a linear layer belong to one neuron; its row holds all their columns.
-    """
-    if is_conv(module):
-        stored: Any = module.weight
-        return cast(Tensor, stored.detach().transpose(0, 1).flatten(1))
-    matrix = matrix_of(module)
-    return matrix.reshape(len(matrix), -1, repeat).transpose(0, 1).flatten(1)
-
-
-def bias_of(module: nn.Module) -> Tensor | None:
-    """Return a layer's bias (out,) without a graph, or None."""
-    bias: Any = module.bias
-    return None if bias is None else bias.detach()
-
-
-def input_scale(module: nn.Module) -> Tensor | None:
-    """Return sqrt(c) for each column of `matrix_of`, or None where all neurons that it reads are single.
-
-    Scaling inputs and weight columns by sqrt(c) turns sums over copies into plain sums, in the outputs
-    and in the tangent kernel alike; so a fit need not know about the multiplicities in front of it.
-    """
-    counts = module.input_multiplicities if isinstance(module, WeightedLayer) else None
-    if counts is None:
-        return None
-    return counts.sqrt().repeat_interleave(matrix_of(module).shape[1] // len(counts))
-
-
-def read_layer(
-    model: nn.Module,
-    incoming: tuple[str, ...],
-    outgoing: str,
-    activation: Activation,
-    *,
-    norm: str | None = None,
-    repeat: int = 1,
-    dtype: torch.dtype = torch.float64,
-) -> Layer:
-    """Return the block's function as a `Layer` in float32 or float64.
+def read_layer(model: nn.Module, block: Located, activation: Activation | None = None) -> Layer:
+    """Return the units of a block of a model as a `Layer` in float64.
 
     Its inputs are those of the module (of a convolution: the patches under its filter), scaled by
     `input_scale` where that is not None. A batch norm is taken as in evaluation mode, as part of the
     incoming rows. Of channels the outputs are the contributions to the next layer, before they are summed
     over positions, so there is no output bias.
+
+    Where only a run tells what a unit gives, the layer cannot be called: it has one row per unit for every
+    tensor that makes or treats units, and fits take recorded values and `outgoing`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Has the block, as it was found or with other units.
+    block : Located
+        Where its units are.
+    activation : callable or None
+        What happens between its layers; None for a block that is `activation_only`.
     """
-    modules = [model.get_submodule(name) for name in incoming]
-    reader = model.get_submodule(outgoing)
-    weights: list[Tensor] = []
-    biases: list[Tensor | None] = []
-    for module in modules:
-        scale = input_scale(module)
-        weight = matrix_of(module).to(dtype)
-        weights.append(weight if scale is None else weight * scale.to(dtype))
-        bias = bias_of(module)
-        biases.append(None if bias is None else bias.to(dtype))
-    if norm is not None:
-        gain, shift = _affine(model.get_submodule(norm), dtype)
-        weights[0] = weights[0] * gain[:, None]
-        biases[0] = shift if biases[0] is None else shift + gain * biases[0]
-    bias = None if is_conv(modules[0]) else bias_of(reader)
-    outputs = columns_of(reader, repeat).to(dtype).contiguous()
+    reader = model.get_submodule(block.outgoing)
+    reading = _reading(block)
+    outgoing = reading.columns(tensor_of(model, reading).double())
+    bias = bias_of(reader)
+    activation = None if block.activation_only else activation
+    if activation is None:
+        incoming = tuple(unit.rows(tensor_of(model, unit).double()) for unit in _others(block))
+        biases: tuple[Tensor | None, ...] = (None,) * len(incoming)
+    else:
+        incoming, biases = _neurons(model, block)
+        bias = None if is_conv(model.get_submodule(block.incoming[0])) else bias
+        outgoing = outgoing.contiguous()
     return Layer(
-        tuple(weights),
-        tuple(biases),
-        outputs,
-        None if bias is None else bias.to(dtype),
-        torch.ones(outputs.shape[0], dtype=dtype, device=outputs.device),
-        activation,
+        incoming,
+        biases,
+        outgoing,
+        None if bias is None else bias.double(),
+        torch.ones(len(outgoing), dtype=torch.float64, device=outgoing.device),
+        activation or no_activation,
         biased=bias_of(reader) is not None,
     )
 
 
-def _affine(norm: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    gain = norm.weight.detach().to(dtype) / (norm.running_var.to(dtype) + norm.eps).sqrt()
-    return gain, norm.bias.detach().to(dtype) - gain * norm.running_mean.to(dtype)
+def _reading(block: Located) -> UnitAxis:
+    return next(unit for unit in block.units if unit.role == "reads")
+
+
+def _others(block: Located) -> list[UnitAxis]:
+    return [unit for unit in block.units if unit.role != "reads"]
+
+
+def _neurons(model: nn.Module, block: Located) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+    """Return incoming rows and biases, scaled and with the batch norm in them."""
+    weights: list[Tensor] = []
+    biases: list[Tensor | None] = []
+    for name in block.incoming:
+        module = model.get_submodule(name)
+        weight, scale, bias = matrix_of(module).double(), input_scale(module), bias_of(module)
+        weights.append(weight if scale is None else weight * scale.double())
+        biases.append(None if bias is None else bias.double())
+    if block.norm is not None:
+        norm: Any = model.get_submodule(block.norm)
+        gain = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
+        shift = norm.bias.detach().double() - gain * norm.running_mean.double()
+        weights[0] = weights[0] * gain[:, None]
+        biases[0] = shift if biases[0] is None else shift + gain * biases[0]
+    return tuple(weights), tuple(biases)
+
+
+def no_activation(*parts: Tensor) -> Tensor:
+    """Refuse to be called: what a unit gives is no function of one row."""
+    raise TypeError(
+        "a layer of recorded objects (heads, channels with layers between) cannot be called on rows"
+    )
 
 
 def on_cpu(layer: Layer) -> Layer:
@@ -147,128 +106,113 @@ def on_cpu(layer: Layer) -> Layer:
 
 def write_layer(
     model: nn.Module,
-    incoming: tuple[str, ...],
-    outgoing: str,
+    block: Located,
     layer: Layer,
     *,
-    norm: str | None = None,
-    repeat: int = 1,
     indices: Tensor | None = None,
     inputs: Tensor | None = None,
 ) -> None:
-    """Put the neurons of `layer` in the place of a block's neurons, in place: pass a copy.
+    """Put the units of `layer` in the place of a block's units, in place: pass a copy.
 
     The layers keep their classes where all multiplicities are one and become slim layers otherwise. New
-    parameters have the old dtype, device and `requires_grad`; hooks and flags stay. A batch norm keeps the
-    statistics of the neurons at `indices`; without them it gets those of `inputs`.
+    parameters have the old dtype, device and `requires_grad`; hooks and flags stay.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A copy.
+    block : Located
+        Where its units are.
+    layer : Layer
+        As `read_layer` gives it.
+    indices : Tensor (s,), optional
+        The kept units, where they are kept as they were: a batch norm then keeps their statistics.
+    inputs : Tensor (q, n_in), optional
+        Of a block with a batch norm without `indices`: rows that give it new statistics.
     """
+    before = _reading(block).width(tensor_of(model, _reading(block)))
+    open_layers(model, block)
     counts = None if bool((layer.multiplicities == 1).all()) else layer.multiplicities
+    if block.activation_only:
+        rows = list(zip(_others(block), layer.incoming, strict=True))
+    else:
+        rows = _neuron_rows(model, block, layer, indices, inputs)
+    for unit, values in rows:
+        old = tensor_of(model, unit)
+        put_tensor(model, unit, unit.value(values.to(old), old))
+    _write_reader(model, block, layer)
+    count_units(model, block, counts)
+    settle(model, block, before, layer.width)
+
+
+def _neuron_rows(
+    model: nn.Module, block: Located, layer: Layer, indices: Tensor | None, inputs: Tensor | None
+) -> list[tuple[UnitAxis, Tensor]]:
+    """Return the rows of each tensor that makes neurons, and of their batch norm."""
+    if block.norm is not None and indices is not None:
+        kept = [unit.rows(tensor_of(model, unit)) for unit in _others(block)]
+        return [
+            (unit, rows[indices.to(rows.device)]) for unit, rows in zip(_others(block), kept, strict=True)
+        ]
     weights, biases = list(layer.incoming), list(layer.biases)
-    if norm is not None:
-        maker, module = model.get_submodule(incoming[0]), model.get_submodule(norm)
-        if indices is None:
-            weights[0], biases[0] = _renormalise(module, weights[0], biases[0], inputs, maker)
-        else:
-            weights[0], biases[0] = _select_norm(module, maker, indices)
-        set_multiplicities(module, "output_multiplicities", counts)
-    for name, weight, bias in zip(incoming, weights, biases, strict=True):
-        module = model.get_submodule(name)
-        scale = None if norm is not None and indices is not None else input_scale(module)
-        _set(module, weight if scale is None else weight / scale.to(weight), bias)
-        set_multiplicities(module, "output_multiplicities", counts)
-    reader = model.get_submodule(outgoing)
-    set_columns(reader, layer.outgoing, repeat)
-    set_bias(reader, _gained(reader, layer.outgoing_bias))
-    each = None if counts is None else counts.repeat_interleave(repeat)
-    set_multiplicities(reader, "input_multiplicities", each)
-    if counts is not None:
-        for name in (*incoming, outgoing):
-            leave_fast_path(model, name)
+    norm: dict[str, Tensor] = {}
+    if block.norm is not None:
+        assert inputs is not None, "a batch norm needs the rows that new neurons see"
+        norm, biases[0] = _renormalised(model.get_submodule(block.norm), weights[0], biases[0], inputs)
+    found = []
+    for unit in _others(block):
+        if unit.role == "treats":
+            found.append((unit, norm[unit.tensor]))
+            continue
+        number = block.incoming.index(unit.module)
+        scale, bias = input_scale(model.get_submodule(unit.module)), biases[number]
+        if unit.tensor != "bias":
+            found.append((unit, weights[number] if scale is None else weights[number] / scale.to(weights[0])))
+        elif bias is not None:
+            found.append((unit, bias))
+    return found
 
 
-def _select_norm(norm: Any, maker: nn.Module, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Keep some units of a batch norm; return the raw rows of the layer in front of it."""
-    at = indices.to(norm.weight.device)
-    for name in ("weight", "bias"):
-        old = getattr(norm, name)
-        setattr(norm, name, nn.Parameter(old.detach()[at], old.requires_grad))
-    norm.running_mean, norm.running_var = norm.running_mean[at], norm.running_var[at]
-    norm.num_features = len(at)
-    bias = bias_of(maker)
-    return matrix_of(maker)[at], None if bias is None else bias[at]
-
-
-def _renormalise(
-    norm: Any, weight: Tensor, bias: Tensor | None, inputs: Tensor | None, maker: nn.Module
-) -> tuple[Tensor, Tensor | None]:
-    """Give a batch norm the statistics of new units, and the scale and shift that undo them."""
-    assert inputs is not None
+def _renormalised(
+    norm: Any, weight: Tensor, bias: Tensor | None, inputs: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the statistics of new neurons for a batch norm, scale and shift that undo them, and no bias."""
     values = inputs.to(weight) @ weight.T
     mean, variance = values.mean(dim=0), values.var(dim=0, unbiased=False)
     shift = mean if bias is None else mean + bias
-    old = norm.weight
-    for name, value in (("weight", (variance + norm.eps).sqrt()), ("bias", shift)):
-        setattr(norm, name, nn.Parameter(value.to(old), getattr(norm, name).requires_grad))
-    norm.running_mean, norm.running_var = mean.to(norm.running_mean), variance.to(norm.running_var)
-    norm.num_features = len(mean)
-    return weight, None if bias_of(maker) is None else torch.zeros_like(mean)
+    gain = (variance + norm.eps).sqrt()
+    made = {"weight": gain, "bias": shift, "running_mean": mean, "running_var": variance}
+    return made, torch.zeros_like(mean)
 
 
-def _set(module: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
-    old: Any = module.weight
-    rows = weight.T if is_conv1d(module) else weight.reshape(len(weight), -1, *old.shape[2:])
-    module.weight = nn.Parameter(rows.detach().to(old).contiguous(), old.requires_grad)
-    set_bias(module, bias)
-    set_sizes(module)
+def _write_reader(model: nn.Module, block: Located, layer: Layer) -> None:
+    unit = _reading(block)
+    reader: Any = model.get_submodule(block.outgoing)
+    old = tensor_of(model, unit)
+    put_tensor(model, unit, unit.value_of_columns(layer.outgoing.to(old), old))
+    if layer.outgoing_bias is not None:
+        outputs = old.movedim(unit.axis, 1).shape[0]
+        bias = layer.outgoing_bias.reshape(outputs, -1).sum(dim=1)
+        like = getattr(reader, unit.tensor) if reader.bias is None else reader.bias
+        reader.bias = nn.Parameter(bias.detach().to(like, copy=True), like.requires_grad)
 
 
-def set_columns(module: nn.Module, columns: Tensor, repeat: int) -> None:
-    """Write what `columns_of` reads."""
-    old: Any = module.weight
-    if is_conv(module):
-        stored = columns.reshape(len(columns), old.shape[0], *old.shape[2:]).transpose(0, 1)
-    else:
-        stored = columns.reshape(len(columns), -1, repeat).transpose(0, 1).flatten(1)
-        stored = stored.T if is_conv1d(module) else stored
-    module.weight = nn.Parameter(stored.detach().to(old).contiguous(), old.requires_grad)
-    set_sizes(module)
+def open_layers(model: nn.Module, block: Located) -> None:
+    """Make a block's layers ready for another number of units, and for hooks, in place; see `Operator`."""
+    for name in modules_of(block.units):
+        module = model.get_submodule(name)
+        operator = operator_of(module, block.operators)
+        if operator is not None and operator.open is not None:
+            operator.open(module)
 
 
-def _gained(module: nn.Module, bias: Tensor | None) -> Tensor | None:
-    """Return the bias of a reader, one number per output, from one per row of `columns_of`."""
-    weight: Any = module.weight
-    outputs = weight.shape[1 if is_conv1d(module) else 0]
-    return None if bias is None else bias.reshape(outputs, -1).sum(dim=1)
-
-
-def set_bias(module: nn.Module, bias: Tensor | None) -> None:
-    """Give a layer a new bias (out,); None leaves the old one."""
-    if bias is not None:
-        old: Any = module.weight if module.bias is None else module.bias
-        module.bias = nn.Parameter(bias.detach().to(old, copy=True), old.requires_grad)
-
-
-def set_sizes(module: nn.Module) -> None:
-    """Bring a layer's size attributes in line with its weight."""
-    weight: Any = module.weight
-    names = ["nx", "nf"] if is_conv1d(module) else ["out_features", "in_features"]
-    if isinstance(module, nn.modules.conv._ConvNd):
-        names = ["out_channels", "in_channels"]
-        if module.groups > 1:
-            module.in_channels = module.groups = weight.shape[0] * module.in_channels // module.out_channels
-            names = ["out_channels"]
-    if weight.dim() == 1:
-        names = ["num_features"]
-    for attribute, size in zip(names, weight.shape[: len(names)], strict=True):
-        setattr(module, attribute, size)
-
-
-def set_multiplicities(module: nn.Module, name: str, counts: Tensor | None) -> None:
-    """Give a layer multiplicities on one side, or take them away; its class follows."""
-    if counts is None and not isinstance(module, WeightedLayer):
-        return
-    as_weighted(module)
-    old: Any = module.weight
-    setattr(module, name, None if counts is None else counts.detach().to(old, copy=True))
-    if module.input_multiplicities is None and module.output_multiplicities is None:
-        as_stock(module)
+def settle(model: nn.Module, block: Located, before: int, after: int) -> None:
+    """Bring size attributes in line with tensors that have been replaced, and leave fused fast paths."""
+    for name in modules_of(block.units):
+        module = model.get_submodule(name)
+        operator = operator_of(module, block.operators)
+        for attribute, size in operator.sizes(module).items() if operator is not None else ():
+            setattr(module, attribute, size)
+        if operator is not None and isinstance(module, operator.weighted):
+            leave_fast_path(model, name)
+    rename_sizes(model, block, before, after)

@@ -17,7 +17,7 @@ from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import device_of, unwrapped
 from jlab_compress.slim.conversion import plan_of
 from jlab_compress.training.gradient_sums import copies_of
-from jlab_compress.training.matching import block_axes
+from jlab_compress.training.matching import axes_by_parameter
 
 Loss = Callable[[Any, Any], Tensor]
 # Optimizers whose step keeps its length when the gradient is scaled.
@@ -69,7 +69,7 @@ def adam_rate_factors(
     batches = list(batches)
     if bool(batches) != (loss_fn is not None):
         raise ValueError("loss_fn: expected it together with batches, got one without the other")
-    names = {name for block in plan_of(slim).blocks for name, _ in block_axes(unwrapped(slim), block)}
+    names = set(axes_by_parameter(slim))
     if loss_fn is None:
         factors = gauge_factors(slim)
         return {name: factors.get(name, 1.0) for name in sorted(names)}
@@ -122,11 +122,15 @@ def gauge_factors(slim: nn.Module) -> dict[str, float]:
         blocks = plan_of(slim).blocks
     except ValueError:
         return {}
-    for block in blocks:
-        if block.gauge == "plain" and block.multiplicities is not None:
-            root = math.sqrt(block.width_before / block.width_after)
-            for name, _ in block_axes(unwrapped(slim), block):
-                factors[name] = factors.get(name, 1.0) * root
+    roots = {
+        block.name: math.sqrt(block.width_before / block.width_after)
+        for block in blocks
+        if block.gauge == "plain" and block.multiplicities is not None
+    }
+    for parameter, axes in axes_by_parameter(slim).items() if roots else ():
+        for name, _ in axes:
+            if name in roots:
+                factors[parameter] = factors.get(parameter, 1.0) * roots[name]
     return factors
 
 

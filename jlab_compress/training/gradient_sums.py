@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.execution.models import unwrapped
-from jlab_compress.slim.multihead import SlimMultiheadAttention
-from jlab_compress.slim.surgery import is_conv1d
-from jlab_compress.slim.weighted import WeightedLayer, along, living_layers
+from jlab_compress.slim.operators import operator_of
+from jlab_compress.slim.units import UnitAxis
+from jlab_compress.slim.weighted import living_layers
 
 
 def copies_of(slim: nn.Module) -> dict[str, Tensor]:
@@ -41,23 +41,33 @@ def copies_of(slim: nn.Module) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for path, module in unwrapped(slim).named_modules():
-        if isinstance(module, WeightedLayer | SlimMultiheadAttention):
-            found |= {f"{path}.{name}" if path else name: c for name, c in _layer_copies(module)}
+        found |= {f"{path}.{name}" if path else name: c for name, c in _layer_copies(module)}
     return found
 
 
-def _layer_copies(layer: WeightedLayer | SlimMultiheadAttention) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(layer, SlimMultiheadAttention):
-        yield from layer.copies()
+def _layer_copies(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield each parameter of a slim layer that stands for more, with the copies of its entries."""
+    made = getattr(layer, "output_multiplicities", None)
+    read = getattr(layer, "input_multiplicities", None)
+    operator = None if made is None and read is None else operator_of(layer)
+    if operator is None:
         return
-    made, read = layer.output_multiplicities, layer.input_multiplicities
-    made_axis, read_axis = (1, 0) if is_conv1d(layer) else (0, 1)
-    weight = [along(c, axis, layer.weight) for c, axis in ((made, made_axis), (read, read_axis))]
-    factors = [c for c in weight if c is not None]
-    if factors:
-        yield "weight", math.prod(factors[1:], start=factors[0])
-    if layer.bias is not None and made is not None:
-        yield "bias", made
+    sides = ({**operator.makes, **operator.treats}, made), (operator.reads, read)
+    for name, value in layer._parameters.items():
+        sections = operator.sections.get(name, 1)
+        factors = [
+            _spread(counts, value, axes[name], sections)
+            for axes, counts in sides
+            if value is not None and counts is not None and name in axes
+        ]
+        if factors:
+            yield name, math.prod(factors[1:], start=factors[0])
+
+
+def _spread(counts: Tensor, value: Tensor, axis: int, sections: int) -> Tensor:
+    """Return multiplicities of units, or of the entries of an axis, broadcastable to a parameter."""
+    each = value.shape[axis] // (sections * len(counts))
+    return UnitAxis("", "", axis, sections=sections, each=each).broadcast(counts, value)
 
 
 Parameters = nn.Module | Tensor | Iterable[Tensor]
@@ -75,8 +85,7 @@ def _with_copies(parameters: Parameters) -> list[tuple[Tensor, Tensor | None]]:
                 f"parameters: expected a model or parameters, got {type(value).__name__}; "
                 "pass the slim model or slim.parameters()"
             )
-    layers = [m for m in living_layers() if isinstance(m, WeightedLayer | SlimMultiheadAttention)]
-    found = {id(getattr(layer, name)): c for layer in layers for name, c in _layer_copies(layer)}
+    found = {id(getattr(m, name)): c for m in living_layers() for name, c in _layer_copies(m)}
     return [(p, found.get(id(p))) for p in given]
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jlab_compress.execution.models import unwrapped
-from jlab_compress.training.matching import Axis, Match, axes_by_parameter, match_neurons
+from jlab_compress.slim.units import UnitAxis
+from jlab_compress.training.matching import Match, axes_by_parameter, match_neurons
 
 # How a state entry grows with the gradient or the parameter; needed where the gauge rescales those.
 _LINEAR = ("momentum_buffer", "exp_avg", "grad_avg", "exp_inf", "prev", "ax")
@@ -103,7 +104,7 @@ def _laid_out(value: Any, parameter: Tensor) -> Any:
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
-def _carried(value: Any, key: str, parameter: Tensor, matches: list[tuple[Match, Axis]]) -> Any:
+def _carried(value: Any, key: str, parameter: Tensor, matches: list[tuple[Match, UnitAxis]]) -> Any:
     if not isinstance(value, Tensor) or value.dim() == 0:
         return copy.deepcopy(value)
     if value.dim() != parameter.dim() or any(

@@ -3,8 +3,10 @@
 import torch
 from torch import nn
 
-from jlab_compress.slim.conversion import WeightedLinear, attach_plan
+from jlab_compress.slim.conversion import attach_plan
+from jlab_compress.slim.operators import units_of
 from jlab_compress.slim.plan import BlockPlan, Plan
+from jlab_compress.slim.weighted import WeightedLinear
 
 IDS = torch.arange(15).reshape(3, 5)
 
@@ -36,7 +38,7 @@ def slim_mlp():
         wide[0].bias.copy_(narrow[0].bias[copies])
         wide[3].weight.copy_(narrow[3].weight[:, copies])
         wide[3].bias.copy_(narrow[3].bias)
-    block = BlockPlan("0", "mlp", ("0",), "3", 10, 6, "exact duplicates", "weighted")
+    block = BlockPlan("0", "mlp", units_of(wide, ("0",), "3", 10), 10, 6, "exact duplicates", "weighted")
     attach_plan(slim, Plan((block,)))
     return slim, wide
 

@@ -26,8 +26,8 @@ from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim import multihead, weighted
 from jlab_compress.slim.conversion import fold
 from jlab_compress.slim.multihead import SlimMultiheadAttention, open_attention
-from jlab_compress.slim.recorded import read_recorded, write_recorded
 from jlab_compress.slim.storage import load, save
+from jlab_compress.slim.surgery import read_layer, write_layer
 from jlab_compress.training.gradient_sums import clip_grad_norm_
 from jlab_compress.training.optimizer_transfer import transfer_optimizer
 from tests.models import rows, seeded
@@ -146,7 +146,7 @@ def repeated(name):
     for block in find_blocks(model, batch(name)):
         if block.kind == "attention":
             index = torch.tensor([0, 1, 1, 0, 1, 0])
-            write_recorded(model, block, read_recorded(model, block, block.width).select(index), block.width)
+            write_layer(model, block, read_layer(model, block).select(index))
             close_attention(model.get_submodule(block.name))
     return model
 

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.slim.conversion import WeightedLayer, WeightedLinear, attach_plan, fold, plan_of
+from jlab_compress.slim.conversion import attach_plan, fold, plan_of
 from jlab_compress.slim.plan import BlockPlan, Plan
-from jlab_compress.slim.weighted import weigh
+from jlab_compress.slim.units import UnitAxis
+from jlab_compress.slim.weighted import WeightedLayer, WeightedLinear, weigh
 from tests.models import mlp, rows
 
 
@@ -156,7 +157,11 @@ def test_a_model_without_a_plan_is_refused():
 
 
 def test_plan_survives_json_and_refuses_other_text():
-    plan = Plan((BlockPlan("0", "mlp", ("0",), "2", 8, 3, "k-means", "weighted", (1, 2, 5)),), "function", 7)
+    plan = Plan(
+        (BlockPlan("0", "mlp", (UnitAxis("0", "weight", 0),), 8, 3, "k-means", "weighted", (1, 2, 5)),),
+        "function",
+        7,
+    )
     assert Plan.from_json(plan.to_json()) == plan
     assert Plan.from_json(plan.to_json()) != Plan((), "function", 7)
     for text in ("", "[]", '{"blocks": [{"name": 1}], "preserve": "x", "seed": 0}'):

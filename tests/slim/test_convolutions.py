@@ -74,9 +74,7 @@ def test_channels_that_are_coupled_are_locked_with_the_reason(middle, reason):
 def test_the_layer_of_a_conv_block_adds_up_to_what_the_network_computes():
     model = warm(seeded(lambda: net(nn.BatchNorm2d(8), nn.GELU())))
     block = find_blocks(model, X).unlocked[0]
-    layer = read_layer(
-        model, block.incoming, block.outgoing, block.activation, norm=block.norm, repeat=block.repeat
-    )
+    layer = read_layer(model, block, block.activation)
     seen = F.unfold(X, 3).transpose(1, 2)
     hidden = layer.hidden(seen.flatten(0, 1)).reshape(24, 64, 8).transpose(1, 2).reshape(24, 8, 8, 8)
     with torch.no_grad():

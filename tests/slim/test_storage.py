@@ -6,8 +6,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.slim.conversion import WeightedLinear, fold, plan_of
+from jlab_compress.slim.conversion import fold, plan_of
 from jlab_compress.slim.storage import load, save
+from jlab_compress.slim.weighted import WeightedLinear
 from tests.models import mlp, rows
 
 X = rows(9, 6)

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from jlab_compress.compression.compress import compress
-from jlab_compress.inspection.exchange import read_block, write_block
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim import weighted
 from jlab_compress.slim.conversion import fold
+from jlab_compress.slim.surgery import read_layer, write_layer
 from tests.models import Gated, mlp, repeat_channels, repeat_units, rows, seeded
 
 STEPS = 200
@@ -97,10 +97,10 @@ def repeated_mobile():
     net = seeded(mobile)
     x = rows(30, 2, 8, 8)
     for block, index in zip(find_blocks(net, x), ([0, 2, 1, 1, 0, 2], [3, 0, 1, 2, 2, 1, 0, 3]), strict=True):
-        layer = read_block(net, block)
+        layer = read_layer(net, block, block.activation)
         share = block.width / len(index)
         layer = replace(layer, outgoing=layer.outgoing * share)
-        write_block(net, block, layer.select(torch.tensor(index)))
+        write_layer(net, block, layer.select(torch.tensor(index)))
     return net, 2
 
 

@@ -17,7 +17,7 @@ from jlab_compress.training.adam_rates import adam_rate_factors, scale_rates
 from jlab_compress.training.gradient_sums import clip_grad_norm_, copies_of
 from jlab_compress.training.matching import match_neurons
 from jlab_compress.training.optimizer_transfer import transfer_optimizer
-from tests.models import mlp, repeat_units, rows
+from tests.models import mlp, neurons, repeat_units, rows
 
 COUNTS = (3, 1, 4, 2, 6)
 TOLERANCE = 1e-9
@@ -28,8 +28,8 @@ Y = torch.stack([X[:, 0] * X[:, 1], X[:, 2].sin(), X[:, 3]], -1)
 def make_wide(counts=COUNTS, activation=nn.Tanh):
     few = mlp(4, len(counts), 3, activation=activation)
     copies = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    layer = read_layer(few, ("0",), "2", torch.tanh).select(copies)
-    write_layer(few, ("0",), "2", replace(layer, outgoing=layer.outgoing / 3))
+    layer = read_layer(few, neurons(few), torch.tanh).select(copies)
+    write_layer(few, neurons(few), replace(layer, outgoing=layer.outgoing / 3))
     return few
 
 
@@ -38,10 +38,10 @@ def make_slim(wide, counts=COUNTS, *, indices=True, plain=False):
     kept = [sum(counts[:j]) for j in range(len(counts))]
     slim = copy.deepcopy(wide)
     multiplicities = torch.tensor(counts, dtype=torch.float64)
-    layer = read_layer(wide, ("0",), "2", torch.relu).select(torch.tensor(kept), multiplicities)
-    write_layer(slim, ("0",), "2", plain_gauge(layer) if plain else layer)
+    layer = read_layer(wide, neurons(wide), torch.relu).select(torch.tensor(kept), multiplicities)
+    write_layer(slim, neurons(slim), plain_gauge(layer) if plain else layer)
     block = BlockPlan(
-        "0", "mlp", ("0",), "2", sum(counts), len(counts), "exact", "plain" if plain else "weighted",
+        "0", "mlp", neurons(wide).units, sum(counts), len(counts), "exact", "plain" if plain else "weighted",
         indices=tuple(kept) if indices else None,
         multiplicities=tuple(multiplicities.tolist()) if plain else None,
     )  # fmt: skip

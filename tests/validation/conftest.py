@@ -8,8 +8,10 @@ from torch import nn
 
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.slim.conversion import attach_plan
+from jlab_compress.slim.operators import units_of
 from jlab_compress.slim.plan import BlockPlan, Plan
 from jlab_compress.slim.surgery import read_layer, write_layer
+from jlab_compress.slim.units import Located
 
 COUNTS = (3, 1, 4, 2, 6)
 Pair = tuple[nn.Module, nn.Module]
@@ -23,13 +25,14 @@ def make_pair() -> Callable[..., Pair]:
         torch.manual_seed(seed)
         few = nn.Sequential(nn.Linear(3, len(COUNTS)), activation or nn.Tanh(), nn.Linear(len(COUNTS), 2))
         few = few.double()
-        layer = read_layer(few, ("0",), "2", torch.tanh)
+        where = Located("0", "mlp", units_of(few, ("0",), "2", len(COUNTS)))
+        layer = read_layer(few, where, torch.tanh)
         copies = torch.repeat_interleave(torch.arange(len(COUNTS)), torch.tensor(COUNTS))
         wide = copy_model(few)
-        write_layer(wide, ("0",), "2", layer.select(copies))
+        write_layer(wide, where, layer.select(copies))
         slim = copy_model(few)
-        write_layer(slim, ("0",), "2", layer.select(torch.arange(5), torch.tensor(COUNTS).double()))
-        block = BlockPlan("0", "mlp", ("0",), "2", sum(COUNTS), len(COUNTS), "exact", "weighted")
+        write_layer(slim, where, layer.select(torch.arange(5), torch.tensor(COUNTS).double()))
+        block = BlockPlan("0", "mlp", where.units, sum(COUNTS), len(COUNTS), "exact", "weighted")
         attach_plan(slim, Plan((block,)))
         return wide, slim
 

@@ -118,12 +118,12 @@ def _budget(given: Mapping[str, Any]) -> tuple[Kind, float]:
 
 def _chosen(names: Sequence[str] | None, blocks: Blocks) -> list[Block]:
     if names is None:
-        return [block for block in open_blocks(blocks) if not block.recorded]
+        return [block for block in open_blocks(blocks) if not block.activation_only]
     if isinstance(names, str) or not names:
         raise ValueError(f"blocks: expected a list of block names, got {names!r}")
     chosen = [block_named(name, blocks) for name in names]
     for block in chosen:
-        if block.recorded:
+        if block.activation_only:
             raise UnsupportedBlockError(
                 f"block {block.name}: a budget is not shared out to its kind; leave it out of blocks"
             )

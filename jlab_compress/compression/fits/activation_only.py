@@ -20,9 +20,8 @@ from jlab_compress.fitting.forecast.activation_only import predict_unit_errors
 from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.fitting.post_norm import PostNormMap
 from jlab_compress.inspection.block import Block
-from jlab_compress.slim.multihead import open_attention
-from jlab_compress.slim.recorded import parts_of, read_recorded
-from jlab_compress.slim.surgery import is_conv1d, on_cpu
+from jlab_compress.slim.surgery import on_cpu, open_layers, read_layer
+from jlab_compress.slim.units import UnitAxis
 
 PROBES = 96
 PROBED_CALLS = 4
@@ -52,7 +51,7 @@ def fit_heads(slim: nn.Module, block: Block, size: int, method: str, *, calls: l
             f"method: block {block.name} is known by its recorded values only (heads, or channels with "
             f"layers between), for which {method!r} is not defined; expected one of {sorted(_FITS)}"
         )
-    layer = on_cpu(read_recorded(slim, block, block.width))
+    layer = on_cpu(read_layer(slim, block))
     rows = head_rows(slim, block, calls, views=method == "function", seed=seed)
     if method == "greedy":
         rows = replace(rows, post_norm=PostNormMap())
@@ -65,7 +64,7 @@ def forecast_heads(
     model: nn.Module, block: Block, calls: list[Call], widths: Sequence[int], *, seed: int
 ) -> Forecast:
     """Return the held-out errors of a block's fits at several numbers of heads."""
-    layer = on_cpu(read_recorded(model, block, block.width))
+    layer = on_cpu(read_layer(model, block))
     rows = head_rows(model, block, calls, seed=seed)
     rows = replace(rows, kernels=head_kernels(model, block, calls, seed=seed))
     return predict_unit_errors(layer, rows, widths, seed=seed)
@@ -82,8 +81,7 @@ def head_rows(
     """
     if block.chain:
         return UnitRows(gather_inputs(slim, block.outgoing, calls, seed=seed))
-    for name in block.incoming:
-        open_attention(slim.get_submodule(name))
+    open_layers(slim, block)
     place = (block.outgoing, block.outgoing, block.residual)
     goal = gather_rows(slim, slim, place, calls, moved=False, scaled=False, seed=seed)
     if views and (synthetic := augmented(calls, seed=seed)):
@@ -102,12 +100,9 @@ def head_kernels(slim: nn.Module, block: Block, calls: list[Call], *, seed: int)
     Cost: at most 4 runs of the model up to the block on 8 rows each, and 96 backward passes through the
     block; P times the block's parameters in memory.
     """
-    for name in block.incoming:
-        open_attention(slim.get_submodule(name))
-    parts = [part for part in parts_of(slim, block) if not part.key.startswith("running")]
-    reader = slim.get_submodule(block.outgoing)
-    axis = 0 if is_conv1d(reader) else 1
-    free = [getattr(slim.get_submodule(part.module), part.key) for part in parts] + [reader.weight]
+    open_layers(slim, block)
+    values = {unit: getattr(slim.get_submodule(unit.module), unit.tensor) for unit in block.units}
+    free = {unit: value for unit, value in values.items() if isinstance(value, torch.nn.Parameter)}
     flags = {p: p.requires_grad for p in slim.parameters()}
     generator = torch.Generator().manual_seed(seed)
     found: list[tuple[Tensor, Tensor]] = []
@@ -115,22 +110,25 @@ def head_kernels(slim: nn.Module, block: Block, calls: list[Call], *, seed: int)
     try:
         for p in flags:
             p.requires_grad_(False)
-        for p in free:
+        for p in free.values():
             p.requires_grad_(True)
         for number, call in enumerate(chosen):
             outputs = rows_with_graph(slim, call, block.outgoing)
             count = PROBES // len(chosen) + (number < PROBES % len(chosen))
             for row in torch.randint(len(outputs), (count,), generator=generator).tolist():
                 probe = torch.randn(outputs.shape[1], generator=generator).to(outputs)
-                gradients = torch.autograd.grad(outputs[row], free, probe, retain_graph=True)
-                made = [p.rows(g, block.width) for p, g in zip(parts, gradients, strict=False)]
-                read = gradients[-1].movedim(axis, 0).reshape(block.width, -1)
-                found.append((torch.cat(made, dim=1).float().cpu(), read.float().cpu()))
+                gradients = torch.autograd.grad(outputs[row], list(free.values()), probe, retain_graph=True)
+                rows = [(unit, unit.rows(g)) for unit, g in zip(free, gradients, strict=True)]
+                found.append((_joined(rows, "makes", "treats"), _joined(rows, "reads")))
     finally:
         for p, flag in flags.items():
             p.requires_grad_(flag)
     order = torch.randperm(len(found), generator=generator).tolist()
     return _products([found[i][0] for i in order]), _products([found[i][1] for i in order])
+
+
+def _joined(rows: Sequence[tuple[UnitAxis, Tensor]], *roles: str) -> Tensor:
+    return torch.cat([values for unit, values in rows if unit.role in roles], dim=1).float().cpu()
 
 
 def _products(gradients: list[Tensor]) -> Tensor:

@@ -164,7 +164,7 @@ def polish_fits(
     if inexact:
         ran = running(slim, calls[0][0])
         inexact = [block for block in inexact if block.norm is None or block.norm in ran]
-    done = [b for b in inexact if (b.residual is None or b.recorded) and not needs_whole(b)]
+    done = [b for b in inexact if (b.residual is None or b.activation_only) and not needs_whole(b)]
     if not inexact or len(inexact) == len(done) == 1 or not calls[1]:
         return ()
 

@@ -27,7 +27,7 @@ from jlab_compress.fitting.displacement import displacement_of
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.moving.adam import Course, move_together
 from jlab_compress.inspection.block import Block
-from jlab_compress.slim.surgery import input_scale, is_conv, is_linear, matrix_of
+from jlab_compress.slim.layers import input_scale, is_conv, is_linear, matrix_of
 
 STEPS = 800
 # A step is dear where the layers have many weights, and where inputs are images or tokens: there batches
@@ -48,7 +48,7 @@ def movable(model: nn.Module, blocks: Sequence[Block], calls: Sequence[Call]) ->
     parameters of a layer, which does not run itself.
     """
     exact = all(p.dtype in (torch.float32, torch.float64) for p in model.parameters())
-    able = [b for b in blocks if not b.recorded and b.kind in ("mlp", "gated-mlp", "conv")]
+    able = [b for b in blocks if not b.activation_only and b.kind in ("mlp", "gated-mlp", "conv")]
     if not able or not calls or not exact:
         return []
     ran = set(running(model, calls[0]))

@@ -29,7 +29,7 @@ def needs_whole(block: Block) -> bool:
     What a channel does at one position says little of what its map is worth, and all positions train one
     filter; a norm's statistics, scale and shift have no place in the fit of a single layer.
     """
-    return not block.recorded and (block.kind == "conv" or block.norm is not None)
+    return not block.activation_only and (block.kind == "conv" or block.norm is not None)
 
 
 def free_parameters(slim: nn.Module, blocks: Sequence[Block]) -> list[nn.Parameter]:

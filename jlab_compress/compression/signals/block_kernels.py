@@ -13,8 +13,9 @@ from jlab_compress.compression.signals.backward import Run
 from jlab_compress.fitting.kernels.row_gram import gram_of, send_back, squared_error
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.inspection.block import Block
-from jlab_compress.inspection.exchange import read_block
-from jlab_compress.slim.surgery import columns_of, input_scale, is_conv1d
+from jlab_compress.slim.layers import columns_of, input_scale
+from jlab_compress.slim.operators import is_conv1d
+from jlab_compress.slim.surgery import read_layer
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Pair:
     @staticmethod
     def read(original: nn.Module, slim: nn.Module, block: Block) -> Pair | None:
         """Return the pair, or None where the two do not read and write the same features."""
-        if block.kind not in ("mlp", "gated-mlp") or block.recorded or block.norm or block.repeat > 1:
+        if block.kind not in ("mlp", "gated-mlp") or block.activation_only or block.norm or block.repeat > 1:
             return None
-        wide = read_block(original, block).to(torch.float32)
+        wide = read_layer(original, block, block.activation).to(torch.float32)
         reader: Any = slim.get_submodule(block.outgoing)
         counted = getattr(reader, "input_multiplicities", None)
         counts = torch.ones(len(columns_of(reader))) if counted is None else counted

@@ -17,8 +17,8 @@ from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.post_norm import PostNormMap
-from jlab_compress.inspection.residual import Residual
-from jlab_compress.slim.surgery import input_scale
+from jlab_compress.inspection.block import Residual
+from jlab_compress.slim.layers import input_scale
 
 
 def gather_inputs(model: nn.Module, incoming: str, calls: list[Call], *, seed: int) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from jlab_compress.errors import in_words
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import undisturbed
-from jlab_compress.slim.surgery import is_conv
+from jlab_compress.slim.layers import is_conv
 
 MOST_ROWS = 16_384
 MOST_POSITIONS = 64

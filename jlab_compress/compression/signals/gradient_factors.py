@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from jlab_compress.compression.signals.capture import looked_at, patches, rows_of
 from jlab_compress.execution.calls import Call
-from jlab_compress.slim.surgery import input_scale, is_conv
+from jlab_compress.slim.layers import input_scale, is_conv
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # In one batch at most so many positions of a filter are looked at: as many in both models.

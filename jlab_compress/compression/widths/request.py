@@ -81,7 +81,7 @@ def read_width(value: Any, block: Block, *, round_to: int = 1) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= n:
             raise ValueError(
-                f"widths: block {block.name} has {n} {block.units}, so expected 1 to {n}, got {value}"
+                f"widths: block {block.name} has {n} {block.noun}, so expected 1 to {n}, got {value}"
             )
         if rounded_up(value, block, round_to) != value:
             raise ValueError(

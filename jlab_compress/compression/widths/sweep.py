@@ -27,9 +27,8 @@ from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.fitting.forecast.predict import predict_dynamics, predict_function
 from jlab_compress.inspection.block import Block, Blocks
-from jlab_compress.inspection.exchange import read_block
 from jlab_compress.report import Chart, Report, Reported, Scalar, Table
-from jlab_compress.slim.surgery import on_cpu
+from jlab_compress.slim.surgery import on_cpu, read_layer
 
 FRACTIONS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 GRID = 12
@@ -133,9 +132,9 @@ def forecast(
     With `aims` function errors are those of fits for the function, behind the residual stream and its norm;
     otherwise of fits for the dynamics. Without `kernel` there need be no kernel errors.
     """
-    if block.recorded:
+    if block.activation_only:
         return forecast_heads(model, block, calls, widths, seed=seed)
-    layer = on_cpu(read_block(model, block))
+    layer = on_cpu(read_layer(model, block, block.activation))
     how: dict[str, Any] = {"seed": seed, "effort": effort}
     if not aims or block.residual is None or block.kind == "conv":
         inputs = gather_inputs(model, block.incoming[0], calls, seed=seed)
@@ -153,7 +152,7 @@ def streamed(blocks: Iterable[Block]) -> bool:
     They are moved for the whole network then and judged behind the norm, unlike the heads of a single block.
     """
     writers = [block for block in blocks if block.residual is not None]
-    return len(writers) > 1 or any(not block.recorded for block in writers)
+    return len(writers) > 1 or any(not block.activation_only for block in writers)
 
 
 @dataclass(frozen=True)
@@ -227,7 +226,7 @@ def expectations(
     for block in blocks:
         found = forecast(model, block, calls, [widths[block.name]], aims=aims, seed=seed, effort=effort)
         words.append(
-            f"block {block.name}: at {found.widths[0]} of {block.width} {block.units} the forecast was a "
+            f"block {block.name}: at {found.widths[0]} of {block.width} {block.noun} the forecast was a "
             f"function error of {found.function_errors[0]:.2g} and a tangent kernel error of "
             f"{found.kernel_errors[0]:.2g}."
         )
@@ -306,16 +305,16 @@ def _warnings(block: Block, found: Forecast, preserve: str) -> list[str]:
     widest = _widest_above(LARGE_ERROR, found.widths, found.function_errors)
     if widest is not None:
         warnings.append(
-            f"block {block.name}: at {widest[0]} of {block.width} {block.units} a function error of "
-            f"{widest[1]:.2g} is expected, so it is not compressible to that width; keep more {block.units} "
+            f"block {block.name}: at {widest[0]} of {block.width} {block.noun} a function error of "
+            f"{widest[1]:.2g} is expected, so it is not compressible to that width; keep more {block.noun} "
             "or leave it out"
         )
     widest = _widest_above(KERNEL_ERROR_LIMIT, found.widths, found.kernel_errors)
     if preserve == "dynamics" and widest is not None:
         warnings.append(
-            f"block {block.name}: at {widest[0]} of {block.width} {block.units} a tangent kernel error of "
+            f"block {block.name}: at {widest[0]} of {block.width} {block.noun} a tangent kernel error of "
             f"{widest[1]:.2g} is expected, so it will not train like the original; keep more "
-            f"{block.units}"
+            f"{block.noun}"
         )
     return warnings
 

@@ -12,7 +12,7 @@ from jlab_compress.compression.fits.activation_only import head_kernels, head_ro
 from jlab_compress.compression.widths.sweep import sweep
 from jlab_compress.execution.inputs import read_batches
 from jlab_compress.inspection.find import find_blocks
-from jlab_compress.slim.recorded import read_recorded, write_recorded
+from jlab_compress.slim.surgery import read_layer, write_layer
 from tests.models import rows, seeded
 
 X = rows(120, 4, 12)
@@ -51,7 +51,7 @@ def test_rows_and_what_stands_behind_them_are_those_of_the_model():
     model = seeded(Layers).double().eval()
     block, (calls, _) = one(model), read_batches(model, X)
     found = head_rows(copy.deepcopy(model), block, calls, seed=0)
-    layer = read_recorded(model, block, 6)
+    layer = read_layer(model, block)
     assert found.values.shape == (480, 12)
     stream = model.layers[0].norm1(found.outputs_of(layer) + found.post_norm.stream)
     assert torch.allclose(found.post_norm(found.outputs_of(layer), torch.arange(480)), stream)
@@ -63,8 +63,8 @@ def test_rows_and_what_stands_behind_them_are_those_of_the_model():
 def test_kernels_of_equal_heads_are_equal_and_add_up():
     model = seeded(Layers).double().eval()
     block, (calls, _) = one(model), read_batches(model, X)
-    copies = read_recorded(model, block, 6).select(torch.tensor([0, 1, 1, 2, 3, 0]))
-    write_recorded(model, block, copies, 6)
+    copies = read_layer(model, block).select(torch.tensor([0, 1, 1, 2, 3, 0]))
+    write_layer(model, block, copies)
     flags = [p.requires_grad for p in model.parameters()]
     for kernel in head_kernels(model, block, calls, seed=0):
         assert torch.equal(kernel[0], kernel[5])

@@ -31,7 +31,7 @@ def mobile():
 )
 def test_slim_heads_and_channels_agree_after_the_export(build, example, kept, tmp_path):
     model = build().eval()
-    chosen = [b for b in find_blocks(model, example).unlocked if b.recorded]
+    chosen = [b for b in find_blocks(model, example).unlocked if b.activation_only]
     slim = compress_baseline(
         model, {b.name: kept for b in chosen}, calibration=example, method="random"
     ).model

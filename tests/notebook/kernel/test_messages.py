@@ -267,11 +267,11 @@ def test_a_large_model_takes_the_blocks_that_a_cell_has_found():
     state = state_of({"net": stages})
     assert state["models"][0]["heavy"]
     assert state["models"][0]["blocks"] is None
-    row = jlab_compress.Block("7.0", "mlp", 32, 7, 224, None, ("7.0",), "7.2")
+    row = jlab_compress.Block("7.0", "mlp", (), 32, 7, 224, None)
     state = state_of({"net": stages, "net_blocks": Blocks((row,))})
     assert [block["name"] for block in state["models"][0]["blocks"]] == ["7.0"]
     assert state["results"] == []
-    stranger = Blocks((jlab_compress.Block("gone", "mlp", 32, 7, 224, None, ("gone",), "7.2"),))
+    stranger = Blocks((jlab_compress.Block("gone", "mlp", (), 32, 7, 224, None),))
     assert state_of({"net": stages, "net_blocks": stranger})["models"][0]["blocks"] is None
 
 

@@ -79,8 +79,8 @@ def test_the_plain_gauge_is_undone(make_pair):
     plain = copy_model(slim)
     counts = slim[2].input_multiplicities
     block = replace(plan_of(slim).blocks[0], gauge="plain", multiplicities=tuple(counts.tolist()))
-    layer = replace(read_layer(slim, ("0",), "2", torch.relu), multiplicities=counts)
-    write_layer(plain, ("0",), "2", plain_gauge(layer))
+    layer = replace(read_layer(slim, block, torch.relu), multiplicities=counts)
+    write_layer(plain, block, plain_gauge(layer))
     attach_plan(plain, Plan((block,)))
     assert cloud_distance(*neuron_clouds(wide, plain)["0"]).exact == pytest.approx(0.0, abs=1e-7)
     attach_plan(plain, Plan((replace(block, multiplicities=None),)))

@@ -1,0 +1,117 @@
+"""What happens to units between two layers, replayed from the record as one function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jlab_compress.graph.op_names import PASSED
+from jlab_compress.graph.paths import Candidate
+from jlab_compress.graph.recorder import Operation, Slot, Trace
+
+
+class Pointwise:
+    """A recorded chain of pointwise calls as one function of the pre-activations.
+
+    Dropout and casts are left out, shapes are taken as they come, constants keep the values that they
+    had in the recorded run.
+
+    Parameters
+    ----------
+    operations : sequence of Operation
+        In order.
+    sources : tuple of int
+        Value numbers of the pre-activations, in the order of the arguments.
+    result : int
+        Value number of what the next layer reads.
+    constants : mapping of int to Tensor
+        One-element values.
+
+    Attributes
+    ----------
+    name : str
+        The chain in words, such as "relu" or "silu, mul".
+    arguments : int
+        How many pre-activations it takes.
+    """
+
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        sources: tuple[int, ...],
+        result: int,
+        constants: Mapping[int, Tensor],
+    ) -> None:
+        read = {value for operation in operations for value in operation.inputs}
+        self._operations = tuple(operations)
+        self._sources = sources
+        self._result = result
+        self._constants = {value: constants[value] for value in read if value in constants}
+        names = [o.name.strip("_") for o in operations if o.name not in PASSED]
+        self.name = ", ".join(names) or "identity"
+        self.arguments = len(sources)
+
+    def __call__(self, *parts: Tensor) -> Tensor:
+        """Return the activations for the pre-activations, each (q, n)."""
+        values: dict[int, Tensor] = dict(zip(self._sources, parts, strict=True))
+        for operation in self._operations:
+            if operation.name in PASSED:
+                values[operation.outputs[0]] = values[operation.inputs[0]]
+                continue
+            args = self._filled(operation.args, values, parts[0])
+            kwargs = self._filled(operation.kwargs, values, parts[0])
+            if operation.in_place:
+                args = (args[0].clone(), *args[1:])
+            values[operation.outputs[0]] = operation.function(*args, **kwargs)
+        return values[self._result]
+
+    def _filled(self, given: Any, values: dict[int, Tensor], like: Tensor) -> Any:
+        if isinstance(given, Slot):
+            return values[given.value] if given.value in values else self._constants[given.value].to(like)
+        if isinstance(given, tuple):
+            return tuple(self._filled(item, values, like) for item in given)
+        if isinstance(given, dict):
+            return {key: self._filled(item, values, like) for key, item in given.items()}
+        return given
+
+
+def pointwise(trace: Trace, candidate: Candidate) -> Pointwise:
+    """Return the candidate's steps as one function."""
+    sources = tuple(trace.operations[s].outputs[0] for s in candidate.sources)
+    passed = candidate.path.passed
+    operations = [
+        replace(trace.operations[s], name="passed") if s in passed else trace.operations[s]
+        for s in candidate.steps
+    ]
+    return Pointwise(operations, sources, candidate.value, trace.constants)
+
+
+def mixing_problem(activation: Pointwise, width: int) -> str | None:
+    """Return why a function is not pointwise over rows and neurons, or None where it is.
+
+    Judged by values: dropping some rows and some neurons must not change the others.
+    """
+    generator = torch.Generator().manual_seed(0)
+    parts = [
+        torch.randn(6, width, generator=generator, dtype=torch.float64) for _ in range(activation.arguments)
+    ]
+    rows = torch.tensor([4, 1, 0])
+    columns = torch.randperm(width, generator=generator)[: max(1, (2 * width) // 3)]
+    chain = activation.name
+    try:
+        whole = activation(*parts)
+        cut = activation(*[p[rows][:, columns] for p in parts])
+    except Exception:
+        return f"what follows it ({chain}) works on all hidden units together, not on one at a time"
+    expected = whole[rows][:, columns] if whole.shape == (6, width) else None
+    if (
+        expected is None
+        or expected.shape != cut.shape
+        or not torch.allclose(expected, cut, rtol=1e-9, atol=1e-12)
+    ):
+        return f"what follows it ({chain}) mixes its hidden units"
+    return None
