@@ -2,6 +2,7 @@
 # make test   every check: style, types, tests, front end, browser
 # make lab    JupyterLab with the extension on and the first notebook open
 # make serve  a server in an environment of its own: NVIDIA Triton on Linux x86-64, else MLServer
+# make oldest the quick tests with the oldest versions that pyproject.toml allows; NEWEST=torch leaves torch as it is
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
@@ -12,20 +13,20 @@ FRONT_END := $(shell find labextension -type f -not -path '*/node_modules/*' -no
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)  # a container's only user
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test lab serve serve-mlserver install chromium lint unit front-end browser clean
+.PHONY: demo test lab serve serve-mlserver install chromium lint unit front-end browser oldest clean
 
-install: .venv/installed
+install: .venv/all
 
 .venv/python: constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	touch $@
 
-.venv/installed: .venv/python $(FRONT_END)
+.venv/all .venv/test: .venv/python $(FRONT_END)
 	rm -rf jlab_compress/labextension jlab_compress/notebook/static
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(@F)]"
 	$(BIN)/jupyter-builder develop . --overwrite
-	touch $@
+	touch .venv/all $@
 
 demo: install
 	$(BIN)/python demo_notebooks/run.py $(NOTEBOOK) build/demo
@@ -37,7 +38,7 @@ lab: install
 test: lint unit front-end browser
 	@echo "every check passed"
 
-lint: install
+lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -48,13 +49,13 @@ serve: install
 serve-mlserver: install
 	$(BIN)/python -m jlab_compress.deployment.servers.setup.install mlserver
 
-unit: serve serve-mlserver
+unit: .venv/test serve serve-mlserver
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-front-end: install
+front-end: .venv/test
 	cd labextension && jlpm lint && jlpm test
 
-browser: install serve chromium
+browser: .venv/test serve chromium
 	cd labextension && jlpm test:ui
 
 chromium:
@@ -64,6 +65,16 @@ chromium:
 	  else \
 	    echo "The browser test needs Chromium: sudo apt-get install chromium" >&2; exit 1; \
 	  fi; }
+
+FAST := core execution fitting graph inspection slim validation deployment/program deployment/onnx notebook
+oldest: .venv/all
+	rm -rf build/oldest
+	$(PYTHON) -m venv build/oldest
+	$(PYTHON) tools/oldest_versions.py all $(if $(NEWEST),--newest $(NEWEST)) > build/oldest/requirements.txt
+	build/oldest/bin/pip install --quiet $(foreach name,$(NEWEST),"$(shell grep -i '^$(name)==' constraints.txt)") \
+	  --requirement build/oldest/requirements.txt "pytest>=8" "hypothesis>=6.100" psutil
+	build/oldest/bin/pip install --quiet --no-deps --editable .
+	OMP_NUM_THREADS=1 build/oldest/bin/pytest -q $(addprefix tests/,$(FAST)) -k "not bert and not hugging"
 
 clean:
 	rm -rf .venv build dist labextension/node_modules labextension/lib
