@@ -1,7 +1,7 @@
 """Print the oldest versions that pyproject.toml allows, as pip's requirements.
 
-Usage: python tools/oldest_versions.py [EXTRA ...] [--newest PACKAGE ...]. Without extras it is what a user can
-install (`all`); a package named after --newest is left at its range, for example torch where its oldest
+Usage: python tools/oldest_versions.py [EXTRA ...] [--newest PACKAGE ...]. Without extras it is what a user
+can install (`all`); a package named after --newest is left at its range, for example torch where its oldest
 build is not to be had.
 """
 
@@ -22,8 +22,8 @@ def requirements(project: dict[str, object], extras: list[str]) -> Iterator[str]
 
     Examples
     --------
-    >>> project = {"dependencies": ["a>=1"], "optional-dependencies": {"x": ["jlab-compress[y]"], "y": ["b>=2"]}}
-    >>> list(requirements(project, ["x"]))
+    >>> extras = {"x": ["jlab-compress[y]"], "y": ["b>=2"]}
+    >>> list(requirements({"dependencies": ["a>=1"], "optional-dependencies": extras}, ["x"]))
     ['a>=1', 'b>=2']
     """
     yield from project["dependencies"]  # type: ignore[misc]
