@@ -138,10 +138,3 @@ def test_bad_requests(arguments, kind, message):
 def test_bad_clouds(points, counts, kind, message):
     with pytest.raises(kind, match=message):
         compress_cloud(points, counts, degree=1)
-
-
-def test_clouds_of_different_dimension_do_not_merge():
-    with pytest.raises(ValueError, match="the clouds differ"):
-        merge_clouds(Cloud(torch.zeros(1, 1), torch.ones(1)), Cloud(torch.zeros(1, 2), torch.ones(1)))
-    with pytest.raises(ValueError, match="no cloud was given"):
-        merge_clouds()

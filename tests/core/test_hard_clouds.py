@@ -4,10 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jlab_compress import RecombinationError, compress_cloud
-from jlab_compress.core.features import basis_features
+from jlab_compress import compress_cloud
 from jlab_compress.core.polynomials import fit_basis
-from jlab_compress.core.recombination import reduce_features
 
 KINDS = ["gaussian", "uniform", "clusters", "scales", "duplicates", "manifold", "cauchy", "far"]
 
@@ -107,14 +105,6 @@ def test_multiplicities_stay_within_a_thousandth_of_the_mean(kind, m, degree):
     cloud = compress_cloud(points, degree=degree)
     assert cloud.spread >= 1e-3
     assert cloud.report.facts["smallest_over_mean_multiplicity"] == cloud.spread
-
-
-def test_a_residual_above_the_tolerance_is_an_error_that_tells_it():
-    points = draw_points("uniform", 200, 2, np.random.default_rng(0))
-    features = basis_features(fit_basis(points, 3), points)
-    with pytest.raises(RecombinationError, match="misses a moment by") as error:
-        reduce_features(features, points.new_ones(200), tolerance=0.0)
-    assert 0 < error.value.residual < 1e-13
 
 
 def test_duplicates_collapse_to_exact_counts():

@@ -6,7 +6,7 @@ import torch
 
 from jlab_compress import compress_cloud
 from jlab_compress.core.quadrature.centres import find_centres, has_room, settle_centres
-from tests.core.quadrature.test_gauss_newton import exact_error
+from tests.core.quadrature.test_node_elimination import exact_error
 
 
 def cloud_of(n, m, seed=0):

@@ -2,76 +2,83 @@ import numpy as np
 import pytest
 import torch
 
-from jlab_compress import compress_cloud
-from jlab_compress.core.evaluation import RandomFunctionTest
 from jlab_compress.core.polynomials import ProductBasis, fit_basis
+from jlab_compress.core.quadrature.gauss_newton import MomentGoal, moment_goal, settle
 
 
-def exact_error(points, cloud):
-    basis = fit_basis(points, cloud.degree)
-    before, after = basis.columns(points), basis.columns(cloud.points)
-    return float(((after @ cloud.multiplicities - before.sum(1)) / before.abs().sum(1)).abs().max())
+def uniform(n, m):
+    return torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (n, m)))
 
 
-def test_one_dimension_gives_the_gauss_nodes():
-    """A fine uniform grid stands for the uniform measure; 3 nodes then keep degree 5."""
-    points = torch.linspace(-1, 1, 200_001, dtype=torch.float64)[:, None]
-    cloud = compress_cloud(points, degree=5, move=True)
-    places, shares = np.polynomial.legendre.leggauss(3)
-    order = cloud.points[:, 0].argsort()
-    assert cloud.size == 3
-    assert cloud.indices is None
-    np.testing.assert_allclose(cloud.points[order, 0], places, atol=1e-4)
-    np.testing.assert_allclose(cloud.multiplicities[order] / 200_001, shares / 2, atol=1e-4)
+def rule(family, nodes):
+    """Gauss nodes (s, 1) and weights that sum to one, from numpy."""
+    module = {"legendre": np.polynomial.legendre.leggauss, "hermite": np.polynomial.hermite_e.hermegauss}
+    places, shares = module[family](nodes)
+    return torch.from_numpy(places)[:, None], torch.from_numpy(shares / shares.sum())
 
 
-@pytest.mark.parametrize(("degree", "most"), [(4, 16), (6, 44)])
-def test_moved_nodes_of_a_gaussian_cloud(degree, most):
-    points = torch.from_numpy(np.random.default_rng(0).standard_normal((10_000, 4)))
-    cloud = compress_cloud(points, degree=degree, move=True)
-    assert cloud.size <= most
-    assert exact_error(points, cloud) <= 1e-9
-    assert cloud.residual <= 1e-9
-    assert bool((cloud.multiplicities > 0).all())
-    low, high = points.amin(0), points.amax(0)
-    rim = 0.05 * (high - low) + 1e-12
-    assert bool(((cloud.points >= low - rim) & (cloud.points <= high + rim)).all())
-
-
-def test_moved_nodes_of_a_given_size_do_better_than_kept_objects():
-    points = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (2000, 2)))
-    judge = RandomFunctionTest(points, points.new_ones(2000), seed=5)
-    kept, moved = (compress_cloud(points, size=20, move=move) for move in (False, True))
-    assert moved.size == 20
-    assert moved.degree > kept.degree
-    assert judge.error(moved) < judge.error(kept) / 2
-
-
-def test_elimination_above_the_wanted_size_says_so():
-    points = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (500, 2)))
-    cloud = compress_cloud(points, size=2, degree=4, move=True)
-    assert cloud.size > 2
-    assert exact_error(points, cloud) <= 1e-9
-    assert "elimination stalled" in cloud.notes[-1]
+def goal_of(family, degree):
+    """The moments of the family's own measure: one, and zero for every other orthonormal function."""
+    basis = ProductBasis(torch.zeros(1).double(), torch.ones(1).double(), degree, family)
+    moments = torch.zeros(degree + 1).double()
+    moments[0] = 1.0
+    reach = torch.tensor([1.2 if family == "legendre" else 6.0]).double()
+    return MomentGoal(basis, moments, torch.ones(degree + 1).double(), -reach, reach)
 
 
 @pytest.mark.parametrize("family", ["legendre", "hermite"])
-def test_gradients_agree_with_differences(family):
-    basis = ProductBasis(torch.tensor([0.1, -0.2]).double(), torch.tensor([1.5, 0.7]).double(), 5, family)
-    points = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (6, 2)))
-    for i in range(2):
-        step = torch.zeros(2).double()
-        step[i] = 1e-6
-        slope = (basis.columns(points + step) - basis.columns(points - step)) / 2e-6 * basis.scale[i]
-        torch.testing.assert_close(basis.gradients(points)[i], slope, rtol=1e-6, atol=1e-6)
+@pytest.mark.parametrize("nodes", [1, 2, 4])
+def test_a_start_nearby_settles_to_the_gauss_rule(family, nodes):
+    places, shares = rule(family, nodes)
+    start = places + 0.05 * torch.linspace(-1, 1, nodes).double()[:, None] + 0.02
+    found = settle(start, torch.full((nodes,), 1.0 / nodes).double(), goal_of(family, 2 * nodes - 1))
+    assert found.certified
+    torch.testing.assert_close(found.points, places, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found.counts, shares, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("family", "rule"), [("legendre", "leggauss"), ("hermite", "hermegauss")])
-def test_products_are_orthonormal(family, rule):
-    module = np.polynomial.legendre if family == "legendre" else np.polynomial.hermite_e
-    places, shares = getattr(module, rule)(8)
-    grid = torch.from_numpy(np.stack(np.meshgrid(places, places), -1).reshape(-1, 2))
-    weights = torch.from_numpy(np.outer(shares, shares).ravel() / shares.sum() ** 2)
-    basis = ProductBasis(torch.zeros(2).double(), torch.ones(2).double(), 6, family)
-    values = basis.columns(grid)
-    torch.testing.assert_close((values * weights) @ values.T, torch.eye(28).double(), rtol=0, atol=1e-11)
+def test_moments_beyond_what_the_nodes_can_meet_are_not_certified():
+    places, shares = rule("legendre", 3)
+    found = settle(places, shares, goal_of("legendre", 6))
+    assert not found.certified
+    assert found.error > 1e-3
+    assert settle(places, shares, goal_of("legendre", 6).up_to(5)).certified
+
+
+def test_a_start_that_meets_the_moments_is_left_alone():
+    places, shares = rule("legendre", 3)
+    found = settle(places, shares, goal_of("legendre", 5))
+    assert torch.equal(found.points, places)
+    assert torch.equal(found.counts, shares)
+
+
+def test_multiplicities_stay_positive_and_nodes_in_the_box():
+    generator = torch.Generator().manual_seed(0)
+    start = 4 * torch.rand(6, 1, generator=generator, dtype=torch.float64) - 2
+    goal = goal_of("legendre", 9)
+    found = settle(start.clamp(-1.2, 1.2), torch.full((6,), 1 / 6).double(), goal, rounds=7)
+    assert float(found.counts.min()) > 0
+    assert float(found.points.abs().max()) <= 1.2
+
+
+def test_the_goal_of_a_cloud_is_its_moments():
+    points = uniform(9000, 2)
+    counts = torch.from_numpy(np.random.default_rng(1).uniform(0.5, 2, 9000))
+    goal = moment_goal(points, counts, 3)
+    values = fit_basis(points, 3).columns(points)
+    torch.testing.assert_close(goal.moments, values @ counts)
+    torch.testing.assert_close(goal.scale, values.abs() @ counts)
+    assert float(goal.missing(points, counts).abs().max()) < 1e-13
+    assert float(goal.missing(points, counts.flip(0)).abs().max()) > 1e-4
+    low, high = points.amin(0), points.amax(0)
+    torch.testing.assert_close(goal.low, low - 0.05 * (high - low))
+    torch.testing.assert_close(goal.high, high + 0.05 * (high - low))
+
+
+def test_a_goal_up_to_a_lower_degree_is_its_beginning():
+    points, ones = uniform(50, 2), torch.ones(50).double()
+    goal = moment_goal(points, ones, 4)
+    lower, few = goal.up_to(2), (points[:9], ones[:9])
+    assert torch.equal(lower.moments, goal.moments[:6])
+    torch.testing.assert_close(lower.missing(*few), goal.missing(*few)[:6], rtol=1e-12, atol=1e-15)
+    assert float(lower.missing(*few).abs().max()) > 0.1
