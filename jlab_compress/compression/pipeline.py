@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.compression.fits.activation_only import fit_heads
-from jlab_compress.compression.joint.distillation import judge, polish_fits
-from jlab_compress.compression.joint.kernel_matching import match_fits, movable
-from jlab_compress.compression.joint.refinement import MOVED_TOGETHER, needs_whole
+from jlab_compress.compression.joint.distillation import distill
+from jlab_compress.compression.joint.first_step import evaluate_first_step
+from jlab_compress.compression.joint.kernel_matching import match_kernels, matchable
+from jlab_compress.compression.joint.refinement import Outcome, Refinement, is_refined, needs_whole
 from jlab_compress.compression.notes import notes_on
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.signals.block_rows import gather_inputs, gather_rows
@@ -107,7 +108,10 @@ def shrink(
     chosen = [block for block in blocks if block.name in wanted]
     if plain:
         _check_plain(chosen)
-    narrow = partial(_narrow, original, chosen, wanted, train, held, plain=plain, seed=seed, effort=effort)
+    running = prepared.trace.modules
+    narrow = partial(
+        _narrow, original, running, chosen, wanted, train, held, plain=plain, seed=seed, effort=effort
+    )
     made = narrow(method, progress=progress)
     notes = made.notes
     if method.rival is not None and made.moved:
@@ -152,11 +156,12 @@ class Narrowed:
     @property
     def moved(self) -> bool:
         """Whether blocks were moved together."""
-        return any(fit.method == MOVED_TOGETHER for fit in self.fits.values())
+        return any(is_refined(fit) for fit in self.fits.values())
 
 
 def _narrow(
     original: nn.Module,
+    running: tuple[str, ...],
     chosen: list[Block],
     wanted: Mapping[str, int],
     train: list[Call],
@@ -169,9 +174,11 @@ def _narrow(
     progress: Progress,
 ) -> Narrowed:
     slim = copy_model(original)
+    rows = (tuple(train), tuple(held))
+    task = Refinement(original, slim, tuple(chosen), running, *rows, seed, effort, progress)
     if method.streamed is not None and streamed(chosen):
         method = method.streamed
-    apart = movable(slim, chosen, held) if method.streamed is not None else []
+    apart = matchable(task) if method.streamed is not None else ()
     whole = {b.name: method.streamed for b in apart if needs_whole(b)}
     fits: dict[str, Fit] = {}
     counts: dict[str, tuple[float, ...]] = {}
@@ -184,12 +191,12 @@ def _narrow(
         counts[block.name] = tuple(made.layer.multiplicities.tolist())
         fits[block.name] = replace(made, layer=plain_gauge(made.layer)) if plain else made
         _put(slim, block, fits[block.name], train, seed=seed)
-    places: dict[str, Any] = {"calls": (train, held), "seed": seed, "progress": progress}
-    moved_on = tuple[str, ...]()
+    refined = Outcome(fits)
     if method.aims:
-        moved_on = polish_fits(original, slim, chosen, fits, kernels=method.kernels, **places)
+        refined = distill(task, fits, kernels=method.kernels)
     elif method.tangents:
-        moved_on = match_fits(original, slim, chosen, fits, **places)
+        refined = match_kernels(task, fits)
+    fits = dict(refined.fits)
     plan = Plan(
         tuple(_planned(block, fits[block.name], counts[block.name], plain) for block in chosen),
         method.name,
@@ -197,12 +204,12 @@ def _narrow(
     )
     attach_plan(slim, plan)
     rename_config(slim, plan.blocks)
-    judged = tuple[str, ...]()
+    judged = Outcome(fits)
     if method.kernels or (method.tangents and whole):
-        judged = judge(original, slim, fits, train, held or train, seed=seed)
+        judged = evaluate_first_step(task, fits)
     judged_on = held or train
     gap = function_gap(outputs_on(original, judged_on), outputs_on(slim, judged_on))
-    return Narrowed(slim, plan, fits, gap, method, (*moved_on, *judged))
+    return Narrowed(slim, plan, dict(judged.fits), gap, method, (*refined.notes, *judged.notes))
 
 
 def _check_plain(blocks: list[Block]) -> None:

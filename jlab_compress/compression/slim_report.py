@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from jlab_compress.compression.joint.refinement import MOVED_TOGETHER
+from jlab_compress.compression.joint.refinement import is_refined
 from jlab_compress.compression.widths.sweep import LARGE_ERROR
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.fit import Fit
@@ -98,7 +98,7 @@ def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:
 def _warnings(block: Block, fit: Fit) -> list[str]:
     width = f"block {block.name}: at {fit.layer.width} of {block.width} {block.noun}"
     found = []
-    if fit.method != MOVED_TOGETHER and not fit.function_error <= LARGE_ERROR:
+    if not is_refined(fit) and not fit.function_error <= LARGE_ERROR:
         found.append(
             f"{width} its held-out function error is {fit.function_error:.2g}, so it is not compressible to "
             f"that width; keep more {block.noun} or leave it out"
@@ -109,11 +109,11 @@ def _warnings(block: Block, fit: Fit) -> list[str]:
 
 
 def _warnings_together(blocks: list[Block], fits: Mapping[str, Fit], gap: float) -> list[str]:
-    """Judge blocks that were moved together by the whole model: their own errors are from before."""
-    names = [block.name for block in blocks if fits[block.name].method == MOVED_TOGETHER]
+    """Judge blocks that were refined jointly by the whole model: their own errors are from before."""
+    names = [block.name for block in blocks if is_refined(fits[block.name])]
     if not names or gap <= LARGE_ERROR:
         return []
     return [
-        f"blocks moved together ({', '.join(names)}): the held-out function gap is {gap:.2g}, so they are "
+        f"blocks refined jointly ({', '.join(names)}): the held-out function gap is {gap:.2g}, so they are "
         "not compressible to these widths; keep more neurons or leave some out"
     ]

@@ -28,6 +28,11 @@ def outputs_of(value: Any) -> list[Tensor]:
     return found
 
 
+def outputs_with_rows(value: Any) -> list[Tensor]:
+    """Return the outputs as `outputs_of` does, but for single numbers such as a loss beside the logits."""
+    return [output for output in outputs_of(value) if output.dim() > 0]
+
+
 def scores_of(outputs: Any) -> list[Tensor]:
     """Return the floating-point tensors of a model's output, without a loss that came with its scores.
 
@@ -37,8 +42,7 @@ def scores_of(outputs: Any) -> list[Tensor]:
     >>> scores_of({"loss": torch.tensor(2.0), "logits": torch.zeros(1, 2)})
     [tensor([[0., 0.]])]
     """
-    found = outputs_of(outputs)
-    return [t for t in found if t.dim()] or found
+    return outputs_with_rows(outputs) or outputs_of(outputs)
 
 
 def outputs_on(model: nn.Module, calls: Iterable[Call]) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from jlab_compress.execution.calls import Call, tensors_in
+from jlab_compress.execution.capture import module_stack
 from jlab_compress.graph.costs import mac_counter, macs_of
 from jlab_compress.graph.op_names import AFFINE, SAME_NUMBERS, VALUE_READS
 
@@ -100,6 +101,11 @@ class Trace:
         return found
 
     @cached_property
+    def modules(self) -> tuple[str, ...]:
+        """Dotted paths of the modules that computed something themselves, in the order of their first call."""
+        return tuple(dict.fromkeys(operation.module for operation in self.operations))
+
+    @cached_property
     def weights(self) -> dict[int, str]:
         """Values that are a parameter, or a part of one, with its name; ask for a finished record only."""
         found = dict(self.parameters)
@@ -110,11 +116,11 @@ class Trace:
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, model: nn.Module, trace: Trace) -> None:
+    def __init__(self, model: nn.Module, trace: Trace, stack: list[str]) -> None:
         super().__init__()
         self.trace = trace
         self.counter = mac_counter()
-        self.stack: list[str] = [""]
+        self.stack = stack
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._varying: set[int] = set()
@@ -193,29 +199,11 @@ def record(model: nn.Module, call: Call) -> Trace:
         The calls in order, with the module in which each ran.
     """
     trace = Trace(rows=call.rows)
-    recorder = _Recorder(model, trace)
-    for tensor in call.tensors:
-        recorder.number(tensor, varying=True)
-    hooks = []
-    for name, module in model.named_modules():
-        hooks.append(module.register_forward_pre_hook(_enter(recorder.stack, name), prepend=True))
-        hooks.append(module.register_forward_hook(_leave(recorder.stack), always_call=True))
-    try:
+    with module_stack(model) as stack:
+        recorder = _Recorder(model, trace, stack)
+        for tensor in call.tensors:
+            recorder.number(tensor, varying=True)
         with torch.no_grad(), recorder.counter, recorder:
             result = call(model)
-        trace.results.update(recorder.number(t) for t in tensors_in(result))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    trace.results.update(recorder.number(t) for t in tensors_in(result))
     return trace
-
-
-def _enter(stack: list[str], name: str) -> Any:
-    return lambda module, args: stack.append(name)
-
-
-def _leave(stack: list[str]) -> Any:
-    def leave(module: nn.Module, args: Any, output: Any) -> None:
-        stack.pop()
-
-    return leave

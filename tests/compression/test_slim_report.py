@@ -32,11 +32,10 @@ def test_nothing_is_warned_about_where_compression_is_fine(preserve):
 
 
 @pytest.mark.parametrize("width", [1, 30])
-def test_blocks_that_were_moved_together_are_judged_together(width, monkeypatch):
-    monkeypatch.setattr("jlab_compress.compression.joint.kernel_matching.STEPS", 40)
+def test_blocks_that_were_refined_jointly_are_judged_jointly(width):
     net, effort = mlp(3, 40, 40, 2, activation=nn.Tanh), Effort(node_steps=100, matching_steps=40)
     made = compress(net, width, calibration=rows(100, 3), effort=effort, progress=False)
     warnings = made.report.warnings
-    together = [w for w in warnings if w.startswith("blocks moved together (0, 2): the held-out function")]
+    together = [w for w in warnings if w.startswith("blocks refined jointly (0, 2): the held-out function")]
     assert bool(together) == (width == 1)
     assert not any("its held-out function error" in w for w in warnings)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from jlab_compress.compression.compress import compress, compress_baseline
-from jlab_compress.compression.signals.capture import patches
+from jlab_compress.compression.signals.positions import patches
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim.conversion import fold
 from jlab_compress.slim.storage import load, save

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from jlab_compress.execution.calls import Call
+from jlab_compress.execution.capture import watching
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.graph.costs import count_parameters
 from jlab_compress.graph.recorder import record
@@ -116,29 +117,16 @@ def _milliseconds(model: nn.Module, call: Call, layers: list[str]) -> tuple[floa
 def _timed(model: nn.Module, call: Call, layers: list[str]) -> tuple[float, dict[str, float]]:
     spent, began = dict.fromkeys(layers, 0.0), dict[str, float]()
 
-    def start(name: str) -> Callable[..., None]:
-        def begin(*seen: Any) -> None:
-            began[name] = time.perf_counter()
+    def begin(name: str, given: Any) -> None:
+        began[name] = time.perf_counter()
 
-        return begin
+    def end(name: str, output: Any) -> None:
+        spent[name] += 1000 * (time.perf_counter() - began[name])
 
-    def stop(name: str) -> Callable[..., None]:
-        def end(*seen: Any) -> None:
-            spent[name] += 1000 * (time.perf_counter() - began[name])
-
-        return end
-
-    modules = {name: model.get_submodule(name) for name in layers}
-    hooks = [module.register_forward_pre_hook(start(name)) for name, module in modules.items()]
-    hooks += [module.register_forward_hook(stop(name)) for name, module in modules.items()]
-    try:
-        with undisturbed(model):
-            first = time.perf_counter()
-            call(model)
-            return 1000 * (time.perf_counter() - first), spent
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with watching(model, layers, enter=begin, leave=end), undisturbed(model):
+        first = time.perf_counter()
+        call(model)
+        return 1000 * (time.perf_counter() - first), spent
 
 
 _READERS: dict[str, Callable[[nn.Module, Call, list[str]], tuple[float, dict[str, float]]]] = {

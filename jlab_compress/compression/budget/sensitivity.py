@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.isolation import undisturbed
+from jlab_compress.execution.capture import Change, Tap, capture
 from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.inspection.block import Block
 
@@ -41,13 +40,14 @@ def sensitivity(model: nn.Module, block: Block, calls: Sequence[Call], *, seed: 
     place = block.residual.norm if block.residual is not None and block.residual.last else block.outgoing
     sums = torch.zeros(4, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
+
+    def noise(output: Tensor) -> Tensor:
+        drawn = torch.randn(output.shape, generator=generator).to(output)
+        return output + SIZE * output.square().mean().sqrt() * drawn
+
     for call in calls:
         near, far = _run(model, call, place)
-        hook = model.get_submodule(block.outgoing).register_forward_hook(_noise(generator))
-        try:
-            shaken, end = _run(model, call, place)
-        finally:
-            hook.remove()
+        shaken, end = _run(model, call, place, {block.outgoing: noise})
         pairs = ([shaken], [near]), (end, far)
         for i, (found, wanted) in enumerate(pairs):
             sums[2 * i] += sum(
@@ -58,20 +58,8 @@ def sensitivity(model: nn.Module, block: Block, calls: Sequence[Call], *, seed: 
     return outside / inside if inside > 0 else 0.0
 
 
-def _noise(generator: torch.Generator) -> Callable[..., Tensor]:
-    def add(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        noise = torch.randn(output.shape, generator=generator).to(output)
-        return output + SIZE * output.square().mean().sqrt() * noise
-
-    return add
-
-
-def _run(model: nn.Module, call: Call, place: str) -> tuple[Tensor, list[Tensor]]:
-    kept: list[Tensor] = []
-    hook = model.get_submodule(place).register_forward_hook(lambda m, args, output: kept.append(output))
-    try:
-        with undisturbed(model):
-            outputs = outputs_of(call(model))
-        return kept[0], outputs
-    finally:
-        hook.remove()
+def _run(
+    model: nn.Module, call: Call, place: str, changes: Mapping[str, Change] | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    found = capture(model, call, {"place": Tap(place)}, changes=changes, to_the_end=True)
+    return found.values["place"], outputs_of(found.result)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.compression.signals.block_rows import gather_inputs, gather_rows
-from jlab_compress.compression.signals.capture import rows_with_graph
+from jlab_compress.compression.signals.layer_rows import rows_with_graph
 from jlab_compress.execution.augmentation import augmented
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.aims import activation_only as fits

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.compression.signals.backward import outputs_with_rows
-from jlab_compress.compression.signals.capture import rows_of
+from jlab_compress.compression.joint.refinement import Outcome, Refinement
+from jlab_compress.compression.signals.positions import rows_of
+from jlab_compress.errors import in_words
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.isolation import copy_model, undisturbed
+from jlab_compress.execution.isolation import undisturbed
+from jlab_compress.execution.outputs import outputs_with_rows
+from jlab_compress.fitting.criteria import training_criteria
+from jlab_compress.fitting.fit import Fit
 
+UNKNOWN = "Whether the blocks train alike is not known, as the model cannot be differentiated: {}"
+EVALUATED = (
+    "Blocks that were refined jointly are judged jointly. First step on a synthetic task, held-out rows: {} "
+    "(SGD or Adam, the larger). Compare the trainings with validate before you rely on it."
+)
 STEPS, LOOKS, LENGTH = 2, 8, 1e-4
 # Plain gradients, and their signs, which are Adam's first step.
 DIRECTIONS: tuple[Callable[[Tensor], Tensor], ...] = (lambda gradient: gradient, torch.sign)
 Gradients = dict[str, Tensor]
+
+
+def evaluate_first_step(task: Refinement, fits: Mapping[str, Fit]) -> Outcome:
+    """Judge all fits at once by `first_step_gap`: whether the slim model trains like the original."""
+    try:
+        gap = first_step_gap(task.original, task.slim, task.fit, task.held or task.fit, seed=task.seed)
+    except RuntimeError as error:
+        return Outcome(fits, (UNKNOWN.format(in_words(error)),))
+    if gap is None:
+        return Outcome(fits)
+    criteria = training_criteria(training_gap=gap)
+    judged = {name: replace(fit, criteria=criteria) for name, fit in fits.items()}
+    return Outcome(judged, (EVALUATED.format(", ".join(map(str, criteria))),))
 
 
 def first_step_gap(
@@ -24,13 +48,13 @@ def first_step_gap(
 ) -> float | None:
     """Return ||d_slim - d|| / ||d||, d how a small first step on one call moves the outputs of another.
 
-    The made-up task moves outputs on one side of a random plane one way and those on the other side the
+    The synthetic task moves outputs on one side of a random plane one way and those on the other side the
     other way.
 
     Parameters
     ----------
     original, slim : nn.Module
-        Neither is changed.
+        Copies; their parameters move and are put back.
     calls, held : sequence of Call
         What steps are taken on, two at most, and what is looked at, up to eight after each step.
     seed : int
@@ -59,7 +83,7 @@ def first_step_gap(
                 / _size(both[0], both[0], direction)
             )
             wanted, found = (
-                _movement(model, others, {name: length * direction(g) for name, g in gradients.items()})
+                _displacement(model, others, {name: length * direction(g) for name, g in gradients.items()})
                 for model, gradients in zip((original, slim), both, strict=True)
             )
             errors[i] += float((found - wanted).square().sum())
@@ -69,7 +93,7 @@ def first_step_gap(
 
 def _outputs(model: nn.Module, call: Call) -> list[Tensor]:
     """Return the outputs without padded positions."""
-    found = outputs_with_rows(model, call)
+    found = outputs_with_rows(call(model))
     return [rows_of(output, call) if output.dim() == 3 else output for output in found]
 
 
@@ -86,10 +110,9 @@ def _task(original: nn.Module, call: Call, seed: int) -> list[Tensor]:
 
 
 def _gradients(model: nn.Module, call: Call, task: list[Tensor]) -> Gradients:
-    twin = copy_model(model)
-    free = {name: p for name, p in twin.named_parameters() if p.requires_grad}
-    with undisturbed(twin), torch.enable_grad():
-        gain = torch.stack([(o * t).sum() for o, t in zip(_outputs(twin, call), task, strict=True)]).sum()
+    free = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with undisturbed(model), torch.enable_grad():
+        gain = torch.stack([(o * t).sum() for o, t in zip(_outputs(model, call), task, strict=True)]).sum()
         if not gain.requires_grad:
             return {}
         found = torch.autograd.grad(gain, list(free.values()), allow_unused=True)
@@ -103,14 +126,24 @@ def _size(
     return math.sqrt(max(total, torch.finfo(torch.float32).tiny))
 
 
-def _movement(model: nn.Module, calls: Sequence[Call], steps: Gradients) -> Tensor:
+def _displacement(model: nn.Module, calls: Sequence[Call], steps: Gradients) -> Tensor:
     """Return how the outputs move, all in one row."""
-    twin = copy_model(model)
-    with undisturbed(twin):
-        before = [output for call in calls for output in _outputs(twin, call)]
-        for name, parameter in twin.named_parameters():
-            if name in steps:
-                parameter.add_(steps[name])
-        after = [output for call in calls for output in _outputs(twin, call)]
+    with undisturbed(model):
+        before = [output for call in calls for output in _outputs(model, call)]
+        with _stepped(model, steps):
+            after = [output for call in calls for output in _outputs(model, call)]
     moved = [(a - b).flatten() for a, b in zip(after, before, strict=True)]
     return torch.cat(moved) if moved else torch.zeros(0)
+
+
+@contextmanager
+def _stepped(model: nn.Module, steps: Gradients) -> Iterator[None]:
+    """Add steps to parameters, and put the old values back afterwards."""
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if name in steps}
+    try:
+        for name in before:
+            model.get_parameter(name).add_(steps[name])
+        yield
+    finally:
+        for name, value in before.items():
+            model.get_parameter(name).copy_(value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jlab_compress.execution.calls import Call
+from jlab_compress.execution.capture import watching
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.splits import portions
 from jlab_compress.inspection.block import Block
@@ -52,27 +53,16 @@ def statistics(
     """Return mean and variance of every unit that enters some batch norms, over all rows and positions."""
     sums: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            units = args[0] if args else kwargs["input"]
-            axes = [axis for axis in range(units.dim()) if axis != 1]
-            variance, mean = (part.double() for part in torch.var_mean(units, axes, correction=0))
-            share = torch.ones_like(mean)
-            found = units[:, 0].numel() * torch.stack([share, mean, variance + mean.square()])
-            sums[name] = sums[name] + found if name in sums else found
+    def add(name: str, units: Tensor) -> None:
+        axes = [axis for axis in range(units.dim()) if axis != 1]
+        variance, mean = (part.double() for part in torch.var_mean(units, axes, correction=0))
+        share = torch.ones_like(mean)
+        found = units[:, 0].numel() * torch.stack([share, mean, variance + mean.square()])
+        sums[name] = sums[name] + found if name in sums else found
 
-        return hook
-
-    hooks = [
-        model.get_submodule(name).register_forward_pre_hook(keep(name), with_kwargs=True) for name in norms
-    ]
-    try:
-        for part in (part for call in calls if norms for part in portions(call, ROWS)):
-            with undisturbed(model), torch.no_grad():
-                part(model)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for part in (part for call in calls if norms for part in portions(call, ROWS)):
+        with watching(model, norms, enter=add), undisturbed(model):
+            part(model)
     found = {}
     for name, (count, total, squares) in sums.items():
         mean = total / count

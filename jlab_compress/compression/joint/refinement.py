@@ -1,35 +1,197 @@
-"""What moves when slim blocks are moved together, in what portions, and how their outputs are judged."""
+"""Joint refinement: parameters of all slim blocks move at once until one loss of the whole model falls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from jlab_compress.compression.joint.norm_statistics import norms_of, renew_statistics
+from jlab_compress.compression.signals.block_kernels import BlockPair, write_multiplicities
 from jlab_compress.errors import in_words
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.isolation import copy_model, undisturbed
-from jlab_compress.execution.progress import Progress, Step, follow
+from jlab_compress.execution.progress import Progress, follow
+from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.fit import Fit
-from jlab_compress.fitting.moving.adam import Course
+from jlab_compress.fitting.moving.adam import OptimizationResult, minimize
 from jlab_compress.inspection.block import Block
 
-MOVED_TOGETHER = "moved together"
-UNMOVED = "The blocks could not be moved together, as the model cannot be differentiated: {}"
-FAINT = 1e-6
+DISTILLATION, NTK_MATCHING = "joint distillation", "NTK matching"
+FAILED = "The blocks could not be refined jointly, as the model cannot be differentiated: {}"
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What a joint refinement works on.
+
+    Parameters
+    ----------
+    original, slim : nn.Module
+        The teacher, which stays as it is, and its slim form, which changes in place: pass a copy.
+    blocks : tuple of Block
+        The slim blocks, in the order in which they run.
+    running : tuple of str
+        Dotted paths of the modules that run, in the order in which they end. A layer whose parameters another
+        module calls does not run itself.
+    fit, held : tuple of Call
+        Calibration to learn from, and rows that no fit has seen, on which the loss must fall.
+    seed : int
+        Of all draws.
+    effort : Effort
+        How many steps are taken.
+    progress : bool or callable
+        As in `compress`.
+    """
+
+    original: nn.Module
+    slim: nn.Module
+    blocks: tuple[Block, ...]
+    running: tuple[str, ...]
+    fit: tuple[Call, ...]
+    held: tuple[Call, ...]
+    seed: int = 0
+    effort: Effort = NORMAL
+    progress: Progress = False
+
+    def of(self, blocks: Iterable[Block]) -> Refinement:
+        """Return the same for some of the blocks."""
+        return replace(self, blocks=tuple(blocks))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss over numbered batches, and how long to descend.
+
+    Parameters
+    ----------
+    loss : callable
+        From the number of a batch to a scalar that depends on the parameters of the slim blocks.
+    learned, judged : int
+        The first `learned` batches are learnt from; the next `judged` ones decide whether it helped.
+    steps : int
+        Adam steps.
+    pairs : tuple of BlockPair
+        Blocks whose multiplicities move too.
+    """
+
+    loss: Callable[[int], Tensor]
+    learned: int
+    judged: int
+    steps: int
+    pairs: tuple[BlockPair, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage that looks at the whole model says on the fits of its blocks.
+
+    Parameters
+    ----------
+    fits : mapping of str to Fit
+        Of all blocks, by name.
+    notes : tuple of str
+        For the report.
+    """
+
+    fits: Mapping[str, Fit]
+    notes: tuple[str, ...] = ()
+
+
+def refine_fits(
+    task: Refinement,
+    fits: Mapping[str, Fit],
+    objective_of: Callable[[Refinement], Objective],
+    *,
+    method: str,
+    note: str,
+) -> Outcome:
+    """Refine the slim blocks of a task jointly and say so in their fits.
+
+    Parameters
+    ----------
+    task : Refinement
+        Its slim model changes in place, unless the loss does not fall or the model cannot be differentiated.
+    fits : mapping of str to Fit
+        Of all blocks of the model, by name.
+    objective_of : callable
+        Gives the loss.
+    method : str
+        What the fits of refined blocks are called; they no longer name kept neurons.
+    note : str
+        Said in the report where it helped.
+    """
+    try:
+        result = refine(task, objective_of(task))
+    except RuntimeError as error:
+        return Outcome(fits, (FAILED.format(in_words(error)),))
+    if not result.helped:
+        return Outcome(fits)
+    refined = {b.name: replace(fits[b.name], indices=None, method=method) for b in task.blocks}
+    return Outcome({**fits, **refined}, (note,))
+
+
+def refine(task: Refinement, objective: Objective) -> OptimizationResult:
+    """Lower an objective by moving the parameters of the slim blocks in place; all others stay.
+
+    Only the layers that make, normalise and read the neurons move, and the multiplicities of the objective's
+    pairs. Batch norms get the statistics of the neurons as they are then.
+
+    Returns
+    -------
+    OptimizationResult
+        The mean loss on held-out batches before and after; where it has not fallen nothing has changed.
+
+    Raises
+    ------
+    RuntimeError
+        If the model cannot be differentiated; nothing has changed then.
+    """
+    free = free_parameters(task.slim, task.blocks)
+    numbers = range(objective.learned + objective.judged)
+    with (
+        follow(task.progress, "joint refinement") as step,
+        only_free(task.original, ()),
+        only_free(task.slim, free),
+        put_back_on_error(free),
+    ):
+        result = minimize(
+            free,
+            objective.loss,
+            numbers[: objective.learned],
+            numbers[objective.learned :],
+            logs=[pair.logs for pair in objective.pairs],
+            steps=objective.steps,
+            seed=task.seed,
+            progress=step,
+        )
+    if result.helped:
+        for pair in objective.pairs:
+            write_multiplicities(task.slim, pair)
+        renew_statistics(task.slim, norms_of(task.blocks), task.fit)
+    return result
+
+
+def is_refined(fit: Fit) -> bool:
+    """Tell whether a block was refined jointly; then its own errors are from before."""
+    return fit.method in (DISTILLATION, NTK_MATCHING)
 
 
 def needs_whole(block: Block) -> bool:
-    """Tell whether a block is fitted by the network around it alone: channels, and neurons with a batch norm.
+    """Tell whether a block is fitted only as part of the network: channels, and neurons with a batch norm.
 
-    What a channel does at one position says little of what its map is worth, and all positions train one
-    filter; a norm's statistics, scale and shift have no place in the fit of a single layer.
+    What a channel gives at one position says little of what its whole map is worth, and all positions train
+    the same filter. A batch norm's statistics, scale and shift have no place in the fit of a single layer.
     """
     return not block.activation_only and (block.kind == "conv" or block.norm is not None)
+
+
+def layers_of(blocks: Sequence[Block]) -> list[str]:
+    """Return the layers that make, normalise and read the neurons of some blocks, each once."""
+    names = [name for b in blocks for name in (*b.incoming, b.norm, b.outgoing) if name is not None]
+    return list(dict.fromkeys(names))
 
 
 def free_parameters(slim: nn.Module, blocks: Sequence[Block]) -> list[nn.Parameter]:
@@ -40,9 +202,9 @@ def free_parameters(slim: nn.Module, blocks: Sequence[Block]) -> list[nn.Paramet
 
 
 @contextmanager
-def only_free(slim: nn.Module, free: Sequence[nn.Parameter]) -> Iterator[None]:
+def only_free(model: nn.Module, free: Sequence[nn.Parameter]) -> Iterator[None]:
     """Let only some parameters require gradients; afterwards all are as before, those without gradients."""
-    flags = {p: p.requires_grad for p in slim.parameters()}
+    flags = {p: p.requires_grad for p in model.parameters()}
     try:
         for p in flags:
             p.requires_grad_(False)
@@ -56,83 +218,14 @@ def only_free(slim: nn.Module, free: Sequence[nn.Parameter]) -> Iterator[None]:
             p.grad = None
 
 
-def layers_of(blocks: Sequence[Block]) -> list[str]:
-    """Return the layers that make, normalise and read the neurons of some blocks, each once."""
-    names = [name for b in blocks for name in (*b.incoming, b.norm, b.outgoing) if name is not None]
-    return list(dict.fromkeys(names))
-
-
-def running(model: nn.Module, call: Call) -> list[str]:
-    """Return the dotted paths of all modules that run, in the order in which they end."""
-    ran: list[str] = []
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(*seen: Any) -> None:
-            ran.append(name)
-
-        return hook
-
-    hooks = [module.register_forward_hook(note(name)) for name, module in model.named_modules()]
+@contextmanager
+def put_back_on_error(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Give tensors their present values back if an error ends the block."""
+    before = [tensor.detach().clone() for tensor in tensors]
     try:
-        with undisturbed(model):
-            call(model)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return ran
-
-
-@torch.no_grad()
-def take_over(slim: nn.Module, moved: nn.Module) -> None:
-    """Give a model the parameters and buffers of a copy of it, in place."""
-    mine, theirs = ([*model.parameters(), *model.buffers()] for model in (slim, moved))
-    for old, new in zip(mine, theirs, strict=True):
-        old.copy_(new)
-
-
-def move_fits(
-    slim: nn.Module,
-    blocks: Sequence[Block],
-    fits: dict[str, Fit],
-    move: Callable[[nn.Module, Step], Course],
-    note: str,
-    progress: Progress,
-) -> tuple[str, ...]:
-    """Move blocks of a slim model together, in place, and return the note on it.
-
-    Parameters
-    ----------
-    slim : nn.Module
-        Stays as it is where moving did not help or the model cannot be differentiated.
-    blocks : sequence of Block
-        Those that move; their entries of `fits` then no longer name kept neurons.
-    fits : dict of str to Fit
-        By block name; changed in place.
-    move : callable
-        From (a copy of `slim`, a function to call with steps done and in all) to the course that it took.
-    note : str
-        Said where it helped.
-    progress : bool or callable
-        As in `compress`.
-    """
-    moved = copy_model(slim)
-    with follow(progress, "all blocks together") as step:
-        try:
-            course = move(moved, step)
-        except RuntimeError as error:
-            return (UNMOVED.format(in_words(error)),)
-    if not course.helped:
-        return ()
-    take_over(slim, moved)
-    fits |= {b.name: replace(fits[b.name], indices=None, method=MOVED_TOGETHER) for b in blocks}
-    return (note,)
-
-
-def spread_error(found: Tensor, wanted: Tensor, floor: float = 0.0) -> Tensor:
-    """Return ||found - wanted||^2 over the squared spread of what is wanted around its mean over rows.
-
-    The square of `floor` is added to the latter, which is more than rounding.
-    """
-    least = (FAINT * wanted.norm()).square().clamp_min(torch.finfo(wanted.dtype).tiny)
-    spread = (wanted - wanted.mean(dim=0)).square().sum() + floor**2
-    return (found - wanted).square().sum() / torch.maximum(spread, least)
+        yield
+    except BaseException:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+        raise

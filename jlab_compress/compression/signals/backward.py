@@ -1,37 +1,36 @@
-"""Runs of a model whose hidden states, block inputs and backward signals are looked at."""
+"""Hidden states, block inputs and back-propagated gradients of one run of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.compression.signals.capture import ReachedError, means_of, rows_of
+from jlab_compress.compression.signals.positions import means_of, rows_of
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.isolation import undisturbed
-from jlab_compress.execution.outputs import outputs_of
+from jlab_compress.execution.capture import Change, Tap, capture
+from jlab_compress.execution.outputs import outputs_with_rows
 from jlab_compress.inspection.block import Block
 
 ROWS = 256
 
 
 @dataclass(frozen=True)
-class Run:
-    """What one call left behind.
+class Signals:
+    """What one run of a model leaves behind.
 
     Parameters
     ----------
     states : list of Tensor
-        What leaves the watched modules, as rows without padding, and behind the last of them, where it
-        gives one row per position, the means over positions: what is read from a sequence is more often its
-        mean than any one position. Then the model's outputs, where they are wanted or no module is watched.
+        The outputs of the watched modules, one row per position, padding left out. For sequences the means
+        of the last one over positions follow, because a head usually reads that mean rather than any one
+        position. Then come the model's own outputs, where they are wanted or no module is watched.
     inputs : mapping of str to Tensor (q, n_in)
         By block name, the rows that enter it.
     cotangents : mapping of str to Tensor (q, n_out)
-        By block name, what a random sum of the outputs sends back to the block's output.
+        By block name, the gradient of a random sum of the model's outputs with respect to the block's output.
     """
 
     states: list[Tensor]
@@ -39,12 +38,12 @@ class Run:
     cotangents: Mapping[str, Tensor] = field(default_factory=dict)
 
     def picked(self, name: str, generator: torch.Generator) -> Tensor:
-        """Return up to 256 of the rows of a block to which something is sent back."""
-        alive = self.cotangents[name].abs().sum(dim=1).nonzero()[:, 0]
-        return alive[torch.randperm(len(alive), generator=generator)[:ROWS].to(alive.device)]
+        """Return up to 256 of a block's rows, drawn among those whose gradient is not zero."""
+        reached = self.cotangents[name].abs().sum(dim=1).nonzero()[:, 0]
+        return reached[torch.randperm(len(reached), generator=generator)[:ROWS].to(reached.device)]
 
 
-def run(
+def read_signals(
     model: nn.Module,
     call: Call,
     watched: Sequence[str],
@@ -53,8 +52,8 @@ def run(
     whole: bool = False,
     gradients: bool = False,
     generator: torch.Generator | None = None,
-) -> Run:
-    """Run a model in evaluation mode and return what was watched.
+) -> Signals:
+    """Run a model in evaluation mode and return its signals.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ def run(
     call : Call
         Its inputs.
     watched : sequence of str
-        Dotted paths of the modules whose states are returned.
+        Dotted paths of the modules whose outputs are states.
     blocks : sequence of Block
         Those whose inputs are returned.
     whole : bool
@@ -71,62 +70,37 @@ def run(
     gradients : bool
         Whether the states and inputs can be differentiated.
     generator : torch.Generator, optional
-        Draws a random sum of the outputs; the blocks' cotangents are its gradients. With neither the run ends
-        once it has been through all watched modules and into all blocks.
+        Draws a random sum of the outputs; the blocks' cotangents are its gradients. Without it, and without
+        `whole`, the run ends once all watched modules and blocks are reached.
     """
-    outputs: list[Tensor] = []
-    left: dict[str, Tensor] = {}
-    inputs: dict[str, Tensor] = {}
     leaves: dict[str, Tensor] = {}
-    to_the_end = whole or not watched or generator is not None
-
-    def seen_all() -> None:
-        if not to_the_end and len(left) == len(watched) and len(inputs) == len(blocks):
-            raise ReachedError
-
-    hooks = [model.get_submodule(name).register_forward_hook(_keep(left, name, seen_all)) for name in watched]
-    for block in blocks:
-        maker, reader = (model.get_submodule(path) for path in (block.incoming[0], block.outgoing))
-        keep = _keep_input(inputs, block.name, seen_all)
-        hooks.append(maker.register_forward_pre_hook(keep, with_kwargs=True))
-        if generator is not None:
-            hooks.append(reader.register_forward_hook(_add_leaf(leaves, block.name)))
-    try:
-        with undisturbed(model), torch.set_grad_enabled(gradients or generator is not None):
-            outputs = outputs_with_rows(model, call)
-    except ReachedError:
-        pass
-    finally:
-        for hook in hooks:
-            hook.remove()
-    states = [rows_of(left[name], call) for name in watched]
-    if watched and left[watched[-1]].dim() == 3:
-        states.append(means_of(left[watched[-1]], call))
+    differentiated = gradients or generator is not None
+    into, behind = {b.name: f"into {b.name}" for b in blocks}, {path: f"behind {path}" for path in watched}
+    taps = {label: Tap(path) for path, label in behind.items()}
+    taps |= {into[b.name]: Tap(b.incoming[0], "input") for b in blocks}
+    found = capture(
+        model,
+        call,
+        taps,
+        changes={b.outgoing: _adds_leaf(leaves, b.name) for b in blocks} if generator is not None else None,
+        gradients=differentiated,
+        to_the_end=whole or not watched or generator is not None,
+    )
+    outputs = [] if found.result is None else outputs_with_rows(found.result)
+    states = [rows_of(found.values[behind[path]], call) for path in watched]
+    if watched and (last := found.values[behind[watched[-1]]]).dim() == 3:
+        states.append(means_of(last, call))
     states += outputs if whole or not watched else []
-    sent = _sent_back(outputs, leaves, call, generator) if generator is not None else {}
-    if not gradients:
+    reached = {name: label for name, label in into.items() if label in found.values}
+    inputs = {name: rows_of(found.values[label], call) for name, label in reached.items()}
+    sent = _cotangents(outputs, leaves, call, generator) if generator is not None else {}
+    if differentiated and not gradients:
         states, inputs = [s.detach() for s in states], {name: x.detach() for name, x in inputs.items()}
-    return Run(states, {name: rows_of(x, call) for name, x in inputs.items()}, sent)
+    return Signals(states, inputs, sent)
 
 
-def _keep(found: dict[str, Tensor], name: str, then: Callable[[], None]) -> Callable[..., None]:
-    def keep(module: nn.Module, args: Any, output: Tensor) -> None:
-        found[name] = output
-        then()
-
-    return keep
-
-
-def _keep_input(found: dict[str, Tensor], name: str, then: Callable[[], None]) -> Callable[..., None]:
-    def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
-        found[name] = args[0] if args else next(iter(kwargs.values()))
-        then()
-
-    return keep
-
-
-def _add_leaf(leaves: dict[str, Tensor], name: str) -> Callable[..., Tensor]:
-    def add(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+def _adds_leaf(leaves: dict[str, Tensor], name: str) -> Change:
+    def add(output: Tensor) -> Tensor:
         leaves[name] = torch.zeros_like(output, requires_grad=True)
         return output + leaves[name]
 
@@ -134,7 +108,7 @@ def _add_leaf(leaves: dict[str, Tensor], name: str) -> Callable[..., Tensor]:
 
 
 @torch.enable_grad()
-def _sent_back(
+def _cotangents(
     outputs: list[Tensor], leaves: dict[str, Tensor], call: Call, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Return the gradients at the leaves, as rows without padding, of a random sum of the outputs."""
@@ -146,16 +120,11 @@ def _sent_back(
     return {name: rows_of(g, call) for name, g in gradients if g is not None and bool(g.any())}
 
 
-def outputs_with_rows(model: nn.Module, call: Call) -> list[Tensor]:
-    """Return the outputs of a call but for single numbers, such as a loss beside the logits."""
-    return [output for output in outputs_of(call(model)) if output.dim() > 0]
-
-
 def random_sum(outputs: list[Tensor], call: Call, generator: torch.Generator) -> Tensor:
     """Return a random sum of all outputs of a call.
 
-    Each row of a batch has its own random vector, the same at all positions that the mask keeps, or of all
-    pixels of an image: what is read from a sequence is read everywhere.
+    Each row of a batch has its own random vector. All its positions that are no padding, or all pixels of an
+    image, share it: what is read from a sequence is read everywhere.
     """
     total = torch.zeros(())
     for output in outputs:

@@ -12,8 +12,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.compression.signals.capture import layer_rows
+from jlab_compress.compression.signals.layer_rows import layer_rows
 from jlab_compress.execution.calls import Call
+from jlab_compress.execution.capture import Tap
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.post_norm import PostNormMap
@@ -23,7 +24,7 @@ from jlab_compress.slim.layers import input_scale
 
 def gather_inputs(model: nn.Module, incoming: str, calls: list[Call], *, seed: int) -> Tensor:
     """Return the rows that reach a layer, (q, n_in), scaled by `input_scale`, in float64 on the CPU."""
-    rows = layer_rows(model, calls, {"inputs": (incoming, "input")}, seed=seed)["inputs"]
+    rows = layer_rows(model, calls, {"inputs": Tap(incoming, "input")}, seed=seed)["inputs"]
     return _scaled(model, incoming, _wide(rows))
 
 
@@ -55,15 +56,15 @@ def gather_rows(
         Of the draw of rows.
     """
     incoming, outgoing, residual = block
-    wanted = {"inputs": (incoming, "input"), "outputs": (outgoing, "output")}
+    taps = {"inputs": Tap(incoming, "input"), "outputs": Tap(outgoing)}
     if residual is not None:
-        wanted["sum"] = (residual.norm, "input")
-    found = {label: _wide(t) for label, t in layer_rows(slim, calls, wanted, seed=seed).items()}
+        taps["sum"] = Tap(residual.norm, "input")
+    found = {label: _wide(t) for label, t in layer_rows(slim, calls, taps, seed=seed).items()}
     inputs = _scaled(slim, incoming, found["inputs"]) if scaled else found["inputs"]
     reference = found
     if moved:
-        wanted.pop("inputs")
-        reference = {label: _wide(t) for label, t in layer_rows(original, calls, wanted, seed=seed).items()}
+        taps.pop("inputs")
+        reference = {label: _wide(t) for label, t in layer_rows(original, calls, taps, seed=seed).items()}
     if residual is None:
         return FitRows(inputs, reference["outputs"] if moved else None)
     stream = found["sum"] - found["outputs"]
@@ -82,6 +83,5 @@ def _wide(rows: Tensor) -> Tensor:
 
 def _norm_of(norm: nn.Module) -> Callable[[Tensor], Tensor]:
     copied = copy_model(norm).to("cpu", torch.float64).eval().requires_grad_(False)
-    for hooks in (copied._forward_hooks, copied._forward_pre_hooks):
-        hooks.clear()
-    return lambda values: cast(Tensor, copied(values.double()).to(values))
+    # The user's hooks on the norm are left out by calling `forward` itself.
+    return lambda values: cast(Tensor, copied.forward(values.double()).to(values))

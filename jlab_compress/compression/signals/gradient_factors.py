@@ -1,4 +1,4 @@
-"""Gradients of one layer's parameters at single rows, in one backward pass of a whole network."""
+"""Gradients of one layer's parameters at single rows, read off one backward pass of a whole network."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jlab_compress.compression.signals.capture import looked_at, patches, rows_of
+from jlab_compress.compression.signals.positions import looked_at, patches, rows_of
 from jlab_compress.execution.calls import Call
+from jlab_compress.fitting.kernels.row_kernels import inner_products, linear_kernel
 from jlab_compress.slim.layers import input_scale, is_conv
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-# In one batch at most so many positions of a filter are looked at: as many in both models.
+# At most so many positions of a filter in one batch are looked at, the same ones in both models.
 MOST_SEEN = 2**13
-# What is sent back beyond rounding, as a share of the most that is sent to any row.
+# Gradients below this share of the largest one of any row are rounding.
 FAINT = 1e-6
 
 
 @dataclass(frozen=True)
-class Side:
-    """One linear layer in one run.
+class FactoredGradients:
+    """A linear layer's gradients, each the outer product of a cotangent and an input.
+
+    A slim neuron counts c times. Its inputs to the next layer are multiplied by sqrt(c), and the gradients of
+    its own parameters divided by sqrt(c), so that inner products are those of the wide layer in which every
+    neuron is there c times.
 
     Parameters
     ----------
     inputs : Tensor (q, n_in)
-        What enters it, times the roots of the multiplicities that it reads.
+        The layer's inputs, times the roots of their multiplicities.
     cotangents : Tensor (q, n_out)
-        The gradient of some sum of the model's outputs at what leaves it, over the roots of the
-        multiplicities that it makes: so both have the inner products of the copies that neurons stand for.
+        The gradient of a random sum of the model's outputs with respect to the layer's outputs, over the
+        roots of their multiplicities.
     biased : bool
-        Whether it has a bias.
+        Whether the layer has a bias.
     """
 
     inputs: Tensor
@@ -40,66 +45,66 @@ class Side:
     biased: bool
 
     @property
-    def alive(self) -> Tensor:
-        """The rows to which something is sent back."""
-        return _alive(self.cotangents)
+    def reached(self) -> Tensor:
+        """The rows whose gradient is not zero."""
+        return _reached(self.cotangents)
 
     def kernel(self, rows: Tensor) -> Tensor:
         """Return the inner products of the layer's gradients at some rows."""
-        inputs, cotangents = self.inputs[rows], self.cotangents[rows]
-        overlaps = inputs @ inputs.T
-        return (overlaps + 1 if self.biased else overlaps) * (cotangents @ cotangents.T)
+        return linear_kernel(self.inputs[rows], self.cotangents[rows], biased=self.biased)
 
 
 @dataclass(frozen=True)
-class SharedSide:
-    """A layer that uses the same parameters at many positions of a row: a convolution or a batch norm.
+class SummedGradients:
+    """Gradients of a layer that uses its parameters at many positions of a row: a convolution, a batch norm.
 
     Parameters
     ----------
     gradients : Tensor (q, p)
-        The gradient of its parameters, summed over a row's positions, with the same roots as in a `Side`.
+        Summed over a row's positions, with the same roots of multiplicities as in `FactoredGradients`.
     """
 
     gradients: Tensor
 
     @property
-    def alive(self) -> Tensor:
-        """The rows to which something is sent back."""
-        return _alive(self.gradients)
+    def reached(self) -> Tensor:
+        """The rows whose gradient is not zero."""
+        return _reached(self.gradients)
 
     def kernel(self, rows: Tensor) -> Tensor:
         """Return the inner products of the layer's gradients at some rows."""
-        gradients = self.gradients[rows]
-        return gradients @ gradients.T
+        return inner_products(self.gradients[rows])
 
 
-def _alive(rows: Tensor) -> Tensor:
+LayerGradients = FactoredGradients | SummedGradients
+
+
+def _reached(rows: Tensor) -> Tensor:
     sizes = rows.detach().abs().sum(dim=1)
     return (sizes > FAINT * sizes.max()).nonzero()[:, 0]
 
 
-def side_of(module: Any, inputs: Tensor, cotangents: Tensor, call: Call) -> Side | SharedSide:
-    """Return a layer's side of a run.
+def layer_gradients(module: Any, inputs: Tensor, cotangents: Tensor, call: Call) -> LayerGradients:
+    """Return the gradients of a layer's parameters at the rows of one run.
 
     Parameters
     ----------
     module : nn.Module
         A linear layer, a convolution or a batch norm.
     inputs, cotangents : Tensor
-        What enters it, and the gradient of some sum of the outputs at what leaves it.
+        The layer's inputs, and the gradient of some sum of the model's outputs with respect to its outputs.
     call : Call
         Says which positions are padding.
     """
     counts = getattr(module, "output_multiplicities", None)
     if isinstance(module, BATCH_NORMS):
-        return SharedSide(_norm_gradients(module, inputs, cotangents, counts))
+        return SummedGradients(_norm_gradients(module, inputs, cotangents, counts))
     scale = input_scale(module)
     if is_conv(module):
-        return SharedSide(_filter_gradients(module, inputs, cotangents, scale, counts))
+        return SummedGradients(_filter_gradients(module, inputs, cotangents, scale, counts))
     inputs = inputs if scale is None else inputs * scale
     cotangents = cotangents if counts is None else cotangents / counts.sqrt()
-    return Side(rows_of(inputs, call), rows_of(cotangents, call), module.bias is not None)
+    return FactoredGradients(rows_of(inputs, call), rows_of(cotangents, call), module.bias is not None)
 
 
 def _filter_gradients(

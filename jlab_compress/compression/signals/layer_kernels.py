@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.compression.joint.refinement import spread_error
-from jlab_compress.compression.signals.backward import outputs_with_rows, random_sum
-from jlab_compress.compression.signals.gradient_factors import SharedSide, Side, side_of
+from jlab_compress.compression.signals.backward import random_sum
+from jlab_compress.compression.signals.gradient_factors import LayerGradients, layer_gradients
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.isolation import undisturbed
-from jlab_compress.fitting.kernels.row_gram import squared_kernel_error
+from jlab_compress.execution.capture import Change, Tap, capture
+from jlab_compress.execution.outputs import outputs_with_rows
+from jlab_compress.fitting.kernels.row_kernels import spread_error, squared_kernel_error
 
 ROWS = 256
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a slim model is to give on one call.
+class KernelTargets:
+    """What the original model, as the teacher, wants its slim form to give on one call.
 
     Parameters
     ----------
@@ -30,7 +29,7 @@ class Answer:
     rows : list of Tensor
         For each layer the rows between which gradients are compared.
     kernels : list of Tensor
-        Their inner products.
+        For each layer the inner products of its gradients at these rows.
     """
 
     outputs: list[Tensor]
@@ -40,32 +39,35 @@ class Answer:
 
 @dataclass(frozen=True)
 class Tangents:
-    """What one call gives and how a gradient step at one row would move another, layer by layer."""
+    """The outputs of one run, and the gradients of a random sum of them with respect to each layer."""
 
     outputs: list[Tensor]
-    sides: list[Side | SharedSide]
+    gradients: list[LayerGradients]
 
     @torch.no_grad()
-    def answer(self, generator: torch.Generator) -> Answer:
-        """Return what these tangents ask of a slim model: outputs, and kernels at up to 256 rows.
+    def targets(self, generator: torch.Generator) -> KernelTargets:
+        """Return these outputs, and kernels between up to 256 rows, as targets for a slim model.
 
-        Rows to which nothing is sent back, and layers with nothing else, do not count.
+        Only rows whose gradient is not zero are drawn; a layer without such rows does not count.
         """
-        alive = [side.alive for side in self.sides]
-        rows = [some[torch.randperm(len(some), generator=generator)[:ROWS].to(some.device)] for some in alive]
-        kernels = [side.kernel(some) for side, some in zip(self.sides, rows, strict=True)]
-        return Answer(self.outputs, rows, kernels)
+        reached = [layer.reached for layer in self.gradients]
+        rows = [
+            some[torch.randperm(len(some), generator=generator)[:ROWS].to(some.device)] for some in reached
+        ]
+        kernels = [layer.kernel(some) for layer, some in zip(self.gradients, rows, strict=True)]
+        return KernelTargets(self.outputs, rows, kernels)
 
-    def error(self, wanted: Answer, *, movement: float = 0.0) -> Tensor:
-        """Return the squared relative error of the outputs plus the mean one of the layers' kernels.
+    def error(self, wanted: KernelTargets, *, displacement: float = 0.0) -> Tensor:
+        """Return the squared relative error of the outputs, plus that of the kernels, mean over layers.
 
-        Outputs that training will move by `movement` times their size need not be met better than that.
+        Training is expected to displace the outputs by `displacement` times their size; they need not be met
+        any better than that.
         """
         pairs = zip(self.outputs, wanted.outputs, strict=True)
-        errors = [spread_error(a, b, movement * float(b.norm())) for a, b in pairs]
-        every = zip(self.sides, wanted.rows, wanted.kernels, strict=True)
+        errors = [spread_error(a, b, displacement * float(b.norm())) for a, b in pairs]
+        every = zip(self.gradients, wanted.rows, wanted.kernels, strict=True)
         kernels = [
-            squared_kernel_error(side.kernel(rows), kernel) for side, rows, kernel in every if len(rows) > 0
+            squared_kernel_error(layer.kernel(rows), kernel) for layer, rows, kernel in every if len(rows) > 0
         ]
         return torch.stack(errors).sum() + sum(kernels) / max(1, len(kernels))
 
@@ -93,33 +95,32 @@ def tangents(
     RuntimeError
         If something between the layers and the outputs cannot be differentiated, with `graph` twice.
     """
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def keep(name: str) -> Callable[..., Tensor]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor:
-            left = output if output.requires_grad else output.detach().requires_grad_()
-            seen[name] = (args[0] if args else next(iter(kwargs.values())), left)
-            return left.clone()  # which an activation may change in place
-
-        return hook
-
-    modules = [model.get_submodule(name) for name in layers]
-    hooks = [
-        module.register_forward_hook(keep(name), with_kwargs=True)
-        for name, module in zip(layers, modules, strict=True)
-    ]
-    try:
-        with undisturbed(model), torch.enable_grad():
-            outputs = outputs_with_rows(model, call)
-            total = random_sum(outputs, call, generator)
-            left = [seen[name][1] for name in layers]
-            found = torch.autograd.grad(total, left, create_graph=graph, materialize_grads=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    behind: dict[str, Tensor] = {}
+    found = capture(
+        model,
+        call,
+        {name: Tap(name, "input") for name in layers},
+        changes={name: _differentiable(behind, name) for name in layers},
+        gradients=True,
+        to_the_end=True,
+    )
+    with torch.enable_grad():
+        outputs = outputs_with_rows(found.result)
+        total = random_sum(outputs, call, generator)
+        cotangents = torch.autograd.grad(
+            total, [behind[name] for name in layers], create_graph=graph, materialize_grads=True
+        )
     with torch.set_grad_enabled(graph):
-        sides = [
-            side_of(module, seen[name][0], cotangents, call)
-            for name, module, cotangents in zip(layers, modules, found, strict=True)
+        gradients = [
+            layer_gradients(model.get_submodule(name), found.values[name], sent, call)
+            for name, sent in zip(layers, cotangents, strict=True)
         ]
-    return Tangents(outputs if graph else [output.detach() for output in outputs], sides)
+    return Tangents(outputs if graph else [output.detach() for output in outputs], gradients)
+
+
+def _differentiable(behind: dict[str, Tensor], name: str) -> Change:
+    def keep(output: Tensor) -> Tensor:
+        behind[name] = output if output.requires_grad else output.detach().requires_grad_()
+        return behind[name].clone()  # which an activation may change in place
+
+    return keep

@@ -1,4 +1,4 @@
-"""What backward passes make of a layer at single rows, each with one cotangent."""
+"""The tangent kernel of one block between rows, and the gradients that the block back-propagates."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from jlab_compress.fitting.kernels.actions import respond
+from jlab_compress.fitting.kernels.row_kernels import linear_kernel, squared_kernel_error
 from jlab_compress.fitting.layer import Layer
-
-FAINT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -60,42 +59,26 @@ def gram_of(layer: Layer, inputs: Tensor, cotangents: Tensor) -> Gram:
     (18.0, 18.0)
     """
     hidden, slopes = respond(layer, inputs)
-    through, overlaps = cotangents @ layer.outgoing.T, inputs @ inputs.T
-    outgoing = ((hidden * layer.multiplicities) @ hidden.T) * (cotangents @ cotangents.T)
+    through, counts = cotangents @ layer.outgoing.T, layer.multiplicities
+    outgoing = linear_kernel(hidden, cotangents, biased=False, input_counts=counts)
     incoming = torch.zeros_like(outgoing)
     for bias, slope in zip(layer.biases, slopes, strict=True):
-        pulled = through * slope
-        alike = (pulled * layer.multiplicities) @ pulled.T
-        incoming = incoming + alike * (overlaps if bias is None else overlaps + 1)
+        incoming = incoming + linear_kernel(
+            inputs, through * slope, biased=bias is not None, output_counts=counts
+        )
     return Gram(outgoing, incoming)
 
 
-def send_back(layer: Layer, inputs: Tensor, cotangents: Tensor) -> Tensor:
+def back_propagate(layer: Layer, inputs: Tensor, cotangents: Tensor) -> Tensor:
     """Return the gradients (q, n_in) that a layer passes on to its inputs; parameters as in `gram_of`.
 
     Examples
     --------
     >>> one = torch.ones(1, 1)
-    >>> send_back(Layer((one,), (None,), one, None, 2 * one[0], torch.relu), 3 * one, one).item()
+    >>> back_propagate(Layer((one,), (None,), one, None, 2 * one[0], torch.relu), 3 * one, one).item()
     2.0
     """
     _, slopes = respond(layer, inputs)
     through = cotangents @ (layer.outgoing * layer.multiplicities[:, None]).T
     parts = [(through * slope) @ weight for weight, slope in zip(layer.incoming, slopes, strict=True)]
     return torch.stack(parts).sum(dim=0)
-
-
-def squared_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return ||found - wanted||^2 / ||wanted||^2."""
-    return (found - wanted).square().sum() / wanted.square().sum().clamp_min(torch.finfo(wanted.dtype).tiny)
-
-
-def squared_kernel_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return the squared relative error of a kernel (q, q) between rows.
-
-    Rows and columns are scaled by the wanted diagonal first, so that every row counts alike.
-    """
-    own = wanted.diagonal()
-    roots = own.clamp_min(FAINT * float(own.mean())).clamp_min(torch.finfo(own.dtype).tiny).rsqrt()
-    scales = roots[:, None] * roots
-    return squared_error(found * scales, wanted * scales)

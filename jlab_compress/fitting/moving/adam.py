@@ -16,8 +16,8 @@ WARM_UP = 0.1
 
 
 @dataclass(frozen=True)
-class Course:
-    """What moving together did to the mean loss on held-out batches.
+class OptimizationResult:
+    """What an optimizer made of the mean loss on held-out batches.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Course:
         return self.after < self.before
 
 
-def move_together(
+def minimize(
     free: Sequence[Tensor],
     loss: Callable[[int], Tensor],
     batches: Sequence[int],
@@ -44,7 +44,7 @@ def move_together(
     steps: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Course:
+) -> OptimizationResult:
     """Move tensors by Adam so that a loss over batches falls, in place, unless it rises on held-out batches.
 
     Parameters
@@ -67,14 +67,14 @@ def move_together(
 
     Returns
     -------
-    Course
+    OptimizationResult
         Cost: the steps, and two looks at the held-out batches.
 
     Examples
     --------
     >>> x = torch.tensor([4.0], requires_grad=True)
-    >>> course = move_together([x], lambda number: (x - 3.0).square().sum(), list(range(16)), [0])
-    >>> course.after < 0.01 * course.before
+    >>> result = minimize([x], lambda number: (x - 3.0).square().sum(), list(range(16)), [0])
+    >>> result.after < 0.01 * result.before
     True
     """
     steps = steps or min(NORMAL.state_passes * len(batches), NORMAL.state_steps)
@@ -98,12 +98,12 @@ def move_together(
         optimizer.step()
         if progress is not None:
             progress(step, steps)
-    course = Course(before, _held_out(loss, held))
-    if not course.helped:
+    result = OptimizationResult(before, _held_out(loss, held))
+    if not result.helped:
         with torch.no_grad():
             for tensor, value in zip(every, first, strict=True):
                 tensor.copy_(value)
-    return course
+    return result
 
 
 def _share(step: int, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""Channels and neurons with a batch norm: matched as a whole network."""
+"""NTK matching of several layers, and of channels and neurons with a batch norm."""
 
 import copy
 
@@ -7,20 +7,13 @@ import torch
 from torch import nn
 
 from jlab_compress.compression.compress import compress, compress_baseline
-from jlab_compress.compression.joint.distillation import POLISHED
-from jlab_compress.compression.joint.kernel_matching import MATCHED, layers_that_run
-from jlab_compress.compression.joint.norm_statistics import renew_statistics
-from jlab_compress.compression.signals.backward import random_sum
+from jlab_compress.compression.joint import distillation, kernel_matching
+from jlab_compress.compression.joint.refinement import refine
 from jlab_compress.compression.signals.layer_kernels import tangents
 from jlab_compress.execution.calls import Call
-
-
-def draw(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def images(seed, count, dtype=torch.float32):
-    return torch.randn(count, 1, 6, 6, generator=draw(seed), dtype=dtype)
+from jlab_compress.inspection.find import find_blocks
+from tests.compression.joint.tasks import task_of
+from tests.compression.signals.test_layer_kernels import LAYERS, chain, convolutions, draw, images, rows
 
 
 def gap(slim, net, x):
@@ -28,72 +21,20 @@ def gap(slim, net, x):
         return float((slim(x) - net(x)).norm() / net(x).norm())
 
 
-def convolutions(*, norms=False, channels=12, dtype=torch.float32):
-    """Return two convolutions, pooled, and a linear head, with norms that have seen data."""
-    torch.manual_seed(0)
-    layers = [nn.Conv2d(1, channels, 3, stride=2, padding=1), nn.Tanh(), nn.Conv2d(channels, 8, 2), nn.Tanh()]
-    if norms:
-        layers.insert(1, nn.BatchNorm2d(channels))
-        layers.insert(4, nn.BatchNorm2d(8))
-    net = nn.Sequential(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(8, 3)).to(dtype)
-    with torch.no_grad():
-        for module in net:
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight.uniform_(0.5, 2.0)
-                module.bias.uniform_(-1.0, 1.0)
-        for seed in range(40):
-            net.train()(images(seed, 64, dtype) * 2.0 + 1.0)
-    return net.eval()
-
-
 @pytest.mark.parametrize("norms", [False, True])
-def test_kernels_of_filters_and_norms_are_inner_products_of_gradients(norms):
-    net, x = convolutions(norms=norms, dtype=torch.float64), images(1, 5, torch.float64)
-    layers = [name for name, module in net.named_children() if list(module.parameters())]
-    assert len(layers) == (5 if norms else 3)
-    found = tangents(net, Call((x,)), layers, draw())
-    ways = torch.randn(5, 3, generator=draw()).to(x)
-    for side, name in zip(found.sides, layers, strict=True):
-        own = [*net.get_submodule(name).parameters()]
-        gradients = [
-            torch.cat([g.flatten() for g in torch.autograd.grad((net(x[i : i + 1]) * ways[i]).sum(), own)])
-            for i in range(5)
-        ]
-        wanted = torch.stack(gradients)
-        assert torch.allclose(side.kernel(torch.arange(5)), wanted @ wanted.T)
-
-
-@pytest.mark.parametrize("norms", [False, True])
-def test_channels_with_multiplicities_have_the_kernels_of_their_copies(norms):
-    net = convolutions(norms=norms, dtype=torch.float64)
-    reader = net[3] if norms else net[2]
-    with torch.no_grad():
-        for module in (net[0], net[1]) if norms else (net[0],):
-            for value in module.state_dict().values():
-                if value.dim():
-                    value[6:] = value[:6].clone()
-        reader.weight[:, 6:] = reader.weight[:, :6].clone()
-    x = images(1, 30, torch.float64)
-    slim = compress(net, {"0": 6}, calibration=x, progress=False).model
-    assert slim[0].output_multiplicities.tolist() == [2.0] * 6
-    layers = ["0", "1", "3"] if norms else ["0", "2"]
-    mine, theirs = (tangents(m, Call((x,)), layers, draw()) for m in (slim, net))
-    answer = theirs.answer(draw())
-    assert float(mine.error(answer)) < 1e-20
-    slim[0].output_multiplicities.mul_(1.5)
-    assert float(tangents(slim, Call((x,)), layers, draw()).error(answer)) > 1e-3
-
-
-@pytest.mark.parametrize("norms", [False, True])
-def test_channels_are_moved_together_for_function_and_for_dynamics(norms):
+def test_channels_are_refined_for_function_and_for_dynamics(norms):
     net, x, unseen = convolutions(norms=norms), images(1, 240), images(2, 100)
     state = copy.deepcopy(net.state_dict())
     plain = compress_baseline(net, 4, calibration=x, method="greedy").model
     gaps = {}
-    for preserve, note in (("function", POLISHED), ("dynamics", MATCHED)):
+    ways = {
+        "function": ("joint distillation", distillation.NOTE),
+        "dynamics": ("NTK matching", kernel_matching.NOTE),
+    }
+    for preserve, (method, note) in ways.items():
         made = compress(net, 4, calibration=x, preserve=preserve, progress=False)
         assert note in made.report.notes
-        assert {b.method for b in made.plan.blocks} == {"moved together"}
+        assert {b.method for b in made.plan.blocks} == {method}
         gaps[preserve] = gap(made.model, net, unseen)
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
     assert gaps["function"] < 0.7 * gap(plain, net, unseen)
@@ -102,48 +43,94 @@ def test_channels_are_moved_together_for_function_and_for_dynamics(norms):
 
 def test_one_block_of_channels_is_matched_too_and_judged():
     made = compress(convolutions(norms=True), {"0": 4}, calibration=images(1, 300), progress=False)
-    assert MATCHED in made.report.notes
+    assert kernel_matching.NOTE in made.report.notes
     assert any("First step on a synthetic task" in note for note in made.report.notes)
 
 
-def test_new_statistics_are_those_of_the_calibration_and_evaluation_stays():
-    net, x = convolutions(norms=True), images(3, 200)
+def test_matching_lowers_outputs_and_kernels_on_unseen_rows_and_moves_blocks_only():
+    net = chain(dtype=torch.float32)
+    net.insert(0, nn.Linear(6, 6))
+    blocks = [b for b in find_blocks(net, rows(0, 4).float())[1:] if b.locked is None]
+    names = [name for block in blocks for name in (*block.incoming, block.outgoing)]
+    spoilt = copy.deepcopy(net)
     with torch.no_grad():
-        net[0].weight.mul_(1.7)
-        net[0].bias.sub_(0.6)
-    before, far = net(x), (copy.deepcopy(net).train()(x) - net(x)).norm()
-    renew_statistics(net, ["1", "4"], [Call((x,))])
-    assert torch.allclose(net(x), before, atol=1e-5)
-    assert (copy.deepcopy(net).train()(x) - before).norm() < 0.02 * far
-    entering = net[0](x)
-    assert torch.allclose(net[1].running_mean, entering.mean(dim=(0, 2, 3)), atol=1e-5)
+        for name in names:
+            spoilt.get_submodule(name).weight.mul_(0.8)
+    spoilt[0].bias.requires_grad_(False)
+    before = copy.deepcopy(spoilt)
+    calls, held = [Call((rows(1, 300).float(),))], [Call((rows(2, 80).float(),))]
+    task = task_of(net, spoilt, blocks, calls, held)
+    assert refine(task, kernel_matching.kernel_matching(task)).helped
+    layers, unseen = list(dict.fromkeys(names)), Call((rows(3, 80).float(),))
+    wanted = tangents(net, unseen, layers, draw(5)).targets(draw())
+    errors = [float(tangents(m, unseen, layers, draw(5)).error(wanted)) for m in (before, spoilt)]
+    assert errors[1] < 0.1 * errors[0]
+    assert torch.equal(spoilt[0].weight, before[0].weight)
+    assert [p.requires_grad for p in spoilt.parameters()] == [p.requires_grad for p in before.parameters()]
+    assert all(p.grad is None for p in spoilt.parameters())
 
 
-def test_norms_train_on_from_where_evaluation_is():
-    net, x = convolutions(norms=True), images(1, 240) * 2.0 + 1.0
-    slim = compress(net, 6, calibration=x, progress=False).model
-    evaluated = slim(x)
-    assert (slim.train()(x) - evaluated).norm() < 0.1 * evaluated.norm()
+def test_compress_matches_several_blocks_and_says_so():
+    net = chain(dtype=torch.float32)
+    state = copy.deepcopy(net.state_dict())
+    made = compress(net, 6, calibration=rows(1, 200).float(), progress=False)
+    assert kernel_matching.NOTE in made.report.notes
+    assert {b.method for b in made.plan.blocks} == {"NTK matching"}
+    assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
+    again = compress(net, 6, calibration=rows(1, 200).float(), progress=False)
+    assert all(
+        torch.equal(a, b) for a, b in zip(made.model.parameters(), again.model.parameters(), strict=True)
+    )
+    single = compress(net, {"0": 6}, calibration=rows(1, 200).float(), progress=False)
+    assert kernel_matching.NOTE not in single.report.notes
 
 
-def test_layers_are_listed_as_they_run():
-    net = nn.ModuleDict({"second": nn.Linear(3, 2), "never": nn.Linear(2, 2), "first": nn.Linear(2, 3)})
-    net.forward = lambda x: net["second"](net["first"](x))
-    assert layers_that_run(net, Call((torch.ones(2, 2),))) == ["first", "second"]
+def expected(net, calls):
+    return kernel_matching.expected_displacement(task_of(net, net, (), calls, calls))
 
 
-@pytest.mark.parametrize("size", [8, 40])
-def test_a_slim_model_that_is_equal_has_the_same_kernels_at_any_size_of_image(size):
-    net = nn.Sequential(nn.Conv2d(2, 16, 3, padding=1), nn.Tanh(), nn.Conv2d(16, 3, 3, padding=1)).double()
+def test_fresh_outputs_are_expected_to_move_far_and_meaningful_ones_little():
+    net, calls = chain(width=200), [Call((rows(1, 100),))]
+    fresh = expected(net, calls)
+    assert 3 < fresh < 30
     with torch.no_grad():
-        for value in net[0].parameters():
-            value[4:] = value[:4].repeat(3, *[1] * (value.dim() - 1))
-        net[2].weight[:, 4:] = net[2].weight[:, :4].repeat(1, 3, 1, 1)
-    x = torch.randn(32, 2, size, size, generator=draw(), dtype=torch.float64)
-    slim = compress(net, 4, calibration=x, progress=False).model
-    assert slim[0].output_multiplicities.tolist() == [4.0] * 4
-    mine, theirs = (tangents(m, Call((x,)), ["0", "2"], draw()) for m in (slim, net))
-    assert float(mine.error(theirs.answer(draw()))) < 1e-18
+        net[4].weight.copy_(net[2:4](net[:2](rows(1, 100))).mean(dim=0).sign() * 0.1)
+    assert expected(net, calls) < fresh / 5
+    one, other = (tangents(m, calls[0], LAYERS, draw()) for m in (net, chain(width=200)))
+    assert float(other.error(one.targets(draw()), displacement=10.0)) < float(
+        other.error(one.targets(draw()))
+    )
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return gradient * 1.0
+
+
+class OnceOnly(nn.Module):
+    def forward(self, x):
+        return Once.apply(torch.tanh(x))
+
+
+def test_a_model_that_cannot_be_differentiated_twice_is_still_compressed_and_the_report_says_so():
+    net = chain(act=OnceOnly, dtype=torch.float32)
+    made = compress(net, 6, calibration=rows(1, 100).float(), progress=False)
+    assert any("cannot be differentiated" in note for note in made.report.notes)
+    assert {b.width_after for b in made.plan.blocks} == {6}
+    assert "NTK matching" not in {b.method for b in made.plan.blocks}
+
+
+def test_half_precision_keeps_its_own_fits():
+    net = chain(dtype=torch.bfloat16)
+    made = compress(net, 6, calibration=rows(1, 100, torch.bfloat16), progress=False)
+    assert kernel_matching.NOTE not in made.report.notes
+    assert {p.dtype for p in made.model.parameters()} == {torch.bfloat16}
 
 
 class Beside(nn.Module):
@@ -169,7 +156,7 @@ class Beside(nn.Module):
 @pytest.mark.parametrize("preserve", ["function", "dynamics"])
 def test_single_numbers_beside_the_outputs_and_extra_states_do_not_matter(preserve):
     made = compress(Beside().eval(), 4, calibration=images(1, 120), preserve=preserve, progress=False)
-    assert {b.method for b in made.plan.blocks} == {"moved together"}
+    assert {b.method for b in made.plan.blocks} <= {"joint distillation", "NTK matching"}
     assert made.report.facts["function_gap"] < 1.0
 
 
@@ -202,11 +189,11 @@ class Broken(nn.Module):
 
 @pytest.mark.parametrize("preserve", ["function", "dynamics"])
 @pytest.mark.parametrize("build", [Functional, Broken])
-def test_what_cannot_be_moved_is_still_compressed(build, preserve):
+def test_what_cannot_be_refined_is_still_compressed(build, preserve):
     torch.manual_seed(0)
     made = compress(build().eval(), 4, calibration=images(1, 60), preserve=preserve, progress=False)
     assert {b.width_after for b in made.plan.blocks} == {4}
-    assert "moved together" not in {b.method for b in made.plan.blocks}
+    assert not {b.method for b in made.plan.blocks} & {"joint distillation", "NTK matching"}
     told = [note for note in made.report.notes if "cannot be differentiated" in note]
     assert bool(told) == (build is Broken)
 
@@ -217,17 +204,10 @@ def test_batches_may_come_from_a_generator():
     assert {b.width_after for b in made.plan.blocks} == {4}
 
 
-def test_random_sums_tell_the_channels_of_images_apart():
-    image = torch.randn(2, 3, 4, 4, requires_grad=True)
-    (sent,) = torch.autograd.grad(random_sum([image], Call((image,)), draw()), image)
-    assert torch.equal(sent, sent[:, :, :1, :1].expand_as(sent))
-    assert sent[0, 0, 0, 0] != sent[0, 1, 0, 0]
-
-
 def test_greedy_selection_is_returned_where_it_is_nearer(monkeypatch):
     net, x = convolutions(), images(1, 120)
     monkeypatch.setattr(
-        "jlab_compress.compression.joint.distillation.renew_statistics", lambda slim, *args: spoil(slim)
+        "jlab_compress.compression.joint.refinement.renew_statistics", lambda slim, *args: spoil(slim)
     )
     made = compress(net, 4, calibration=x, preserve="function", progress=False)
     assert made.report.notes[0].startswith("Greedy selection with refit was kept")

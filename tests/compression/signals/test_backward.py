@@ -3,7 +3,7 @@ import copy
 import torch
 from torch import nn
 
-from jlab_compress.compression.signals.backward import run
+from jlab_compress.compression.signals.backward import random_sum, read_signals
 from jlab_compress.execution.calls import Call
 from jlab_compress.inspection.find import find_blocks
 from tests.compression.joint.test_distillation import Residual, calls, model
@@ -30,7 +30,7 @@ def generator(seed=0):
 def test_cotangents_are_gradients_of_a_random_sum_of_the_outputs(model):
     blocks = list(find_blocks(model, torch.randn(2, 8)))
     (call,) = calls(1, 5)
-    found = run(model, call, ["norm.0"], blocks, generator=generator())
+    found = read_signals(model, call, ["norm.0"], blocks, generator=generator())
     draw = torch.randn(5, 3, generator=generator())
     x = call.args[0]
     first = model.down[0](torch.relu(model.up[0](x))).detach().requires_grad_()
@@ -43,17 +43,17 @@ def test_cotangents_are_gradients_of_a_random_sum_of_the_outputs(model):
     assert torch.equal(found.inputs["up.0"], x)
     assert not found.inputs["up.1"].requires_grad
     assert not found.states[0].requires_grad
-    other = run(model, call, ["norm.0"], blocks, generator=generator(1))
+    other = read_signals(model, call, ["norm.0"], blocks, generator=generator(1))
     assert not torch.allclose(found.cotangents["up.0"], other.cotangents["up.0"], atol=1e-2)
 
 
-def test_earlier_blocks_get_what_later_ones_send_back(model):
+def test_earlier_blocks_get_what_later_ones_back_propagate(model):
     blocks = list(find_blocks(model, torch.randn(2, 8)))
     (call,) = calls(1, 5)
-    kept = run(model, call, [], blocks, generator=generator()).cotangents["up.0"]
+    kept = read_signals(model, call, [], blocks, generator=generator()).cotangents["up.0"]
     silent = copy.deepcopy(model)
     silent.down[1].weight.data.zero_()
-    lost = run(silent, call, [], blocks, generator=generator()).cotangents["up.0"]
+    lost = read_signals(silent, call, [], blocks, generator=generator()).cotangents["up.0"]
     assert not torch.allclose(kept, lost, atol=1e-2)
 
 
@@ -62,7 +62,7 @@ def test_a_run_leaves_the_model_as_it_was(model):
     blocks = list(find_blocks(model, torch.randn(2, 8)))
     state = torch.get_rng_state()
     model.train()
-    run(model, calls(1, 5)[0], ["norm.0"], blocks, generator=generator())
+    read_signals(model, calls(1, 5)[0], ["norm.0"], blocks, generator=generator())
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -77,19 +77,19 @@ def test_padding_is_left_out_and_positions_of_a_row_share_their_draw():
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
     call = Call((), {"input_ids": ids, "attention_mask": mask})
     blocks = list(find_blocks(net, {"input_ids": ids, "attention_mask": mask}))
-    found = run(net, call, ["stage.norm.1"], blocks, generator=generator())
+    found = read_signals(net, call, ["stage.norm.1"], blocks, generator=generator())
     name = blocks[-1].name
     assert [len(s) for s in found.states] == [7, 3]
     assert len(found.inputs[name]) == len(found.cotangents[name]) == 7
     assert found.picked(name, generator()).sort().values.tolist() == list(range(7))
     same = torch.full((3, 4), 5)
     alike = Call((), {"input_ids": same, "attention_mask": mask})
-    rows = run(net, alike, ["stage.norm.1"], blocks, generator=generator()).cotangents[name]
+    rows = read_signals(net, alike, ["stage.norm.1"], blocks, generator=generator()).cotangents[name]
     assert torch.allclose(rows[0], rows[3], atol=1e-6)
     assert not torch.allclose(rows[0], rows[4], atol=1e-3)
 
 
-def test_rows_to_which_nothing_is_sent_back_are_not_picked(model):
+def test_rows_without_a_gradient_are_not_picked(model):
     class First(nn.Module):
         def __init__(self):
             super().__init__()
@@ -100,7 +100,7 @@ def test_rows_to_which_nothing_is_sent_back_are_not_picked(model):
 
     net = First()
     blocks = list(find_blocks(net, torch.randn(4, 8)))
-    found = run(net, calls(1, 6)[0], [], blocks, generator=generator())
+    found = read_signals(net, calls(1, 6)[0], [], blocks, generator=generator())
     assert found.picked("inner.up.1", generator()).sort().values.tolist() == [0, 1]
 
 
@@ -109,9 +109,16 @@ def test_a_block_behind_the_last_norm_is_reached_and_then_the_run_ends(model):
     (call,) = calls(1, 5)
     ended = []
     model.head.register_forward_hook(lambda module, args, output: ended.append(True))
-    found = run(model, call, ["norm.0"], blocks)
+    found = read_signals(model, call, ["norm.0"], blocks)
     assert set(found.inputs) == {block.name for block in blocks}
     assert not ended
     assert len(found.states) == 1
-    whole = run(model, call, ["norm.0"], blocks, whole=True)
+    whole = read_signals(model, call, ["norm.0"], blocks, whole=True)
     assert torch.equal(whole.states[-1], model(*call.args))
+
+
+def test_random_sums_tell_the_channels_of_images_apart():
+    image = torch.randn(2, 3, 4, 4, requires_grad=True)
+    (sent,) = torch.autograd.grad(random_sum([image], Call((image,)), generator()), image)
+    assert torch.equal(sent, sent[:, :, :1, :1].expand_as(sent))
+    assert sent[0, 0, 0, 0] != sent[0, 1, 0, 0]

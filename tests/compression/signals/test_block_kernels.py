@@ -5,8 +5,13 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.compression.signals.backward import run
-from jlab_compress.compression.signals.block_kernels import pairs_of
+from jlab_compress.compression.signals.backward import read_signals
+from jlab_compress.compression.signals.block_kernels import (
+    block_errors,
+    multiplicities_of,
+    pair_blocks,
+    write_multiplicities,
+)
 from jlab_compress.inspection.find import find_blocks
 from tests.compression.joint.test_distillation import calls, model
 
@@ -26,10 +31,10 @@ def errors(pairs, net, slim):
     (call,) = calls(2, 40)
     blocks = [pair.block for pair in pairs]
     draw = torch.Generator().manual_seed(0)
-    wanted = run(net, call, [], blocks, generator=draw)
-    found = run(slim, call, [], blocks, gradients=True)
+    wanted = read_signals(net, call, [], blocks, generator=draw)
+    found = read_signals(slim, call, [], blocks, gradients=True)
     return [
-        torch.stack(pair.errors(found, wanted, torch.Generator().manual_seed(1), kernels=True))
+        torch.stack(block_errors(slim, pair, found, wanted, torch.Generator().manual_seed(1), kernels=True))
         for pair in pairs
     ]
 
@@ -50,10 +55,10 @@ def test_new_multiplicities_keep_function_and_sum_and_change_how_it_trains(model
     net = form(model)
     slim = slimmed(net)
     before = copy.deepcopy(slim)
-    pair = pairs_of(net, slim, free_blocks(net))[0]
-    assert pair.multiplicities.tolist() == pytest.approx([4.0] * 6)
+    pair = pair_blocks(net, slim, free_blocks(net))[0]
+    assert multiplicities_of(slim, pair).tolist() == pytest.approx([4.0] * 6)
     pair.logs.data.copy_(torch.linspace(-1, 1, 6))
-    pair.recount()
+    write_multiplicities(slim, pair)
     x = torch.randn(9, 8)
     assert torch.allclose(slim(x), before(x), atol=1e-6)
     counts = slim.up[0].output_multiplicities
@@ -67,17 +72,17 @@ def test_new_multiplicities_keep_function_and_sum_and_change_how_it_trains(model
     assert not torch.allclose(*grads, rtol=0.1)
 
 
-def test_the_errors_are_those_of_the_model_after_the_recount(model):
+def test_the_errors_are_those_of_the_model_with_its_new_multiplicities(model):
     slim = slimmed(model)
     blocks = free_blocks(model)
-    pairs = pairs_of(model, slim, blocks)
+    pairs = pair_blocks(model, slim, blocks)
     start = errors(pairs, model, slim)
     for pair in pairs:
         pair.logs.data.copy_(torch.linspace(-1, 1, 6))
     planned = errors(pairs, model, slim)
     for pair in pairs:
-        pair.recount()
-    done = errors(pairs_of(model, slim, blocks), model, slim)
+        write_multiplicities(slim, pair)
+    done = errors(pair_blocks(model, slim, blocks), model, slim)
     for a, b, c in zip(start, planned, done, strict=True):
         assert torch.allclose(b, c, atol=1e-5)
         assert torch.allclose(a[0], b[0], atol=1e-5)
@@ -85,7 +90,7 @@ def test_the_errors_are_those_of_the_model_after_the_recount(model):
 
 
 def test_the_original_beside_itself_has_no_error(model):
-    pairs = pairs_of(model, model, free_blocks(model))
+    pairs = pair_blocks(model, model, free_blocks(model))
     assert all(float(e.detach().max()) < 1e-10 for e in errors(pairs, model, model))
 
 
@@ -98,4 +103,4 @@ def test_blocks_that_read_or_write_other_features_have_no_pair():
         torch.nn.Linear(10, 2),
     )
     slim = compress_baseline(net, 5, calibration=torch.randn(80, 4), method="random").model
-    assert pairs_of(net, slim, free_blocks(net, 4)) == []
+    assert pair_blocks(net, slim, free_blocks(net, 4)) == []

@@ -3,7 +3,8 @@ import torch
 from torch.nn import functional as F
 
 from jlab_compress.fitting.kernels.actions import kernel_actions
-from jlab_compress.fitting.kernels.row_gram import gram_of, send_back, squared_error
+from jlab_compress.fitting.kernels.row_gram import back_propagate, gram_of
+from jlab_compress.fitting.kernels.row_kernels import squared_error
 from jlab_compress.fitting.layer import Layer
 
 
@@ -49,7 +50,7 @@ def test_grams_are_products_of_gradients_counted_c_times(gated, biased):
         assert not torch.allclose(gram, uncounted, rtol=0.1)
     inputs = x.clone().requires_grad_()
     (sent,) = torch.autograd.grad((layer(inputs) * r).sum(), inputs)
-    assert torch.allclose(send_back(layer, x, r), sent)
+    assert torch.allclose(back_propagate(layer, x, r), sent)
 
 
 def test_grams_hold_all_probes_of_the_kernel_at_once():

@@ -4,7 +4,7 @@ import torch
 from jlab_compress.fitting.aims.function import fit_subset, fit_weighted_subset, with_shared_mass
 from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.adam import move_together
+from jlab_compress.fitting.moving.adam import minimize
 
 
 def quadratic(x, centre):
@@ -14,9 +14,9 @@ def quadratic(x, centre):
 def test_the_mean_of_the_batches_is_found():
     x = torch.full((3,), 5.0, requires_grad=True)
     centre = [torch.full((3,), value) for value in (3.9, 4.1, 4.0, 4.0)]
-    course = move_together([x], quadratic(x, centre), [0, 1, 2] * 3, [3], seed=1)
-    assert course.helped
-    assert course.after < 0.2 * course.before
+    result = minimize([x], quadratic(x, centre), [0, 1, 2] * 3, [3], seed=1)
+    assert result.helped
+    assert result.after < 0.2 * result.before
     assert x.detach().tolist() == pytest.approx([4.0] * 3, abs=0.3)
 
 
@@ -24,8 +24,8 @@ def test_nothing_moves_where_the_held_out_batches_say_no():
     x = torch.full((3,), 5.0, requires_grad=True)
     before = x.detach().clone()
     centre = [torch.full((3,), 4.0), torch.full((3,), 5.1)]
-    course = move_together([x], quadratic(x, centre), [0], [1])
-    assert not course.helped
+    result = minimize([x], quadratic(x, centre), [0], [1])
+    assert not result.helped
     assert torch.equal(x.detach(), before)
 
 
@@ -34,7 +34,7 @@ def test_same_seed_same_bits_and_no_trace_in_the_generator():
     results = []
     for _ in range(2):
         x = torch.full((3,), 5.0, requires_grad=True)
-        move_together(
+        minimize(
             [x],
             quadratic(x, [torch.rand(3, generator=torch.Generator().manual_seed(i)) for i in range(4)]),
             range(4),
@@ -49,14 +49,14 @@ def test_same_seed_same_bits_and_no_trace_in_the_generator():
 def test_every_step_is_told_and_an_interrupt_passes_through():
     x = torch.ones(1, requires_grad=True)
     seen = []
-    move_together([x], quadratic(x, [torch.zeros(1)]), [0], [0], progress=lambda *at: seen.append(at))
+    minimize([x], quadratic(x, [torch.zeros(1)]), [0], [0], progress=lambda *at: seen.append(at))
     assert seen == [(i + 1, 10) for i in range(10)]
 
     def stop(done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        move_together([x], quadratic(x, [torch.zeros(1)]), [0], [0], progress=stop)
+        minimize([x], quadratic(x, [torch.zeros(1)]), [0], [0], progress=stop)
 
 
 def test_counting_alike_keeps_the_function_and_the_mass():
