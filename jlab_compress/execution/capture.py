@@ -185,21 +185,6 @@ def module_stack(model: nn.Module) -> Iterator[list[str]]:
             hook.remove()
 
 
-def modules_that_run(model: nn.Module, call: Call) -> list[str]:
-    """Return the dotted paths of all modules that run, in the order in which they end.
-
-    Examples
-    --------
-    >>> modules_that_run(nn.Sequential(nn.ReLU(), nn.Tanh()), Call((torch.ones(2),)))
-    ['0', '1', '']
-    """
-    names: list[str] = []
-    every = [name for name, _ in model.named_modules()]
-    with watching(model, every, leave=lambda name, output: names.append(name)), undisturbed(model):
-        call(model)
-    return names
-
-
 def _entering(name: str, enter: Callable[[str, Any], None]) -> Callable[..., None]:
     def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
         enter(name, args[0] if args else next(iter(kwargs.values()), None))

@@ -102,7 +102,7 @@ class Trace:
 
     @cached_property
     def modules(self) -> tuple[str, ...]:
-        """Dotted paths of the modules that computed something themselves, in the order of their first call."""
+        """Dotted paths of the modules that called torch themselves, in that order; ask when finished."""
         return tuple(dict.fromkeys(operation.module for operation in self.operations))
 
     @cached_property

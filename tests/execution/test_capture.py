@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.capture import Tap, capture, module_stack, modules_that_run, watching
+from jlab_compress.execution.capture import Tap, capture, module_stack, watching
 from tests.models import rows
 
 PACKAGE = Path(__file__).parents[2] / "jlab_compress"
@@ -108,11 +108,12 @@ def test_users_hooks_come_first_and_stay():
     assert torch.equal(found.values["at"], nn.functional.linear(X, model[0].weight, model[0].bias) + 1.0)
 
 
-@pytest.mark.parametrize("look", [lambda m, c: capture(m, c, {"at": Tap("0")}), modules_that_run])
-def test_hooks_are_gone_after_an_error(look):
-    model = net()
+def test_hooks_are_gone_after_an_error():
+    model, wrong = net(), Call((X[:, :2],))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        look(model, Call((X[:, :2],)))
+        capture(model, wrong, {"at": Tap("0"), "into": Tap("1", "input")})
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), module_stack(model):
+        wrong(model)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
@@ -150,12 +151,6 @@ def test_the_stack_holds_what_runs_also_after_a_part_has_failed():
         model(X)
         assert stack == [""]
     assert seen == [["", "", "right"]]
-
-
-def test_modules_are_listed_as_they_end():
-    model = nn.ModuleDict({"second": nn.Linear(3, 2), "never": nn.Linear(2, 2), "first": nn.Linear(2, 3)})
-    model.forward = lambda x: model["second"](model["first"](x))
-    assert modules_that_run(model, Call((torch.ones(2, 2),))) == ["first", "second", ""]
 
 
 def hook_lines(source):

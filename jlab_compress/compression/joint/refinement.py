@@ -34,8 +34,8 @@ class Refinement:
     blocks : tuple of Block
         The slim blocks, in the order in which they run.
     running : tuple of str
-        Dotted paths of the modules that run, in the order in which they end. A layer whose parameters another
-        module calls does not run itself.
+        Dotted paths of the modules that call torch themselves, in that order: `Trace.modules`. A layer whose
+        parameters another module uses is not among them.
     fit, held : tuple of Call
         Calibration to learn from, and rows that no fit has seen, on which the loss must fall.
     seed : int
