@@ -66,7 +66,7 @@ def on_encoder() -> list[Row]:
     from jlab_compress.compression.signals.block_rows import gather_rows
     from jlab_compress.execution.inputs import read_batches
     from jlab_compress.inspection.find import find_blocks
-    from jlab_compress.slim.surgery import read_layer
+    from jlab_compress.slim.layers import read_layer
 
     model = encoder()
     calls, _ = read_batches(model, batches(corpus().calibration.texts))

@@ -19,7 +19,7 @@ from jlab_compress.core.polynomials import largest_degree
 from jlab_compress.fitting.aims.moments import rebuild
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.inspection.find import find_blocks
-from jlab_compress.slim.surgery import read_layer
+from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.weighted import WeightedLinear
 from jlab_compress.validation.measures.curve import HELD_OUT_LOSS, TRAINING_GAP, Curve, final
 from jlab_compress.validation.roles import ORIGINAL

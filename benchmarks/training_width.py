@@ -34,7 +34,7 @@ from training_race import (
 
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.report import Report, Table
-from jlab_compress.slim.surgery import read_layer
+from jlab_compress.slim.layers import read_layer
 from jlab_compress.validation.measures.curve import Curve
 from jlab_compress.validation.roles import ORIGINAL, REORDERED
 

@@ -39,8 +39,9 @@ from jlab_compress.inspection.block import Block
 from jlab_compress.report import Report
 from jlab_compress.slim.attributes import rename_config
 from jlab_compress.slim.conversion import attach_plan
+from jlab_compress.slim.layers import on_cpu, read_layer
 from jlab_compress.slim.plan import BlockPlan, Plan
-from jlab_compress.slim.surgery import on_cpu, read_layer, write_layer
+from jlab_compress.slim.surgery import write_layer
 
 NEARER = (
     "Greedy selection with refit was kept: moved together, the blocks had a function gap of {:.2g} on "

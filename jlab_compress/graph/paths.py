@@ -20,6 +20,7 @@ from jlab_compress.graph.op_names import (
     SHAPES,
     SLICES,
 )
+from jlab_compress.graph.pointwise import Pointwise, pointwise
 from jlab_compress.graph.recorder import Operation, Trace
 from jlab_compress.graph.weights import axis_made, input_value, values_read, weight_value
 
@@ -88,6 +89,10 @@ class Candidate:
     def steps(self) -> tuple[int, ...]:
         """Indices of the operations in between."""
         return self.path.steps
+
+    def function(self, trace: Trace) -> Pointwise:
+        """Return what happens to the units on the way, as one function of the pre-activations."""
+        return pointwise(trace, self.sources, self.steps, self.path.passed, self.value)
 
 
 def candidates(trace: Trace) -> list[Candidate]:

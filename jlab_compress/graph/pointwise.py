@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from jlab_compress.graph.op_names import PASSED
-from jlab_compress.graph.paths import Candidate
 from jlab_compress.graph.recorder import Operation, Slot, Trace
 
 
@@ -79,15 +78,28 @@ class Pointwise:
         return given
 
 
-def pointwise(trace: Trace, candidate: Candidate) -> Pointwise:
-    """Return the candidate's steps as one function."""
-    sources = tuple(trace.operations[s].outputs[0] for s in candidate.sources)
-    passed = candidate.path.passed
+def pointwise(
+    trace: Trace, sources: Sequence[int], steps: Sequence[int], passed: Sequence[int], result: int
+) -> Pointwise:
+    """Return a part of a record as one function.
+
+    Parameters
+    ----------
+    trace : Trace
+        The record.
+    sources, steps : sequence of int
+        The operations that make the pre-activations, and those that follow, by their index.
+    passed : sequence of int
+        Those of the latter that are left out.
+    result : int
+        Value number of what the function gives.
+    """
+    made = tuple(trace.operations[index].outputs[0] for index in sources)
     operations = [
-        replace(trace.operations[s], name="passed") if s in passed else trace.operations[s]
-        for s in candidate.steps
+        replace(trace.operations[index], name="passed") if index in passed else trace.operations[index]
+        for index in steps
     ]
-    return Pointwise(operations, sources, candidate.value, trace.constants)
+    return Pointwise(operations, made, result, trace.constants)
 
 
 def mixing_problem(activation: Pointwise, width: int) -> str | None:

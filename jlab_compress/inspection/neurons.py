@@ -9,7 +9,6 @@ from torch import nn
 
 from jlab_compress.graph.parameter_uses import Uses
 from jlab_compress.graph.paths import Candidate, candidates
-from jlab_compress.graph.pointwise import pointwise
 from jlab_compress.graph.weights import owner_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.inspection.locks import bare_parameter, lock_of, replay_problem, treating_layers
@@ -50,7 +49,7 @@ def _block(uses: Uses, group: Sequence[Candidate]) -> Block:
     owned = sum(_owned(model, name) for name in (*incoming, *treating)) + _owned(model, outgoing, bias=False)
     run = [trace.operations[s] for s in (*candidate.sources, *candidate.path.chain, candidate.sink)]
     conv, chained = run[0].name.startswith("conv"), bool(candidate.path.chain)
-    between = pointwise(trace, candidate)
+    between = candidate.function(trace)
     field = fixing_field(model, width)
     block = Block(
         name=incoming[0],

@@ -1,107 +1,18 @@
-"""Read the units of a block from its layers, and write other units in their place, on a copy."""
+"""Write other units in the place of a block's units, on a copy."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.fitting.layer import Activation, Layer
+from jlab_compress.fitting.layer import Layer
 from jlab_compress.slim.attributes import leave_fast_path, rename_sizes
 from jlab_compress.slim.conversion import count_units
-from jlab_compress.slim.layers import bias_of, input_scale, is_conv, matrix_of
+from jlab_compress.slim.layers import input_scale
 from jlab_compress.slim.operators import operator_of
 from jlab_compress.slim.units import Located, UnitAxis, modules_of, put_tensor, tensor_of
-
-
-def read_layer(model: nn.Module, block: Located, activation: Activation | None = None) -> Layer:
-    """Return the units of a block of a model as a `Layer` in float64.
-
-    Its inputs are those of the module (of a convolution: the patches under its filter), scaled by
-    `input_scale` where that is not None. A batch norm is taken as in evaluation mode, as part of the
-    incoming rows. Of channels the outputs are the contributions to the next layer, before they are summed
-    over positions, so there is no output bias.
-
-    Where only a run tells what a unit gives, the layer cannot be called: it has one row per unit for every
-    tensor that makes or treats units, and fits take recorded values and `outgoing`.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Has the block, as it was found or with other units.
-    block : Located
-        Where its units are.
-    activation : callable or None
-        What happens between its layers; None for a block that is `activation_only`.
-    """
-    reader = model.get_submodule(block.outgoing)
-    reading = _reading(block)
-    outgoing = reading.columns(tensor_of(model, reading).double())
-    bias = bias_of(reader)
-    activation = None if block.activation_only else activation
-    if activation is None:
-        incoming = tuple(unit.rows(tensor_of(model, unit).double()) for unit in _others(block))
-        biases: tuple[Tensor | None, ...] = (None,) * len(incoming)
-    else:
-        incoming, biases = _neurons(model, block)
-        bias = None if is_conv(model.get_submodule(block.incoming[0])) else bias
-        outgoing = outgoing.contiguous()
-    return Layer(
-        incoming,
-        biases,
-        outgoing,
-        None if bias is None else bias.double(),
-        torch.ones(len(outgoing), dtype=torch.float64, device=outgoing.device),
-        activation or no_activation,
-        biased=bias_of(reader) is not None,
-    )
-
-
-def _reading(block: Located) -> UnitAxis:
-    return next(unit for unit in block.units if unit.role == "reads")
-
-
-def _others(block: Located) -> list[UnitAxis]:
-    return [unit for unit in block.units if unit.role != "reads"]
-
-
-def _neurons(model: nn.Module, block: Located) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
-    """Return incoming rows and biases, scaled and with the batch norm in them."""
-    weights: list[Tensor] = []
-    biases: list[Tensor | None] = []
-    for name in block.incoming:
-        module = model.get_submodule(name)
-        weight, scale, bias = matrix_of(module).double(), input_scale(module), bias_of(module)
-        weights.append(weight if scale is None else weight * scale.double())
-        biases.append(None if bias is None else bias.double())
-    if block.norm is not None:
-        norm: Any = model.get_submodule(block.norm)
-        gain = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
-        shift = norm.bias.detach().double() - gain * norm.running_mean.double()
-        weights[0] = weights[0] * gain[:, None]
-        biases[0] = shift if biases[0] is None else shift + gain * biases[0]
-    return tuple(weights), tuple(biases)
-
-
-def no_activation(*parts: Tensor) -> Tensor:
-    """Refuse to be called: what a unit gives is no function of one row."""
-    raise TypeError(
-        "a layer of recorded objects (heads, channels with layers between) cannot be called on rows"
-    )
-
-
-def on_cpu(layer: Layer) -> Layer:
-    """Return the layer with its tensors on the CPU, where fits run."""
-    return replace(
-        layer,
-        incoming=tuple(w.cpu() for w in layer.incoming),
-        biases=tuple(None if b is None else b.cpu() for b in layer.biases),
-        outgoing=layer.outgoing.cpu(),
-        outgoing_bias=None if layer.outgoing_bias is None else layer.outgoing_bias.cpu(),
-        multiplicities=layer.multiplicities.cpu(),
-    )
 
 
 def write_layer(
@@ -130,11 +41,11 @@ def write_layer(
     inputs : Tensor (q, n_in), optional
         Of a block with a batch norm without `indices`: rows that give it new statistics.
     """
-    before = _reading(block).width(tensor_of(model, _reading(block)))
+    before = block.reading_axis.width(tensor_of(model, block.reading_axis))
     open_layers(model, block)
     counts = None if bool((layer.multiplicities == 1).all()) else layer.multiplicities
     if block.activation_only:
-        rows = list(zip(_others(block), layer.incoming, strict=True))
+        rows = list(zip(block.making_axes, layer.incoming, strict=True))
     else:
         rows = _neuron_rows(model, block, layer, indices, inputs)
     for unit, values in rows:
@@ -150,17 +61,15 @@ def _neuron_rows(
 ) -> list[tuple[UnitAxis, Tensor]]:
     """Return the rows of each tensor that makes neurons, and of their batch norm."""
     if block.norm is not None and indices is not None:
-        kept = [unit.rows(tensor_of(model, unit)) for unit in _others(block)]
-        return [
-            (unit, rows[indices.to(rows.device)]) for unit, rows in zip(_others(block), kept, strict=True)
-        ]
+        values = {unit: tensor_of(model, unit) for unit in block.making_axes}
+        return [(unit, unit.rows(unit.select(value, indices))) for unit, value in values.items()]
     weights, biases = list(layer.incoming), list(layer.biases)
     norm: dict[str, Tensor] = {}
     if block.norm is not None:
         assert inputs is not None, "a batch norm needs the rows that new neurons see"
         norm, biases[0] = _renormalised(model.get_submodule(block.norm), weights[0], biases[0], inputs)
     found = []
-    for unit in _others(block):
+    for unit in block.making_axes:
         if unit.role == "treats":
             found.append((unit, norm[unit.tensor]))
             continue
@@ -186,7 +95,7 @@ def _renormalised(
 
 
 def _write_reader(model: nn.Module, block: Located, layer: Layer) -> None:
-    unit = _reading(block)
+    unit = block.reading_axis
     reader: Any = model.get_submodule(block.outgoing)
     old = tensor_of(model, unit)
     put_tensor(model, unit, unit.value_of_columns(layer.outgoing.to(old), old))

@@ -210,6 +210,16 @@ class Located:
         return next(iter(modules_of(self.units, "reads")), "")
 
     @property
+    def reading_axis(self) -> UnitAxis:
+        """The axis of the (first) layer that reads the units."""
+        return next(unit for unit in self.units if unit.role == "reads")
+
+    @property
+    def making_axes(self) -> tuple[UnitAxis, ...]:
+        """The axes of the layers that make or treat the units."""
+        return tuple(unit for unit in self.units if unit.role != "reads")
+
+    @property
     def norm(self) -> str | None:
         """Dotted path of a batch norm that is part of each neuron, directly behind the incoming layer."""
         return None if self.activation_only else next(iter(modules_of(self.units, "treats")), None)

@@ -25,9 +25,10 @@ from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim import multihead, weighted
 from jlab_compress.slim.conversion import fold
+from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.multihead import SlimMultiheadAttention, open_attention
 from jlab_compress.slim.storage import load, save
-from jlab_compress.slim.surgery import read_layer, write_layer
+from jlab_compress.slim.surgery import write_layer
 from jlab_compress.training.gradient_sums import clip_grad_norm_
 from jlab_compress.training.optimizer_transfer import transfer_optimizer
 from tests.models import rows, seeded

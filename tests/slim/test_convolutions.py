@@ -9,8 +9,8 @@ from jlab_compress.compression.compress import compress, compress_baseline
 from jlab_compress.compression.signals.positions import patches
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim.conversion import fold
+from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.storage import load, save
-from jlab_compress.slim.surgery import read_layer
 from jlab_compress.training.optimizer_transfer import transfer_optimizer
 from tests.models import repeat_channels, rows, seeded
 

@@ -11,7 +11,8 @@ from jlab_compress.compression.compress import compress
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim import weighted
 from jlab_compress.slim.conversion import fold
-from jlab_compress.slim.surgery import read_layer, write_layer
+from jlab_compress.slim.layers import read_layer
+from jlab_compress.slim.surgery import write_layer
 from tests.models import Gated, mlp, repeat_channels, repeat_units, rows, seeded
 
 STEPS = 200

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from jlab_compress.compression.compress import compress_baseline
 from jlab_compress.compression.pipeline import plain_gauge
 from jlab_compress.slim.conversion import attach_plan, fold, plan_of
+from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.plan import BlockPlan, Plan
-from jlab_compress.slim.surgery import read_layer, write_layer
+from jlab_compress.slim.surgery import write_layer
 from jlab_compress.training.adam_rates import adam_rate_factors, scale_rates
 from jlab_compress.training.gradient_sums import clip_grad_norm_, copies_of
 from jlab_compress.training.matching import match_neurons

@@ -8,9 +8,10 @@ from torch import nn
 
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.slim.conversion import attach_plan
+from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.operators import units_of
 from jlab_compress.slim.plan import BlockPlan, Plan
-from jlab_compress.slim.surgery import read_layer, write_layer
+from jlab_compress.slim.surgery import write_layer
 from jlab_compress.slim.units import Located
 
 COUNTS = (3, 1, 4, 2, 6)

@@ -20,7 +20,8 @@ from jlab_compress.fitting.forecast.activation_only import predict_unit_errors
 from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.fitting.post_norm import PostNormMap
 from jlab_compress.inspection.block import Block
-from jlab_compress.slim.surgery import on_cpu, open_layers, read_layer
+from jlab_compress.slim.layers import on_cpu, read_layer
+from jlab_compress.slim.surgery import open_layers
 from jlab_compress.slim.units import UnitAxis
 
 PROBES = 96

@@ -14,9 +14,8 @@ from jlab_compress.fitting.kernels.row_gram import back_propagate, gram_of
 from jlab_compress.fitting.kernels.row_kernels import squared_error
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.inspection.block import Block
-from jlab_compress.slim.layers import columns_of, input_scale
+from jlab_compress.slim.layers import columns_of, input_scale, read_layer
 from jlab_compress.slim.operators import is_conv1d
-from jlab_compress.slim.surgery import read_layer
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.fitting.forecast.predict import predict_dynamics, predict_function
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.report import Chart, Report, Reported, Scalar, Table
-from jlab_compress.slim.surgery import on_cpu, read_layer
+from jlab_compress.slim.layers import on_cpu, read_layer
 
 FRACTIONS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 GRID = 12

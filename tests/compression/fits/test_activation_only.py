@@ -12,7 +12,8 @@ from jlab_compress.compression.fits.activation_only import head_kernels, head_ro
 from jlab_compress.compression.widths.sweep import sweep
 from jlab_compress.execution.inputs import read_batches
 from jlab_compress.inspection.find import find_blocks
-from jlab_compress.slim.surgery import read_layer, write_layer
+from jlab_compress.slim.layers import read_layer
+from jlab_compress.slim.surgery import write_layer
 from tests.models import rows, seeded
 
 X = rows(120, 4, 12)

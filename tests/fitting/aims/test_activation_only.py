@@ -20,7 +20,7 @@ from jlab_compress.fitting.relative_errors import relative_error
 from jlab_compress.fitting.row_split import split_rows
 from jlab_compress.fitting.solvers.least_squares import least_squares
 from jlab_compress.fitting.solvers.pursuit import greedy_columns, greedy_groups
-from jlab_compress.slim.surgery import no_activation
+from jlab_compress.slim.layers import no_activation
 
 EACH, OUT = 3, 4
 

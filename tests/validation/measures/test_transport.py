@@ -13,8 +13,9 @@ from jlab_compress.compression.pipeline import plain_gauge
 from jlab_compress.core.cloud import Cloud
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.slim.conversion import attach_plan, plan_of
+from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.plan import Plan
-from jlab_compress.slim.surgery import read_layer, write_layer
+from jlab_compress.slim.surgery import write_layer
 from jlab_compress.validation.measures.transport import cloud_distance, neuron_clouds
 
 
