@@ -16,7 +16,7 @@ from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model, check_weights
 from jlab_compress.execution.randomness import check_seed, random_states_kept
 from jlab_compress.execution.splits import hold_out
-from jlab_compress.graph.recorder import Trace
+from jlab_compress.graph.trace import Trace
 from jlab_compress.inspection.block import Blocks
 from jlab_compress.inspection.find import blocks_on
 

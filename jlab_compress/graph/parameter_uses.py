@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from torch import Tensor, nn
 
-from jlab_compress.graph.recorder import Operation, Trace
+from jlab_compress.graph.trace import Operation, Trace
 
 
 class Uses:

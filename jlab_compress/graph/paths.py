@@ -21,7 +21,7 @@ from jlab_compress.graph.op_names import (
     SLICES,
 )
 from jlab_compress.graph.pointwise import Pointwise, pointwise
-from jlab_compress.graph.recorder import Operation, Trace
+from jlab_compress.graph.trace import Operation, Trace
 from jlab_compress.graph.weights import axis_made, input_value, values_read, weight_value
 
 RESIDUAL = "its outputs are added to a residual stream, which other layers share"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jlab_compress.graph.op_names import PASSED
-from jlab_compress.graph.recorder import Operation, Slot, Trace
+from jlab_compress.graph.trace import Operation, Slot, Trace
 
 
 class Pointwise:

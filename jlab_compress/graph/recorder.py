@@ -1,14 +1,10 @@
 """What a model computes, recorded while it runs once: each torch call, its values and its module.
 
-Works for any user code, since nothing is parsed or traced symbolically. A tensor that passes through a
-call gets a new value number, also when it was changed in place, so the record reads like a list of
-assignments, each value assigned once.
+Works for any user code, since nothing is parsed or traced symbolically.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,101 +14,8 @@ from torch.overrides import TorchFunctionMode
 from jlab_compress.execution.calls import Call, tensors_in
 from jlab_compress.execution.capture import module_stack
 from jlab_compress.graph.costs import mac_counter, macs_of
-from jlab_compress.graph.op_names import AFFINE, SAME_NUMBERS, VALUE_READS
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The place of a tensor in the recorded arguments of a call."""
-
-    value: int
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One torch call.
-
-    Parameters
-    ----------
-    function : callable
-        What was called.
-    name : str
-        Its short name, such as "linear" or "gelu".
-    module : str
-        Dotted path of the module whose forward was running.
-    args, kwargs
-        The arguments, with a `Slot` in the place of each tensor.
-    inputs, outputs : tuple of int
-        Value numbers.
-    in_place : bool
-        Whether an input tensor itself came back.
-    macs : int
-        Its multiply-adds in the recorded run.
-    """
-
-    function: Any
-    name: str
-    module: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    in_place: bool
-    macs: int = 0
-
-
-@dataclass(frozen=True)
-class Trace:
-    """The record of one run.
-
-    Parameters
-    ----------
-    operations : list of Operation
-        In the order in which they ran.
-    shapes : dict of int to torch.Size
-        Of each value.
-    parameters : dict of int to str
-        Values that are a parameter, with its first dotted name.
-    constants : dict of int to Tensor
-        Values with one element that do not depend on the model's inputs.
-    snapshots : dict of int to Tensor
-        Copies of the values that enter or leave a linear or convolution layer.
-    results : frozenset of int
-        Values that the model returned.
-    rows : int
-        Leading dimension of the model's first input.
-    """
-
-    operations: list[Operation] = field(default_factory=list)
-    shapes: dict[int, torch.Size] = field(default_factory=dict)
-    parameters: dict[int, str] = field(default_factory=dict)
-    constants: dict[int, Tensor] = field(default_factory=dict)
-    snapshots: dict[int, Tensor] = field(default_factory=dict)
-    results: set[int] = field(default_factory=set)
-    rows: int = 1
-
-    @cached_property
-    def consumers(self) -> dict[int, list[int]]:
-        """Per value, the indices of the operations that read it; ask for a finished record only."""
-        found: dict[int, list[int]] = {}
-        for index, operation in enumerate(self.operations):
-            for value in dict.fromkeys(operation.inputs):
-                found.setdefault(value, []).append(index)
-        return found
-
-    @cached_property
-    def modules(self) -> tuple[str, ...]:
-        """Dotted paths of the modules that called torch themselves, in that order; ask when finished."""
-        return tuple(dict.fromkeys(operation.module for operation in self.operations))
-
-    @cached_property
-    def weights(self) -> dict[int, str]:
-        """Values that are a parameter, or a part of one, with its name; ask for a finished record only."""
-        found = dict(self.parameters)
-        for operation in self.operations:
-            if operation.name in SAME_NUMBERS and operation.inputs and operation.inputs[0] in found:
-                found |= dict.fromkeys(operation.outputs, found[operation.inputs[0]])
-        return found
+from jlab_compress.graph.op_names import AFFINE, VALUE_READS
+from jlab_compress.graph.trace import Operation, Slot, Trace
 
 
 class _Recorder(TorchFunctionMode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jlab_compress.graph.op_names import AFFINE, GROUPED_PRODUCTS, LEFT_PRODUCTS, PRODUCTS
-from jlab_compress.graph.recorder import Operation, Trace
+from jlab_compress.graph.trace import Operation, Trace
 
 PARAMETRIZED = ".parametrizations."
 

@@ -20,7 +20,8 @@ from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model
 from jlab_compress.execution.splits import first_rows
 from jlab_compress.graph.parameter_uses import Uses
-from jlab_compress.graph.recorder import Trace, record
+from jlab_compress.graph.recorder import record
+from jlab_compress.graph.trace import Trace
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.inspection.confirm import confirmed
 from jlab_compress.inspection.examples import call_that_runs, example_call, fault_of

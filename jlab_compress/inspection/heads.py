@@ -13,7 +13,7 @@ from torch import nn
 
 from jlab_compress.graph.op_names import AFFINE, ATTENTION_PRODUCTS, MOVES, PASSED, SPLITS
 from jlab_compress.graph.parameter_uses import Uses
-from jlab_compress.graph.recorder import Operation, Trace
+from jlab_compress.graph.trace import Operation, Trace
 from jlab_compress.graph.weights import input_value, owner_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.inspection.locks import layer_problem

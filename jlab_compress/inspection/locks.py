@@ -12,7 +12,7 @@ from jlab_compress.execution.closeness import difference, tolerance
 from jlab_compress.graph.parameter_uses import Uses
 from jlab_compress.graph.paths import Candidate
 from jlab_compress.graph.pointwise import Pointwise, mixing_problem
-from jlab_compress.graph.recorder import Trace
+from jlab_compress.graph.trace import Trace
 from jlab_compress.graph.weights import input_value, owner_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.layers import is_conv, is_linear, read_layer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from jlab_compress.graph.op_names import ADDITIONS, PASSED
-from jlab_compress.graph.recorder import Trace
+from jlab_compress.graph.trace import Trace
 from jlab_compress.inspection.block import Residual
 
 
