@@ -1,4 +1,4 @@
-"""What a model computes, recorded while it runs once: each torch call, its values and its module.
+"""Record what a model computes while it runs once: each torch call, its values and its module.
 
 Works for any user code, since nothing is parsed or traced symbolically.
 """
@@ -19,11 +19,15 @@ from jlab_compress.graph.trace import Operation, Slot, Trace
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, model: nn.Module, trace: Trace, stack: list[str]) -> None:
+    def __init__(self, model: nn.Module, stack: list[str]) -> None:
         super().__init__()
-        self.trace = trace
         self.counter = mac_counter()
         self.stack = stack
+        self.operations: list[Operation] = []
+        self.shapes: dict[int, torch.Size] = {}
+        self.parameters: dict[int, str] = {}
+        self.constants: dict[int, Tensor] = {}
+        self.snapshots: dict[int, Tensor] = {}
         self._numbers: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._varying: set[int] = set()
@@ -35,16 +39,16 @@ class _Recorder(TorchFunctionMode):
         A varying value depends on the model's inputs.
         """
         if new or id(tensor) not in self._numbers:
-            value = len(self.trace.shapes)
+            value = len(self.shapes)
             self._numbers[id(tensor)] = value
             self._alive.append(tensor)
-            self.trace.shapes[value] = tensor.shape
+            self.shapes[value] = tensor.shape
             if id(tensor) in self._names:
-                self.trace.parameters[value] = self._names[id(tensor)]
+                self.parameters[value] = self._names[id(tensor)]
             elif varying:
                 self._varying.add(value)
             if value not in self._varying and tensor.numel() == 1:
-                self.trace.constants[value] = tensor.detach().clone()
+                self.constants[value] = tensor.detach().clone()
         return self._numbers[id(tensor)]
 
     def _slots(self, value: Any) -> Any:
@@ -65,8 +69,8 @@ class _Recorder(TorchFunctionMode):
         affine = name in AFFINE
         if affine and inputs:
             for value, tensor in zip(inputs, given, strict=True):
-                if value not in self.trace.parameters:
-                    self.trace.snapshots.setdefault(value, tensor.detach().clone())
+                if value not in self.parameters:
+                    self.snapshots.setdefault(value, tensor.detach().clone())
         before = macs_of(self.counter)
         out = func(*args, **kwargs)
         macs = macs_of(self.counter) - before
@@ -78,8 +82,8 @@ class _Recorder(TorchFunctionMode):
         outputs = tuple(self.number(t, new=True, varying=varying) for t in made)
         if affine:
             for value, tensor in zip(outputs, made, strict=True):
-                self.trace.snapshots[value] = tensor.detach().clone()
-        self.trace.operations.append(
+                self.snapshots[value] = tensor.detach().clone()
+        self.operations.append(
             Operation(func, name, self.stack[-1], slots, keywords, inputs, outputs, in_place, macs)
         )
         return out
@@ -101,12 +105,19 @@ def record(model: nn.Module, call: Call) -> Trace:
     Trace
         The calls in order, with the module in which each ran.
     """
-    trace = Trace(rows=call.rows)
     with module_stack(model) as stack:
-        recorder = _Recorder(model, trace, stack)
+        recorder = _Recorder(model, stack)
         for tensor in call.tensors:
             recorder.number(tensor, varying=True)
         with torch.no_grad(), recorder.counter, recorder:
             result = call(model)
-    trace.results.update(recorder.number(t) for t in tensors_in(result))
-    return trace
+    results = frozenset(recorder.number(t) for t in tensors_in(result))
+    return Trace(
+        operations=tuple(recorder.operations),
+        shapes=recorder.shapes,
+        parameters=recorder.parameters,
+        constants=recorder.constants,
+        snapshots=recorder.snapshots,
+        results=results,
+        rows=call.rows,
+    )

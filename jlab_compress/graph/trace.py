@@ -6,7 +6,8 @@ reads like a list of assignments, each value assigned once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -62,15 +63,15 @@ class Trace:
 
     Parameters
     ----------
-    operations : list of Operation
+    operations : tuple of Operation
         In the order in which they ran.
-    shapes : dict of int to torch.Size
+    shapes : mapping of int to torch.Size
         Of each value.
-    parameters : dict of int to str
+    parameters : mapping of int to str
         Values that are a parameter, with its first dotted name.
-    constants : dict of int to Tensor
+    constants : mapping of int to Tensor
         Values with one element that do not depend on the model's inputs.
-    snapshots : dict of int to Tensor
+    snapshots : mapping of int to Tensor
         Copies of the values that enter or leave a linear or convolution layer.
     results : frozenset of int
         Values that the model returned.
@@ -78,17 +79,17 @@ class Trace:
         Leading dimension of the model's first input.
     """
 
-    operations: list[Operation] = field(default_factory=list)
-    shapes: dict[int, torch.Size] = field(default_factory=dict)
-    parameters: dict[int, str] = field(default_factory=dict)
-    constants: dict[int, Tensor] = field(default_factory=dict)
-    snapshots: dict[int, Tensor] = field(default_factory=dict)
-    results: set[int] = field(default_factory=set)
-    rows: int = 1
+    operations: tuple[Operation, ...]
+    shapes: Mapping[int, torch.Size]
+    parameters: Mapping[int, str]
+    constants: Mapping[int, Tensor]
+    snapshots: Mapping[int, Tensor]
+    results: frozenset[int]
+    rows: int
 
     @cached_property
     def consumers(self) -> dict[int, list[int]]:
-        """Per value, the indices of the operations that read it; ask for a finished record only."""
+        """Per value, the indices of the operations that read it."""
         found: dict[int, list[int]] = {}
         for index, operation in enumerate(self.operations):
             for value in dict.fromkeys(operation.inputs):
@@ -97,12 +98,12 @@ class Trace:
 
     @cached_property
     def modules(self) -> tuple[str, ...]:
-        """Dotted paths of the modules that called torch themselves, in that order; ask when finished."""
+        """Dotted paths of the modules that called torch themselves, in that order."""
         return tuple(dict.fromkeys(operation.module for operation in self.operations))
 
     @cached_property
     def weights(self) -> dict[int, str]:
-        """Values that are a parameter, or a part of one, with its name; ask for a finished record only."""
+        """Values that are a parameter, or a part of one, with its name."""
         found = dict(self.parameters)
         for operation in self.operations:
             if operation.name in SAME_NUMBERS and operation.inputs and operation.inputs[0] in found:

@@ -1,4 +1,4 @@
-"""The record of one run: assignments in order, each in its module, with constants and snapshots."""
+"""What is recorded of one run: assignments in order, each in its module, constants and snapshots."""
 
 import torch
 from torch import nn
