@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from jlab_compress.fitting.effort import Effort
     from jlab_compress.inspection.block import Block
     from jlab_compress.inspection.find import find_blocks
+    from jlab_compress.inspection.kinds import Kind
     from jlab_compress.notebook.widget.panel import panel
     from jlab_compress.slim.conversion import fold, plan_of
     from jlab_compress.slim.storage import load, save
+    from jlab_compress.slim.units import Operator
     from jlab_compress.training.adam_rates import adam_rate_factors, scale_rates
     from jlab_compress.training.gradient_sums import add_gradient_noise_, clip_grad_norm_, squared_norm
     from jlab_compress.training.optimizer_transfer import transfer_optimizer
@@ -44,6 +46,8 @@ __all__ = [
     "Effort",
     "ExportMismatchError",
     "ExportReport",
+    "Kind",
+    "Operator",
     "Prepared",
     "Recombination",
     "RecombinationError",

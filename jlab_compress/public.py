@@ -17,6 +17,8 @@ HOMES = {
     "Effort": "fitting.effort",
     "ExportMismatchError": "errors",
     "ExportReport": "deployment.onnx.export_report",
+    "Kind": "inspection.kinds",
+    "Operator": "slim.units",
     "Prepared": "compression.prepared",
     "Recombination": "core.recombination",
     "RecombinationError": "errors",

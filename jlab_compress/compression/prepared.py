@@ -19,6 +19,7 @@ from jlab_compress.execution.splits import hold_out
 from jlab_compress.graph.trace import Trace
 from jlab_compress.inspection.block import Blocks
 from jlab_compress.inspection.find import blocks_on
+from jlab_compress.inspection.kinds import Kind
 
 HELD_OUT = 0.1
 
@@ -78,7 +79,7 @@ class Prepared:
 
 
 @random_states_kept()
-def prepare(model: nn.Module, calibration: Any, *, seed: int = 0) -> Prepared:
+def prepare(model: nn.Module, calibration: Any, *, seed: int = 0, kinds: Sequence[Kind] = ()) -> Prepared:
     """Look at a model once, so that several calls can share what was found.
 
     Parameters
@@ -89,6 +90,8 @@ def prepare(model: nn.Module, calibration: Any, *, seed: int = 0) -> Prepared:
         Real inputs, without targets: one batch, or a list or loader of batches. They are kept in memory.
     seed : int
         Of the split into rows to fit to and rows to measure the function gap on.
+    kinds : sequence of Kind
+        Kinds of blocks to look for besides neurons, channels and heads.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def prepare(model: nn.Module, calibration: Any, *, seed: int = 0) -> Prepared:
     with undisturbed(seed=seed):
         calls, cut = read_batches(model, calibration)
     original = copy_model(model)
-    trace, blocks = blocks_on(original, calls)
+    trace, blocks = blocks_on(original, calls, kinds=kinds)
     fit, held = hold_out(calls, HELD_OUT, seed)
     rows = (tuple(calls), tuple(fit), tuple(held))
     return Prepared(original, *rows, trace, blocks, seed, cut, weakref.ref(model))

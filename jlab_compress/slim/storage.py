@@ -170,7 +170,8 @@ def _with_axes(model: nn.Module, block: BlockPlan) -> BlockPlan:
         )
     except (AttributeError, ValueError):
         return block  # of another architecture, as the check that follows says
-    return replace(block, units=units)
+    single = block.kind == "attention" or all(unit.each == 1 for unit in units if unit.role == "makes")
+    return replace(block, units=units) if single and units[-1].each == block.repeat else block
 
 
 def _length(model: nn.Module, unit: UnitAxis) -> int | None:

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -10,6 +11,7 @@ from jlab_compress.slim.conversion import fold, plan_of
 from jlab_compress.slim.storage import load, save
 from jlab_compress.slim.weighted import WeightedLinear
 from tests.models import mlp, rows
+from tests.slim.saved import models as saved
 
 X = rows(9, 6)
 
@@ -127,3 +129,47 @@ def test_paths_that_cannot_be_used_are_refused(slim, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
     with pytest.raises(ValueError, match="has no compression plan"):
         save(fresh(), tmp_path / "slim")
+
+
+@pytest.mark.parametrize("name", saved.MODELS)
+def test_a_model_that_the_first_version_saved_comes_back(name):
+    """Its file names the layers of a block; the axes of the units follow from the model."""
+    x, (expected, stepped) = saved.inputs(name), saved.expected(name)
+    back = load(saved.HERE / f"{name}.safetensors", saved.fresh(name))
+    with torch.no_grad():
+        assert torch.allclose(back(x), expected, rtol=1e-12, atol=1e-12)
+    saved.step(back, x)
+    with torch.no_grad():
+        assert torch.allclose(back(x), stepped, rtol=1e-12, atol=1e-12)
+        assert (stepped - expected).norm() > 1e-6 * expected.norm()
+
+
+def test_a_file_of_the_first_version_is_saved_as_one_of_this(tmp_path):
+    old = saved.HERE / "depthwise.safetensors"
+    back = load(old, saved.fresh("depthwise"))
+    (block,) = plan_of(back).blocks
+    assert [(unit.name, unit.axis, unit.role) for unit in block.units][:2] == [
+        ("0.weight", 0, "makes"),
+        ("1.weight", 0, "treats"),
+    ]
+    save(back, tmp_path / "new")
+    again = load(tmp_path / "new", saved.fresh("depthwise"))
+    assert plan_of(again) == plan_of(back)
+    with safe_open(tmp_path / "new", framework="pt") as file, safe_open(old, framework="pt") as first:
+        assert file.metadata()["format"] == "jlab-compress 2"
+        assert first.metadata()["format"] == "jlab-compress 1"
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "words"),
+    [
+        ("mlp", mlp(4, 24, 8, 3), "block 0 of the file needs a layer 0 with 12 neurons, this model has 24"),
+        ("mlp", mlp(4, 12, 16, 3), "block 2 of the file needs a layer 2 with 8 neurons, this model has 16"),
+        ("heads", mlp(4, 12, 3), "block attention of the file .* this model has none"),
+        ("heads", saved.HandWritten(fused=True), "needs a layer attention .* this model has none"),
+        ("conv", saved.depthwise(), "needs a layer 3 with 8 neurons, this model has 1"),
+    ],
+)
+def test_a_file_of_the_first_version_for_another_architecture_is_refused(name, model, words):
+    with pytest.raises(ValueError, match=words):
+        load(saved.HERE / f"{name}.safetensors", model)
