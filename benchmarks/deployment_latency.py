@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from jlab_compress.compression.compress import compress_baseline
 from jlab_compress.deployment.onnx.costs import measure_latency
-from jlab_compress.deployment.onnx.export import folded_of, frozen
 from jlab_compress.deployment.onnx.files import bytes_of, write_graph
 from jlab_compress.deployment.onnx.graph import trace
-from jlab_compress.deployment.onnx.signature import Signature, read_signature
+from jlab_compress.deployment.program.folding import ready
+from jlab_compress.deployment.program.signature import Signature, read_signature
 from jlab_compress.graph.costs import count_macs
 from jlab_compress.report import Report, Table
 
@@ -60,7 +60,7 @@ def measure(title: str, model: nn.Module, inputs: object, everything: bool) -> R
             compress_baseline(model, fraction, calibration=inputs, method="magnitude").model
             for fraction in FRACTIONS
         ]
-        folded = [frozen(folded_of(slim)) for slim in models]
+        folded = [ready(slim).folded for slim in models]
         paths = [write(one, signature, Path(room, f"{i}.onnx")) for i, one in enumerate(folded)]
         macs = [count_macs(one, signature.call) for one in folded]
         rows = table_rows(paths, signature, macs, everything)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from jlab_compress.data.dataset import WeightedDataset, compress_dataset
     from jlab_compress.deployment.onnx.export import export_onnx
     from jlab_compress.deployment.onnx.export_report import ExportReport
+    from jlab_compress.deployment.program.torch_program import export_program
     from jlab_compress.deployment.servers.comparison import ServedComparison, serve_and_compare
     from jlab_compress.deployment.servers.repository import export_repository
-    from jlab_compress.deployment.torch_program import export_program
     from jlab_compress.errors import ExportMismatchError, RecombinationError, UnsupportedBlockError
     from jlab_compress.fitting.effort import Effort
     from jlab_compress.inspection.block import Block

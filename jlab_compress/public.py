@@ -35,7 +35,7 @@ HOMES = {
     "compress_cloud": "core.compress_cloud",
     "compress_dataset": "data.dataset",
     "export_onnx": "deployment.onnx.export",
-    "export_program": "deployment.torch_program",
+    "export_program": "deployment.program.torch_program",
     "export_repository": "deployment.servers.repository",
     "find_blocks": "inspection.find",
     "fold": "slim.conversion",

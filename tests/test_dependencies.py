@@ -84,7 +84,7 @@ def test_every_range_has_a_lower_bound_and_torch_an_upper_one():
     assert [r for r in PROJECT["dependencies"] if r.startswith("torch>=") and ",<" in r]
 
 
-@pytest.mark.parametrize("name", ["export_onnx", "export_repository", "serve_and_compare", "export_program"])
+@pytest.mark.parametrize("name", ["export_onnx", "export_repository", "serve_and_compare"])
 def test_an_export_says_what_to_install(name):
     code = f"import jlab_compress\ntry: jlab_compress.{name}\nexcept ImportError as fault: print(fault)"
     said = r'onnx(runtime)? is needed for exports to ONNX: pip install "jlab-compress\[onnx\]"'

@@ -71,17 +71,24 @@ def tensors_in(value: Any) -> list[Tensor]:
     >>> [tuple(t.shape) for t in tensors_in({"a": torch.zeros(2), "b": (torch.ones(3), "no tensor")})]
     [(2,), (3,)]
     """
-    return list(_walk(value))
+    return [item for _, item in leaves_in(value) if isinstance(item, Tensor)]
 
 
-def _walk(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _walk(item)
+def leaves_in(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield each value in nested tuples, lists, mappings and dataclasses, with its keys and numbers.
+
+    Examples
+    --------
+    >>> list(leaves_in({"a": 1, "b": (2, [3])}))
+    [(('a',), 1), (('b', 0), 2), (('b', 1, 0), 3)]
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from leaves_in(item, (*path, str(key)))
     elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _walk(item)
-    elif is_dataclass(value) and not isinstance(value, type):
-        yield from _walk(vars(value))
+        for number, item in enumerate(value):
+            yield from leaves_in(item, (*path, number))
+    elif is_dataclass(value) and not isinstance(value, Tensor | type):
+        yield from leaves_in(vars(value), path)
+    else:
+        yield path, value

@@ -23,6 +23,16 @@ class _SlowPath(TorchFunctionMode):
 
 
 @contextmanager
+def inference() -> Iterator[None]:
+    """Compute without gradients, and with the same calls as in training: torch's fused paths stand back.
+
+    That of `nn.TransformerEncoder` by-passes submodules and treats padded rows otherwise.
+    """
+    with torch.no_grad(), _SlowPath():
+        yield
+
+
+@contextmanager
 def undisturbed(*models: nn.Module, seed: int = 0) -> Iterator[None]:
     """Run models in evaluation mode without gradients, and put flags and random states back afterwards.
 
@@ -32,7 +42,7 @@ def undisturbed(*models: nn.Module, seed: int = 0) -> Iterator[None]:
     flags = {module: module.training for model in models for module in model.modules()}
     devices = sorted({p.device.index for m in models for p in m.parameters() if p.device.type == "cuda"})
     try:
-        with random_states_kept(devices), torch.no_grad(), _SlowPath():
+        with random_states_kept(devices), inference():
             seed_everything(seed, devices)
             for module in flags:
                 module.training = False

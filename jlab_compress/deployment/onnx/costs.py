@@ -8,21 +8,20 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
 
-from jlab_compress.deployment.onnx.parity import open_session
-from jlab_compress.deployment.onnx.signature import Signature
+from jlab_compress.deployment.onnx.checks import open_session
+from jlab_compress.deployment.program.signature import Signature
+from jlab_compress.deployment.program.timing import medians_in_turn
 
 BATCHES = (1, 32)
 THREADS = {"1": 1, "all": 0}
 ROUNDS = range(5, 200)
-BURST, BURST_SECONDS = 10, 0.05
+BURST = 10
 _PEAK = """
 import sys, numpy, onnxruntime
 def high_water():
@@ -66,10 +65,7 @@ def measure_latency(
     threads: Mapping[str, int] = THREADS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Latency, ...]:
-    """Time files in interleaved rounds, so that a busy machine slows all of them alike.
-
-    In each round every file runs up to ten times in a row, for a twentieth of a second at most: its weights
-    are then in the processor's cache, as on a server, and not pushed out by the file before it.
+    """Time files in turn on the same inputs, each up to ten times in a row, as `medians_in_turn` does.
 
     Parameters
     ----------
@@ -93,40 +89,10 @@ def measure_latency(
     for batch in BATCHES:
         feeds = signature.resized(batch=batch).feeds()
         for label, number in threads.items():
-            sessions = [open_session(path, threads=number) for path in paths]
-            found.append(Latency(batch, label, _interleaved(sessions, feeds, seconds, clock)))
+            runs = [partial(open_session(path, threads=number).run, None, feeds) for path in paths]
+            how: dict[str, Any] = {"seconds": seconds, "rounds": ROUNDS, "burst": BURST, "clock": clock}
+            found.append(Latency(batch, label, medians_in_turn(runs, **how)))
     return tuple(found)
-
-
-def _interleaved(
-    sessions: Sequence[onnxruntime.InferenceSession],
-    feeds: dict[str, NDArray[Any]],
-    seconds: float,
-    clock: Callable[[], float],
-) -> tuple[float, ...]:
-    for session in sessions:
-        session.run(None, feeds)
-    times: list[list[float]] = [[] for _ in sessions]
-    end = time.perf_counter() + seconds
-    for done in range(ROUNDS.stop):
-        if done >= ROUNDS.start and time.perf_counter() > end:
-            break
-        for session, taken in zip(sessions, times, strict=True):
-            taken += _burst(session, feeds, clock)
-    return tuple(median(taken) for taken in times)
-
-
-def _burst(
-    session: onnxruntime.InferenceSession, feeds: dict[str, NDArray[Any]], clock: Callable[[], float]
-) -> list[float]:
-    """Return the milliseconds of a few runs in a row."""
-    taken: list[float] = []
-    end = time.perf_counter() + BURST_SECONDS
-    while not taken or (len(taken) < BURST and time.perf_counter() < end):
-        start = clock()
-        session.run(None, feeds)
-        taken.append(1e3 * (clock() - start))
-    return taken
 
 
 def measure_memory(path: Path, signature: Signature, *, batch: int = 32) -> int | None:

@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from jlab_compress.deployment.onnx.checks import check_form, check_loads, measure_parity
 from jlab_compress.deployment.onnx.costs import measure_latency, measure_memory
 from jlab_compress.deployment.onnx.export_report import Costs, ExportReport
 from jlab_compress.deployment.onnx.files import (
-    beside,
     bytes_of,
-    check_target,
-    describe,
     publish,
+    restamp,
     sha256_of,
     stamp,
     write_graph,
 )
-from jlab_compress.deployment.onnx.form import PRECISIONS, Arrays
-from jlab_compress.deployment.onnx.graph import OPSETS, exact_attention, trace
-from jlab_compress.deployment.onnx.parity import (
-    TOLERANCE,
-    Parity,
-    check_form,
-    check_loads,
-    check_parity,
-    measure_parity,
-)
+from jlab_compress.deployment.onnx.form import PRECISIONS, Form
+from jlab_compress.deployment.onnx.graph import OPSETS, trace
 from jlab_compress.deployment.onnx.precision import convert
-from jlab_compress.deployment.onnx.signature import Axes, Signature, named_outputs, read_signature
+from jlab_compress.deployment.program.drafts import beside, check_target
+from jlab_compress.deployment.program.folding import ready
+from jlab_compress.deployment.program.parity import TOLERANCE, Parity, check_parity
+from jlab_compress.deployment.program.signature import (
+    Arrays,
+    Axes,
+    Signature,
+    outputs_by_name,
+    read_signature,
+)
 from jlab_compress.execution.inputs import read_batches
-from jlab_compress.execution.isolation import copy_model
-from jlab_compress.execution.models import unwrapped
 from jlab_compress.graph.costs import count_macs, count_parameters
 from jlab_compress.report import Scalar
-from jlab_compress.slim.conversion import attach_plan, fold, plan_of
-from jlab_compress.slim.plan import Plan
-from jlab_compress.slim.weighted import WeightedLayer
 
 
 def export_onnx(
@@ -112,81 +108,49 @@ def export_onnx(
     _check_choices(slim, opset, precision, calibration)
     target = check_target(Path(path), overwrite)
     signature = read_signature(slim, example_inputs, axes)
-    reference, folded = reference_and_folded(slim)
+    model = ready(slim)
+    checked = partial(_checked, model.reference, signature, opset)
+    told = dict(facts or {})
     with beside(target) as room:
         draft = room / target.name
-        write_graph(trace(folded, signature, opset), draft)
-        stamp(draft, slim, plan_of_any(slim), {**(facts or {}), "precision": "float32"})
-        exact = parity = verified(draft, reference, signature, opset, TOLERANCE)
+        graph = trace(model.folded, signature, opset)
+        stamp(graph, slim, model.plan, {**told, "precision": "float32"})
+        write_graph(graph, draft)
+        form, exact = checked(draft, TOLERANCE)
+        parity = exact
         if precision != "float32":
             draft = _converted(draft, precision, _feeds(slim, calibration, signature))
-            stamp(draft, slim, plan_of_any(slim), {**(facts or {}), "precision": precision})
+            restamp(draft, slim, model.plan, {**told, "precision": precision})
             check_loads(draft)
-            parity = verified(draft, reference, signature, opset, None)
+            form, parity = checked(draft, None)
         report = ExportReport(
             path=target,
             precision=precision,
             parity=parity,
             float32_parity=exact,
-            n_parameters=count_parameters(folded),
-            macs=count_macs(folded, signature.call),
+            n_parameters=count_parameters(model.folded),
+            macs=count_macs(model.folded, signature.call),
             n_bytes=bytes_of(draft),
             sha256=sha256_of(draft),
-            form=describe(draft),
-            plan=plan_of_any(slim),
-            costs=None if original is None else _costs(original, folded, draft, signature, opset),
-            facts=dict(facts or {}),
+            form=form,
+            plan=model.plan,
+            costs=None if original is None else _costs(original, model.folded, draft, signature, opset),
+            facts=told,
         )
         publish(draft, target)
     return report
 
 
-def plan_of_any(model: nn.Module) -> Plan | None:
-    """Return the plan of a slim model, and None for any other module."""
-    try:
-        return plan_of(model)
-    except ValueError:
-        return None
-
-
-def folded_of(model: nn.Module) -> nn.Module:
-    """Return a model with all its slim layers folded, also where a wrapper hides the plan."""
-    if plan_of_any(model) is None:
-        if not any(isinstance(module, WeightedLayer) for module in model.modules()):
-            return model
-        model = copy_model(unwrapped(model))
-        attach_plan(model, Plan(()))
-    return fold(model)
-
-
-def reference_and_folded(model: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Return a frozen copy of a model and one with its slim layers folded: one object where it has none."""
-    reference, folded = frozen(model), folded_of(model)
-    return reference, reference if folded is model else frozen(folded)
-
-
-def frozen(model: nn.Module) -> nn.Module:
-    """Return a copy on the CPU in eval mode."""
-    return copy_model(unwrapped(model)).cpu().eval()
-
-
-def verified(
-    path: Path, reference: nn.Module, signature: Signature, opset: int, tolerance: float | None
-) -> tuple[Parity, ...]:
-    """Check a file's form and its numbers; a tolerance of None only records the numbers.
-
-    Raises
-    ------
-    ExportMismatchError
-        If the form is not as promised, or an error is above the tolerance.
-    """
-    with exact_attention():
-        outputs = list(named_outputs(reference(*signature.args, **signature.kwargs)))
-    check_form(path, opset=opset, signature=signature, outputs=outputs)
+def _checked(
+    reference: nn.Module, signature: Signature, opset: int, path: Path, tolerance: float | None
+) -> tuple[Form, tuple[Parity, ...]]:
+    """Return a file's form and errors, if they are as promised; a tolerance of None only records errors."""
+    outputs = list(outputs_by_name(reference, signature))
+    form = check_form(path, opset=opset, signature=signature, outputs=outputs)
     parity = measure_parity(path, reference, signature)
     if tolerance is not None:
         check_parity(path.name, parity, reference, signature, tolerance)
-    return parity
+    return form, parity
 
 
 def _check_choices(slim: object, opset: int, precision: str, calibration: object) -> None:
@@ -224,7 +188,7 @@ def _feeds(model: nn.Module, calibration: object, signature: Signature) -> list[
 
 
 def _costs(original: nn.Module, folded: nn.Module, path: Path, signature: Signature, opset: int) -> Costs:
-    before = frozen(folded_of(original))
+    before = ready(original).folded
     before_path = path.parent / f"original-{path.name}"
     write_graph(trace(before, signature, opset), before_path)
     pair = (before_path, path)

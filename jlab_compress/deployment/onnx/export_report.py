@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jlab_compress.deployment.onnx.costs import Latency
 from jlab_compress.deployment.onnx.form import Form
-from jlab_compress.deployment.onnx.parity import BATCHES, TOLERANCE, Parity
+from jlab_compress.deployment.program.parity import BATCHES, TOLERANCE, Parity
 from jlab_compress.report import Report, Reported, Scalar, Table
 from jlab_compress.slim.plan import Plan
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,56 +15,11 @@ import torch
 from torch import nn
 
 from jlab_compress.deployment.onnx.form import Form, Port
-from jlab_compress.deployment.onnx.parity import shape_of
 from jlab_compress.report import Scalar
 from jlab_compress.slim.plan import Plan
 
 LARGEST_SINGLE_FILE = 2**31 - 2**20
 PREFIX = "jlab_compress."
-
-
-def check_target(path: Path, overwrite: bool = False, *, suffix: str = ".onnx") -> Path:
-    """Return the path if a new file may be written there.
-
-    Raises
-    ------
-    ValueError
-        If the name does not end in `suffix`.
-    FileNotFoundError, FileExistsError, PermissionError
-        If the folder is missing, the file is there, or the folder cannot be written to.
-    """
-    if path.suffix != suffix:
-        raise ValueError(f"path: expected a name that ends in {suffix}, got {path.name!r}; add the ending")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path: there is no folder {str(path.parent)!r}; create it first")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise FileExistsError(
-            f"path: {str(path)!r} is there already; choose another name or pass overwrite=True"
-        )
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"path: folder {str(path.parent)!r} cannot be written to; choose another one")
-    return path
-
-
-@contextmanager
-def beside(target: Path) -> Iterator[Path]:
-    """Give a hidden folder on the target's own disk, and remove it with all that is in it.
-
-    Raises
-    ------
-    PermissionError
-        If the target's folder cannot be written to.
-    """
-    try:
-        room = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise PermissionError(
-            f"path: folder {str(target.parent)!r} cannot be written to ({error.strerror}); choose another one"
-        ) from error
-    try:
-        yield room
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
 
 
 def write_graph(graph: onnx.ModelProto, path: Path) -> None:
@@ -111,9 +63,8 @@ def source_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def stamp(path: Path, slim: nn.Module, plan: Plan | None, facts: Mapping[str, Scalar]) -> None:
-    """Replace a file's metadata: package version, source hash, plan and facts."""
-    graph = onnx.load(str(path), load_external_data=False)
+def stamp(graph: onnx.ModelProto, slim: nn.Module, plan: Plan | None, facts: Mapping[str, Scalar]) -> None:
+    """Replace a graph's metadata in place: package version, source hash, plan and facts."""
     widths = {b.name: [b.width_before, b.width_after, b.method] for b in plan.blocks} if plan else {}
     entries = {
         "version": version("jlab-compress"),
@@ -125,6 +76,12 @@ def stamp(path: Path, slim: nn.Module, plan: Plan | None, facts: Mapping[str, Sc
     del graph.metadata_props[:]
     onnx.helper.set_model_props(graph, {PREFIX + key: value for key, value in entries.items()})
     graph.producer_name, graph.producer_version = "jlab-compress", version("jlab-compress")
+
+
+def restamp(path: Path, slim: nn.Module, plan: Plan | None, facts: Mapping[str, Scalar]) -> None:
+    """Replace the metadata of a file; weights in a file beside it stay there."""
+    graph = onnx.load(str(path), load_external_data=False)
+    stamp(graph, slim, plan, facts)
     path.write_bytes(graph.SerializeToString(deterministic=True))
 
 
@@ -137,9 +94,8 @@ def _totals(slim: nn.Module) -> dict[str, float]:
     }
 
 
-def describe(path: Path) -> Form:
-    """Read what a file says about itself."""
-    graph = onnx.load(str(path), load_external_data=False)
+def form_of(graph: onnx.ModelProto) -> Form:
+    """Return what a graph says about itself."""
     return Form(
         opset=graph.opset_import[0].version,
         ir_version=graph.ir_version,
@@ -152,3 +108,8 @@ def describe(path: Path) -> Form:
 def _port(value: onnx.ValueInfoProto) -> Port:
     kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
     return Port(value.name, np.dtype(kind).name, tuple(shape_of(value)))
+
+
+def shape_of(value: onnx.ValueInfoProto) -> list[str | int]:
+    """Return a graph value's shape: a name for an axis that varies, a number for one that does not."""
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]

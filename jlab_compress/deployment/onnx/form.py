@@ -1,17 +1,12 @@
-"""What a file says about itself, and arrays by the names that it gives them, as plain values."""
+"""What an ONNX file says about itself, as plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from numpy.typing import NDArray
+from jlab_compress.deployment.program.signature import BATCH
 
-from jlab_compress.deployment.onnx.signature import BATCH
-
-Arrays = dict[str, NDArray[Any]]
-Feeds = Mapping[str, NDArray[Any]]
 PRECISIONS = ("float32", "float16", "int8")
 # Types by numpy's name, as the Open Inference Protocol, version 2, spells them.
 DATATYPES = {

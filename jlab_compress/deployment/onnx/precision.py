@@ -20,8 +20,8 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from jlab_compress.deployment.onnx.files import write_graph
-from jlab_compress.deployment.onnx.form import Feeds
-from jlab_compress.deployment.onnx.graph import quiet_exporter
+from jlab_compress.deployment.program.signature import Feeds
+from jlab_compress.deployment.program.torch_export import quiet_exporter
 
 KEPT_IN_FLOAT32 = ["LayerNormalization"]  # its variance overflows in float16; onnxruntime crashes on it
 CHANGED_BY_NODE = ("Gemm", *KEPT_IN_FLOAT32)

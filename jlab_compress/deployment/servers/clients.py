@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jlab_compress.deployment.onnx.form import DATATYPES, Arrays, Feeds
+from jlab_compress.deployment.onnx.form import DATATYPES
+from jlab_compress.deployment.program.signature import Arrays, Feeds
 from jlab_compress.extras import require
 
 PATIENCE = 60.0

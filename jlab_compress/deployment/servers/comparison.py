@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from torch import nn
 
 from jlab_compress.deployment.onnx.costs import BATCHES
-from jlab_compress.deployment.onnx.export import frozen
-from jlab_compress.deployment.onnx.form import Arrays, Feeds
-from jlab_compress.deployment.onnx.parity import TOLERANCE, Parity, cases, compare, run_module
-from jlab_compress.deployment.onnx.signature import Signature, read_signature
+from jlab_compress.deployment.program.folding import frozen
+from jlab_compress.deployment.program.parity import TOLERANCE, Parity, cases, compare, run_module
+from jlab_compress.deployment.program.signature import Arrays, Feeds, Signature, read_signature
+from jlab_compress.deployment.program.timing import medians_in_turn
 from jlab_compress.deployment.servers.commands import choose_server
 from jlab_compress.deployment.servers.repository import Repository, export_repository
 from jlab_compress.deployment.servers.server import Server, serve
@@ -199,22 +197,8 @@ def _timed(
     feeds = sized.feeds()
     runs: list[Callable[[], Arrays]] = [lambda: ask(feeds)]
     runs += [partial(run_module, module, sized) for module in modules]
-    served, here, *before = _interleaved(runs)
+    served, here, *before = medians_in_turn(runs, seconds=1.0, rounds=ROUNDS)
     return RequestTime(protocol, batch, served, here, before[0] if before else None)
-
-
-def _interleaved(runs: list[Callable[[], Arrays]], seconds: float = 1.0) -> list[float]:
-    """Return the median milliseconds of each run; they take turns, so a busy machine slows all alike."""
-    times: list[list[float]] = [[] for _ in runs]
-    end = time.perf_counter() + seconds
-    for done in range(ROUNDS.stop):
-        if done >= ROUNDS.start and time.perf_counter() > end:
-            break
-        for run, taken in zip(runs, times, strict=True):
-            start = time.perf_counter()
-            run()
-            taken.append(1e3 * (time.perf_counter() - start))
-    return [median(taken) for taken in times]
 
 
 def _report(trial: ServedComparison) -> Report:

@@ -10,7 +10,8 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-from jlab_compress.deployment.onnx.form import Arrays, Form
+from jlab_compress.deployment.onnx.form import Form
+from jlab_compress.deployment.program.signature import Arrays
 from jlab_compress.deployment.servers import client_scripts
 from jlab_compress.deployment.servers.clients import mlflow_request, open_inference_request
 from jlab_compress.deployment.servers.triton_config import as_served, triton_config
@@ -96,7 +97,7 @@ def _write_mlflow(version: Path, form: Form, example: Arrays) -> None:
     """Wrap the checked file as an MLflow model; the file itself stays as it was checked."""
     import onnx
 
-    from jlab_compress.deployment.onnx.parity import open_session, run_session
+    from jlab_compress.deployment.onnx.checks import open_session, run_session
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     models, saver = require("mlflow.models", "mlflow"), require("mlflow.onnx", "mlflow")

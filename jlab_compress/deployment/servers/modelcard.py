@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jlab_compress.deployment.onnx.export_report import ExportReport
 from jlab_compress.deployment.onnx.files import sha256_of
-from jlab_compress.deployment.onnx.form import Arrays
+from jlab_compress.deployment.program.signature import Arrays
 from jlab_compress.deployment.servers.layouts import Layout
 from jlab_compress.slim.plan import BlockPlan
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jlab_compress.deployment.onnx.form import Arrays
+from jlab_compress.deployment.program.signature import Arrays
 from jlab_compress.deployment.servers.clients import (
     ServerError,
     ask_grpc,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from jlab_compress.deployment.onnx.form import DATATYPES, Arrays, Feeds, Form, Port
+from jlab_compress.deployment.onnx.form import DATATYPES, Form, Port
+from jlab_compress.deployment.program.signature import Arrays, Feeds
 
 LARGEST_BATCH = 64
 KEPT_VERSIONS = 2

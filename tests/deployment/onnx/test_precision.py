@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from jlab_compress.deployment.onnx import checks
 from jlab_compress.deployment.onnx import export as exporting
-from jlab_compress.deployment.onnx import parity as verification
 from jlab_compress.deployment.onnx import precision as precisions
 from jlab_compress.deployment.onnx.export import export_onnx
 from jlab_compress.errors import ExportMismatchError
@@ -65,7 +65,7 @@ def test_without_own_copies_the_numbers_would_be_wrong(tmp_path, monkeypatch):
 
 
 def test_a_file_that_crashes_onnxruntime_does_not_crash_python(tmp_path, monkeypatch):
-    monkeypatch.setattr(verification, "_LOAD", "import os; os.abort()")
+    monkeypatch.setattr(checks, "_LOAD", "import os; os.abort()")
     with pytest.raises(ExportMismatchError, match=r"cannot load it \(it crashes .*\); export it as float32"):
         export_onnx(mlp(), tmp_path / "m.onnx", normal(4, 8), precision="float16")
     assert list(tmp_path.iterdir()) == []

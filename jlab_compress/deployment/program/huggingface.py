@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from jlab_compress.deployment.onnx.export import frozen
-from jlab_compress.deployment.onnx.graph import quiet_exporter
+from jlab_compress.deployment.program.folding import frozen
+from jlab_compress.deployment.program.torch_export import quiet_exporter
 from jlab_compress.slim.conversion import fold
 
 
@@ -43,7 +43,7 @@ def save_pretrained(slim: nn.Module, directory: str | Path) -> Path:
     target = Path(directory)
     if target.exists():
         raise FileExistsError(f"directory: {str(target)!r} is there already; choose another name")
-    folded: Any = frozen(fold(slim))
+    folded: Any = fold(frozen(slim))
     if not hasattr(folded, "save_pretrained") or not hasattr(folded, "config"):
         raise ValueError(f"slim: {type(slim).__name__} is no transformers model; use save() or export_onnx()")
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.resolve().parent) as room:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,11 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jlab_compress.execution.calls import Call
+from jlab_compress.errors import in_words
+from jlab_compress.execution.calls import Call, leaves_in
+from jlab_compress.execution.inputs import read_call
+from jlab_compress.execution.isolation import inference
 
 BATCH = "batch"
 SEQUENCE = "sequence"
 Axes = Mapping[str, Mapping[int, str]]
+Arrays = dict[str, NDArray[Any]]
+Feeds = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Signature:
         ]
         return dict(sorted(named, key=lambda pair: pair[0] != BATCH))
 
-    def feeds(self) -> dict[str, NDArray[Any]]:
+    def feeds(self) -> Arrays:
         """Return the tensors as numpy arrays by name, as an inference runtime takes them."""
         return {name: tensor.numpy() for name, tensor in self.tensors.items()}
 
@@ -136,6 +141,25 @@ def read_signature(model: nn.Module, example_inputs: object, axes: Axes | None =
     return signature
 
 
+def outputs_by_name(model: nn.Module, signature: Signature) -> dict[str, Tensor]:
+    """Run a model on the example and return what it gives as `named_outputs` does.
+
+    Raises
+    ------
+    ValueError
+        If the model does not run on the example.
+    """
+    with inference():
+        try:
+            value = signature.call(model)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"example_inputs: expected inputs that the model runs on, it stopped with {in_words(error)}; "
+                "pass a batch of the shape, type and names that its forward takes"
+            ) from error
+    return named_outputs(value)
+
+
 def named_outputs(value: object) -> dict[str, Tensor]:
     """Return a model's output as tensors by name: its keys where it has some, else "output" and a number.
 
@@ -143,47 +167,44 @@ def named_outputs(value: object) -> dict[str, Tensor]:
     ------
     TypeError
         If the output holds something that is neither tensor, tuple, list, mapping nor None.
+
+    Examples
+    --------
+    >>> list(named_outputs({"logits": torch.zeros(1), "states": (torch.zeros(1), None)}))
+    ['logits', 'states_0']
     """
-    if isinstance(value, Tensor):
-        return {"output": value}
-    found = dict(_leaves("", value))
+    found: dict[str, Tensor] = {}
+    for path, item in leaves_in(value):
+        numbered = not path or isinstance(path[0], int)
+        name = "_".join(map(str, ("output", *path) if numbered else path))
+        if isinstance(item, Tensor):
+            found[name] = item
+        elif item is not None:
+            raise TypeError(
+                f"model: output {name} is a {type(item).__name__}, expected tensors in tuples or mappings; "
+                "switch it off (for a cache: use_cache=False) or wrap the model"
+            )
     if not found:
         raise TypeError("model: its output holds no tensor; export a model that returns at least one")
     return found
 
 
-def _leaves(prefix: str, value: object) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        yield prefix, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(f"{prefix}_{key}" if prefix else str(key), item)
-    elif isinstance(value, tuple | list):
-        for number, item in enumerate(value):
-            yield from _leaves(f"{prefix or 'output'}_{number}", item)
-    elif value is not None:
-        raise TypeError(
-            f"model: output {prefix or 'value'} is a {type(value).__name__}, expected tensors in tuples or "
-            "mappings; switch it off (for a cache: use_cache=False) or wrap the model"
-        )
-
-
 def _named_values(model: nn.Module, example: object) -> tuple[dict[str, Any], int]:
-    if isinstance(example, Call):
-        values, n_positional = _named_values(model, tuple(example.args))
-        return values | dict(example.kwargs), n_positional
-    if isinstance(example, Mapping):
-        return {str(name): value for name, value in example.items()}, 0
-    if not isinstance(example, Tensor | tuple):
-        raise TypeError(
-            "example_inputs: expected a tensor, a tuple of positional inputs or a mapping of keyword "
-            f"inputs, got {type(example).__name__}; pass one batch of them"
+    """Return the values of one forward call by name, positional ones first, and how many these are."""
+    try:
+        call, cut = read_call(model, example)
+    except TypeError as error:
+        raise TypeError(f"example_inputs: {error}") from error
+    if cut:
+        raise ValueError(
+            f"example_inputs: expected at most {len(call.args)} positional inputs, as the model's forward "
+            "takes, got more; leave the targets out"
         )
-    positional = (example,) if isinstance(example, Tensor) else tuple(example)
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind in kinds]
-    names += [f"input_{i}" for i in range(len(names), len(positional))]
-    return dict(zip(names, positional, strict=False)), len(positional)
+    names += [f"input_{i}" for i in range(len(names), len(call.args))]
+    named = dict(zip(names, call.args, strict=False))
+    return named | {str(name): value for name, value in call.kwargs.items()}, len(call.args)
 
 
 def _usual_axes(tensor: Tensor) -> dict[int, str]:
@@ -221,6 +242,6 @@ def _check_axes(signature: Signature) -> None:
         raise ValueError('axes: no axis is called "batch"; name the axis along which examples are stacked')
 
 
-def as_numpy(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+def as_numpy(tensors: Mapping[str, Tensor]) -> Arrays:
     """Return tensors as numpy arrays under the same names."""
     return {name: np.asarray(tensor.detach().cpu()) for name, tensor in tensors.items()}

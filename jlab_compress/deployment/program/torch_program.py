@@ -10,12 +10,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from jlab_compress.deployment.onnx.export import reference_and_folded
-from jlab_compress.deployment.onnx.files import beside, check_target
-from jlab_compress.deployment.onnx.form import Arrays
-from jlab_compress.deployment.onnx.graph import exact_attention, exported, quiet_exporter
-from jlab_compress.deployment.onnx.parity import Parity, cases, check_parity, compare
-from jlab_compress.deployment.onnx.signature import Axes, Signature, as_numpy, named_outputs, read_signature
+from jlab_compress.deployment.program.drafts import beside, check_target
+from jlab_compress.deployment.program.folding import ready
+from jlab_compress.deployment.program.parity import Parity, cases, check_parity, compare
+from jlab_compress.deployment.program.signature import (
+    Arrays,
+    Axes,
+    Signature,
+    as_numpy,
+    named_outputs,
+    read_signature,
+)
+from jlab_compress.deployment.program.torch_export import exported, quiet_exporter
+from jlab_compress.execution.isolation import inference
 from jlab_compress.report import Report, Reported, Table
 
 
@@ -99,21 +106,21 @@ def export_program(
     """
     target = check_target(Path(path), overwrite, suffix=".pt2")
     signature = read_signature(slim, example_inputs, axes)
-    reference, folded = reference_and_folded(slim)
+    model = ready(slim)
     with beside(target) as room:
         draft = room / target.name
         with quiet_exporter():
-            torch.export.save(exported(folded, signature), draft)
+            torch.export.save(exported(model.folded, signature), draft)
             program = torch.export.load(draft).module()
         parity = tuple(
-            compare(partial(_answers, program, sized), reference, case, sized)
+            compare(partial(_answers, program, sized), model.reference, case, sized)
             for case, sized in cases(signature)
         )
-        check_parity(target.name, parity, reference, signature)
+        check_parity(target.name, parity, model.reference, signature)
         draft.replace(target)
     return Program(target, target.stat().st_size, parity)
 
 
 def _answers(program: nn.Module, sized: Signature, _: object) -> Arrays:
-    with exact_attention():
-        return as_numpy(named_outputs(program(*sized.args, **sized.kwargs)))
+    with inference():
+        return as_numpy(named_outputs(sized.call(program)))

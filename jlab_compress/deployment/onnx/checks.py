@@ -1,0 +1,136 @@
+"""Read an ONNX file back and hold it to what was promised: its form, then its numbers in onnxruntime."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnxruntime
+from torch import nn
+
+from jlab_compress.deployment.onnx.files import form_of, shape_of
+from jlab_compress.deployment.onnx.form import Form
+from jlab_compress.deployment.program.parity import Parity, cases, compare
+from jlab_compress.deployment.program.signature import Arrays, Feeds, Signature
+from jlab_compress.errors import ExportMismatchError, in_words
+
+_LOAD = "import sys, onnxruntime as o; o.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+
+
+def check_form(path: Path, *, opset: int, signature: Signature, outputs: list[str]) -> Form:
+    """Return what a file says about itself, if its opset, names, axes and operators are as asked for.
+
+    Raises
+    ------
+    ExportMismatchError
+        With every fault that was found.
+    """
+    faults = []
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:
+        faults.append(f"onnx's checker refuses it ({in_words(error)})")
+    graph = onnx.load(str(path), load_external_data=False)
+    faults += [*_opset_faults(graph, opset), *_value_faults(graph, signature, outputs), *_node_faults(graph)]
+    if faults:
+        raise ExportMismatchError(f"{path.name}: {'; '.join(faults)}; the file was not written")
+    return form_of(graph)
+
+
+def _opset_faults(graph: onnx.ModelProto, opset: int) -> Iterator[str]:
+    found = [(entry.domain or "default", entry.version) for entry in graph.opset_import]
+    if found != [("default", opset)]:
+        yield f"expected opset {opset} of the default domain, got {found}"
+
+
+def _value_faults(graph: onnx.ModelProto, signature: Signature, outputs: list[str]) -> Iterator[str]:
+    if [value.name for value in graph.graph.output] != outputs:
+        yield f"expected outputs {outputs}, got {[value.name for value in graph.graph.output]}"
+    if [value.name for value in graph.graph.input] != list(signature.tensors):
+        yield f"expected inputs {list(signature.tensors)}, got {[value.name for value in graph.graph.input]}"
+        return
+    for value in graph.graph.input:
+        expected = [
+            signature.axes[value.name].get(axis, size)
+            for axis, size in enumerate(signature.tensors[value.name].shape)
+        ]
+        if shape_of(value) != expected:
+            yield f"input {value.name!r}: expected shape {expected}, got {shape_of(value)}"
+
+
+def _node_faults(graph: onnx.ModelProto) -> Iterator[str]:
+    if any(node.op_type == "Dropout" for node in graph.graph.node):
+        yield "it holds a Dropout, which belongs to training"
+    foreign = {f"{node.domain}::{node.op_type}" for node in graph.graph.node if node.domain}
+    if foreign or graph.functions:
+        names = ", ".join(sorted(foreign)) or "local functions"
+        yield f"it holds operators outside the default domain ({names})"
+    if any(node.metadata_props or node.doc_string for node in graph.graph.node):
+        yield "its nodes carry source paths"
+
+
+def open_session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Open a file in onnxruntime on the CPU; 0 threads means all cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def check_loads(path: Path) -> None:
+    """Load a file in a process of its own, since a file on which onnxruntime crashes would end this one.
+
+    Raises
+    ------
+    ExportMismatchError
+        If it does not load.
+    """
+    done = subprocess.run([sys.executable, "-c", _LOAD, str(path)], capture_output=True, text=True)
+    if done.returncode:
+        words = done.stderr.strip().splitlines()[-1:] or [f"it crashes with status {done.returncode}"]
+        raise ExportMismatchError(
+            f"{path.name}: onnxruntime cannot load it ({words[0][:300]}); export it as float32"
+        )
+
+
+def measure_parity(path: Path, reference: nn.Module, signature: Signature) -> tuple[Parity, ...]:
+    """Compare a file in onnxruntime with a module over all `cases`.
+
+    Parameters
+    ----------
+    path : Path
+        The ONNX file.
+    reference : nn.Module
+        On the CPU, in eval mode.
+    signature : Signature
+        The example inputs; other sizes go round its entries.
+
+    Returns
+    -------
+    tuple of Parity
+        One entry per case; a size that the module itself refuses has None.
+
+    Raises
+    ------
+    ExportMismatchError
+        If the file refuses a size that the module takes, or gives other shapes or non-finite values.
+    """
+    session = open_session(path)
+
+    def ask(feeds: Feeds) -> Arrays:
+        try:
+            return run_session(session, feeds)
+        except Exception as error:
+            raise ExportMismatchError(f"onnxruntime fails where the model runs: {error}") from error
+
+    return tuple(compare(ask, reference, case, sized) for case, sized in cases(signature))
+
+
+def run_session(session: onnxruntime.InferenceSession, feeds: Feeds) -> Arrays:
+    """Return a session's outputs by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feeds)), strict=True))

@@ -1,0 +1,1 @@
+"""A model as a program of torch: its inputs by name, its layers folded, exported, compared."""
