@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from jlab_compress.fitting.effort import NORMAL, QUICK, THOROUGH, Effort, read_effort
+from jlab_compress.fitting.effort import NORMAL, QUICK, THOROUGH, Effort, read_effort, step_counter
 
 
 def test_names_are_read_and_efforts_pass():
@@ -32,3 +32,12 @@ def test_a_budget_that_is_not_positive_is_refused(field, wrong):
 def test_an_effort_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError, match="node_steps"):
         NORMAL.node_steps = 3
+
+
+def test_steps_are_counted_up_to_the_total_and_never_above():
+    seen = []
+    count = step_counter(lambda *at: seen.append(at), 2)
+    for _ in range(3):
+        count()
+    assert seen == [(1, 2), (2, 2), (2, 2)]
+    step_counter(None, 2)()

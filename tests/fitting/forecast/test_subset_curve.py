@@ -2,45 +2,24 @@ import pytest
 import torch
 
 from jlab_compress.fitting.forecast.subset_curve import subset_curve
-from jlab_compress.fitting.kernels.actions import respond
-from jlab_compress.fitting.kernels.neuron_products import neuron_products
-from jlab_compress.fitting.solvers.gram import HeldGram
-from jlab_compress.fitting.solvers.least_squares import least_squares
-from jlab_compress.fitting.solvers.pursuit import greedy_columns, pursue
-from tests.fitting.problems import clustered, dense, draw, gated
+from jlab_compress.fitting.kernels.actions import kernel_error
+from tests.fitting.problems import clustered, dense, draw
 
-X = draw(60, 5, seed=9)
+X = draw(160, 5, seed=9)
 
 
-def kernels(layer, x):
-    """K_v and K_w as matrices over (row, output) pairs, from every neuron's gradients."""
-    hidden, slopes = respond(layer, x)
-    parts = [torch.kron(hidden * layer.multiplicities @ hidden.T, torch.eye(3, dtype=x.dtype))]
-    near = [x @ x.T + float(b is not None) for b in layer.biases]
-    total = 0
-    for j in range(layer.width):
-        block = sum(torch.outer(a[:, j], a[:, j]) * m for a, m in zip(slopes, near, strict=True))
-        v = layer.outgoing[j]
-        total = total + layer.multiplicities[j] * torch.kron(block, torch.outer(v, v))
-    return [*parts, total]
-
-
-@pytest.mark.parametrize("layer", [dense(12), dense(12, activation=torch.tanh), gated(12)])
-def test_inner_products_give_the_norms_of_outputs_and_kernel(layer):
-    counts = torch.linspace(0.5, 2, 12).double()
-    counted = layer.select(torch.arange(12), counts)
-    found = neuron_products(layer, X, n_probes=400)
-    outgoing, incoming = (k.square().sum() for k in kernels(counted, X))
-    outputs = (layer.hidden(X) * counts) @ layer.outgoing
-    assert torch.allclose(counts @ found.outputs @ counts, outputs.square().sum())
-    assert torch.allclose(3 * counts @ found.outgoing @ counts, outgoing)
-    assert torch.allclose(counts @ found.incoming @ counts, incoming, rtol=0.2)
-    assert not torch.allclose((3 * counts) @ found.incoming @ counts, incoming, rtol=0.2)
+def weighted_subset(layer, curve, s):
+    """The layer of the first s neurons with the multiplicities that the curve stands for."""
+    order = curve.chosen.order[:s]
+    solution = torch.linalg.solve_triangular(
+        curve.chosen.factor[:s][:, order], curve.chosen.reached[:s], upper=True
+    )
+    return layer.select(order, solution[:, 0])
 
 
 def test_errors_fall_with_the_width_and_vanish_at_the_number_of_distinct_neurons():
     layer = clustered(groups=6, copies=4)
-    errors = subset_curve(layer, X[:40], X[40:], 6, displacement=0.0).errors((1, 3, 6))
+    errors = subset_curve(layer, X[:100], X[100:], 6, displacement=0.0).errors((1, 3, 6))
     for part in (0, 1):
         falling = [e[part] for e in errors]
         assert falling == sorted(falling, reverse=True)
@@ -48,11 +27,21 @@ def test_errors_fall_with_the_width_and_vanish_at_the_number_of_distinct_neurons
         assert falling[-1] < 1e-3
 
 
-def test_choice_by_products_is_the_choice_by_columns():
-    columns, target = draw(30, 8), draw(30, 1, seed=1)
-    found = pursue(HeldGram(columns.T @ columns), columns.T @ target, 5)
-    order = found.order
-    assert torch.equal(order, greedy_columns(columns, target, 5))
-    solution = torch.linalg.solve_triangular(found.factor[:, order], found.reached, upper=True)
-    expected, _ = least_squares(columns[:, order], target, intercept=False)
-    assert torch.allclose(solution, expected, atol=1e-5)
+@pytest.mark.parametrize("size", [4, 12])
+def test_they_are_the_errors_of_those_weighted_subsets(size):
+    layer, held = dense(30, activation=torch.tanh), X[100:]
+    curve = subset_curve(layer, X[:100], held, 12, displacement=0.0)
+    ((function, kernel),) = curve.errors((size,))
+    slim = weighted_subset(layer, curve, size)
+    full = layer(held) - layer.outgoing_bias
+    assert function == pytest.approx(float((slim(held) - layer(held)).norm() / full.norm()))
+    assert kernel == pytest.approx(kernel_error(slim, layer, held, n_probes=200), rel=0.25)
+
+
+def test_where_outputs_will_move_far_the_kernel_decides():
+    layer = dense(60, activation=torch.tanh)
+    near, far = (
+        subset_curve(layer, X[:100], X[100:], 10, displacement=d).errors((10,))[0] for d in (0.0, 100.0)
+    )
+    assert far[0] > near[0]
+    assert far[1] < near[1]
