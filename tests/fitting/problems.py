@@ -4,6 +4,8 @@ import torch
 
 from jlab_compress.fitting.layer import Layer
 
+EACH, UNIT_OUTPUTS = 3, 4
+
 
 def draw(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
@@ -61,3 +63,22 @@ def tensors(layer):
 
 def same_bits(one, other):
     return all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
+
+
+def units(n, *, bias=True, size=7, seed=0):
+    """A layer of n units with three values each, which no function of its rows computes."""
+
+    def never(*_):
+        raise AssertionError("units are known by their values")
+
+    outgoing, made = draw(n, UNIT_OUTPUTS * EACH, seed=seed), draw(n, size, seed=seed + 1)
+    offset = draw(UNIT_OUTPUTS, seed=seed + 2) if bias else None
+    return Layer((made,), (None,), outgoing, offset, torch.ones(n).double(), never, biased=bias)
+
+
+def unit_kernels(n, rank, probes=20, seed=5):
+    """Symmetric, positive kernels of n units that live in `rank` directions."""
+    factors = draw(rank, probes, 4, seed=seed)
+    basis = factors @ factors.transpose(1, 2)
+    shares = draw(n, rank, seed=seed + 1).abs()
+    return ((shares @ basis.flatten(1)).reshape(n, probes, probes),)

@@ -14,7 +14,7 @@ def counted(layer):
 
 
 def after_a_step(layer, rate=0.01):
-    """The function after a step of gradient descent in which each neuron's gradient is divided by its count."""
+    """The function after a step of gradient descent, each neuron's gradient divided by its count."""
     free = [*layer.incoming, *(b for b in layer.biases if b is not None), layer.outgoing]
     leaves = [t.clone().requires_grad_() for t in free]
     n = len(layer.incoming)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.compression.signals.backward import Signals
-from jlab_compress.fitting.kernels.row_gram import back_propagate, gram_of
+from jlab_compress.fitting.kernels.block_kernel import back_propagate, block_kernel
 from jlab_compress.fitting.kernels.row_kernels import squared_error
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.inspection.block import Block
@@ -110,7 +110,7 @@ def block_errors(
     sent = back_propagate(layer, mine, cotangents), back_propagate(pair.wide, theirs, cotangents)
     errors = [squared_error(*sent)]
     if kernels:
-        errors += gram_of(layer, mine, cotangents).errors(gram_of(pair.wide, theirs, cotangents))
+        errors += block_kernel(layer, mine, cotangents).errors(block_kernel(pair.wide, theirs, cotangents))
     return errors
 
 

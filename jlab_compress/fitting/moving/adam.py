@@ -1,4 +1,4 @@
-"""Adam on any tensors, kept only where the loss on held-out batches fell."""
+"""Adam: its rate over the steps, and a minimisation that is undone where held-out batches say so."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jlab_compress.fitting.effort import NORMAL
-
-RATE, LOG_RATE = 0.01, 0.05
-WARM_UP = 0.1
+TENSOR_RATE, LOG_RATE = 0.01, 0.05
+TENSOR_WARM_UP = 0.1
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,27 @@ class OptimizationResult:
         return self.after < self.before
 
 
+def rate_share(step: int, steps: int, *, warm_up: float = 0.0) -> float:
+    """Return the share of the full rate at a step, counted from 0: linearly up, then down as a cosine.
+
+    Parameters
+    ----------
+    step, steps : int
+        Steps done, and in all.
+    warm_up : float
+        Share of the steps in which the rate rises.
+
+    Examples
+    --------
+    >>> [round(rate_share(step, 4), 2) for step in range(4)]
+    [1.0, 0.85, 0.5, 0.15]
+    >>> rate_share(0, 100, warm_up=0.1)
+    0.1
+    """
+    risen = min(1.0, (step + 1) / (warm_up * steps)) if warm_up else 1.0
+    return risen * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
 def minimize(
     free: Sequence[Tensor],
     loss: Callable[[int], Tensor],
@@ -41,7 +60,7 @@ def minimize(
     held: Sequence[int],
     *,
     logs: Sequence[Tensor] = (),
-    steps: int | None = None,
+    steps: int,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> OptimizationResult:
@@ -58,8 +77,8 @@ def minimize(
         Numbers of the batches to learn from, and of those that only judge.
     logs : sequence of Tensor
         Further leaves, logarithms of multiplicities, that move too.
-    steps : int, optional
-        Ten passes over the batches by default, at most 200 steps.
+    steps : int
+        How many.
     seed : int
         Of the order of the batches.
     progress : callable, optional
@@ -73,14 +92,13 @@ def minimize(
     Examples
     --------
     >>> x = torch.tensor([4.0], requires_grad=True)
-    >>> result = minimize([x], lambda number: (x - 3.0).square().sum(), list(range(16)), [0])
+    >>> result = minimize([x], lambda number: (x - 3.0).square().sum(), range(16), [0], steps=160)
     >>> result.after < 0.01 * result.before
     True
     """
-    steps = steps or min(NORMAL.state_passes * len(batches), NORMAL.state_steps)
     entries = sum(t.numel() for t in free)
     size = (sum(float(t.detach().square().sum()) for t in free) / entries) ** 0.5
-    rates = [RATE * size, LOG_RATE]
+    rates = [TENSOR_RATE * size, LOG_RATE]
     groups = [{"params": list(tensors)} for tensors in (free, logs)]
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(seed)
@@ -89,7 +107,7 @@ def minimize(
     for step in range(1, steps + 1):
         order = order or torch.randperm(len(batches), generator=generator).tolist()
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * _share(step, steps)
+            group["lr"] = rate * rate_share(step - 1, steps, warm_up=TENSOR_WARM_UP)
         value = loss(batches[order.pop()])
         if not value.requires_grad:
             break
@@ -104,11 +122,6 @@ def minimize(
             for tensor, value in zip(every, first, strict=True):
                 tensor.copy_(value)
     return result
-
-
-def _share(step: int, steps: int) -> float:
-    """Return the share of the full rate: up in the first tenth of the steps, then down as a cosine."""
-    return min(1.0, step / (WARM_UP * steps)) * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
 
 
 def _held_out(loss: Callable[[int], Tensor], held: Sequence[int]) -> float:

@@ -12,7 +12,8 @@ from jlab_compress.fitting.effort import NORMAL
 from jlab_compress.fitting.kernels.actions import adaptive_directions, pull, push, respond
 from jlab_compress.fitting.kernels.probes import smooth_probes, white_probes
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.parameters import FreeParameters, rate_share
+from jlab_compress.fitting.moving.adam import rate_share
+from jlab_compress.fitting.moving.parameters import FreeParameters
 
 BATCH_ROWS = 150
 BATCH_PROBES = 2

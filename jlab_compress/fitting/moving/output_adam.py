@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.parameters import FreeParameters, rate_share
+from jlab_compress.fitting.moving.adam import rate_share
+from jlab_compress.fitting.moving.parameters import FreeParameters
 from jlab_compress.fitting.post_norm import PostNormMap
 
 OUTPUT_RATE = 0.02

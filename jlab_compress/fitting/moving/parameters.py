@@ -1,8 +1,7 @@
-"""The free parameters of a slim layer, and the rate at which Adam moves them."""
+"""The free parameters of a slim layer."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -41,24 +40,3 @@ class FreeParameters:
             outgoing=next(tensors),
             multiplicities=free[-1].exp(),
         )
-
-
-def rate_share(step: int, steps: int, *, warm_up: float = 0.0) -> float:
-    """Return the share of the full rate at a step, counted from 0: linearly up, then down as a cosine.
-
-    Parameters
-    ----------
-    step, steps : int
-        Steps done, and in all.
-    warm_up : float
-        Share of the steps in which the rate rises.
-
-    Examples
-    --------
-    >>> [round(rate_share(step, 4), 2) for step in range(4)]
-    [1.0, 0.85, 0.5, 0.15]
-    >>> rate_share(0, 100, warm_up=0.1)
-    0.1
-    """
-    risen = min(1.0, (step + 1) / (warm_up * steps)) if warm_up else 1.0
-    return risen * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -6,8 +6,8 @@ from torch.nn.functional import layer_norm
 
 from jlab_compress.fitting.aims import function
 from jlab_compress.fitting.aims.baselines import greedy_refit
-from jlab_compress.fitting.aims.function import fit_subset, fit_weighted_subset, with_shared_mass
 from jlab_compress.fitting.aims.function import fit_function as fit_with_effort
+from jlab_compress.fitting.aims.function import fit_subset, fit_weighted_subset, with_shared_mass
 from jlab_compress.fitting.effort import Effort
 from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.post_norm import PostNormMap

@@ -1,9 +1,7 @@
-import math
-
 import pytest
 import torch
 
-from jlab_compress.fitting.moving.parameters import FreeParameters, rate_share
+from jlab_compress.fitting.moving.parameters import FreeParameters
 from tests.fitting.problems import dense, draw, gated, tensors
 
 COUNTS = torch.linspace(0.5, 3, 12).double()
@@ -39,19 +37,3 @@ def test_multiplicities_stay_positive_however_far_they_move():
     with torch.no_grad():
         free.log_counts -= 100.0
     assert bool((free.layer().multiplicities > 0).all())
-
-
-def test_the_rate_falls_as_a_cosine_to_nothing():
-    shares = [rate_share(step, 100) for step in range(100)]
-    assert shares[0] == 1.0
-    assert shares[50] == pytest.approx(0.5)
-    assert shares == sorted(shares, reverse=True)
-    assert shares[99] < 0.001
-
-
-def test_with_a_warm_up_it_rises_first():
-    shares = [rate_share(step, 100, warm_up=0.1) for step in range(100)]
-    assert shares[:10] == sorted(shares[:10])
-    assert shares[0] == pytest.approx(0.1)
-    assert shares[10:] == [rate_share(step, 100) for step in range(10, 100)]
-    assert math.isclose(shares[9], rate_share(9, 100))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,10 +41,7 @@ def test_it_lowers_the_error_of_the_best_refit():
 def test_a_layer_of_few_distinct_neurons_is_found_from_nearby():
     layer = clustered(groups=3, copies=5, activation=torch.tanh)
     start = layer.select(torch.tensor([0, 5, 10]))
-    shaken = type(start)(
-        (start.incoming[0] + 0.1 * draw(3, 5, seed=3),), start.biases, start.outgoing, None, start.multiplicities,
-        start.activation,
-    )  # fmt: skip
+    shaken = replace(start, incoming=(start.incoming[0] + 0.1 * draw(3, 5, seed=3),))
     moved = move_by_projection(shaken, X, layer(X), steps=150)
     assert relative_error(moved(X), layer(X)) < 1e-4
     fresh = draw(100, 5, seed=11)

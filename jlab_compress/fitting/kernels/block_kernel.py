@@ -13,7 +13,7 @@ from jlab_compress.fitting.layer import Layer
 
 
 @dataclass(frozen=True)
-class Gram:
+class BlockKernel:
     """The tangent kernel between q rows.
 
     Parameters
@@ -26,14 +26,14 @@ class Gram:
     outgoing: Tensor
     incoming: Tensor
 
-    def errors(self, wanted: Gram) -> list[Tensor]:
+    def errors(self, wanted: BlockKernel) -> list[Tensor]:
         """Return the `squared_kernel_error` of the two parts."""
         pairs = (self.outgoing, wanted.outgoing), (self.incoming, wanted.incoming)
         return [squared_kernel_error(*pair) for pair in pairs]
 
 
-def gram_of(layer: Layer, inputs: Tensor, cotangents: Tensor) -> Gram:
-    """Return the Gram matrices of a layer's tangent kernel.
+def block_kernel(layer: Layer, inputs: Tensor, cotangents: Tensor) -> BlockKernel:
+    """Return the tangent kernel of a block between rows, each with a cotangent of its own.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def gram_of(layer: Layer, inputs: Tensor, cotangents: Tensor) -> Gram:
 
     Returns
     -------
-    Gram
+    BlockKernel
         sum_j c_j grad(r . phi_j(x)) . grad(r' . phi_j(x')), phi_j(x) = act(w_j . x + b_j) v_j, for all pairs
         of rows; equal to all probes of the tangent kernel at once (Jacot, Gabriel, Hongler 2018). Cost
         O(q^2 (n + n_in + n_out) + q n (n_in + n_out)).
@@ -54,7 +54,7 @@ def gram_of(layer: Layer, inputs: Tensor, cotangents: Tensor) -> Gram:
     Examples
     --------
     >>> one = torch.ones(1, 1)
-    >>> found = gram_of(Layer((one,), (None,), one, None, 2 * one[0], torch.relu), 3 * one, one)
+    >>> found = block_kernel(Layer((one,), (None,), one, None, 2 * one[0], torch.relu), 3 * one, one)
     >>> found.outgoing.item(), found.incoming.item()
     (18.0, 18.0)
     """
@@ -66,11 +66,11 @@ def gram_of(layer: Layer, inputs: Tensor, cotangents: Tensor) -> Gram:
         incoming = incoming + linear_kernel(
             inputs, through * slope, biased=bias is not None, output_counts=counts
         )
-    return Gram(outgoing, incoming)
+    return BlockKernel(outgoing, incoming)
 
 
 def back_propagate(layer: Layer, inputs: Tensor, cotangents: Tensor) -> Tensor:
-    """Return the gradients (q, n_in) that a layer passes on to its inputs; parameters as in `gram_of`.
+    """Return the gradients (q, n_in) that a layer passes on to its inputs; parameters as in `block_kernel`.
 
     Examples
     --------

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from jlab_compress.fitting.kernels.actions import kernel_actions
-from jlab_compress.fitting.kernels.row_gram import back_propagate, gram_of
+from jlab_compress.fitting.kernels.block_kernel import back_propagate, block_kernel
 from jlab_compress.fitting.kernels.row_kernels import squared_error
 from jlab_compress.fitting.layer import Layer
 
@@ -38,9 +38,9 @@ def per_copy_gradients(layer, x, r):
 
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
-def test_grams_are_products_of_gradients_counted_c_times(gated, biased):
+def test_they_are_products_of_gradients_counted_c_times(gated, biased):
     layer, x, r = layer_of(gated, biased), normal(4, 3, seed=1), normal(4, 2, seed=2)
-    found = gram_of(layer, x, r)
+    found = block_kernel(layer, x, r)
     each = [per_copy_gradients(layer, a, b) for a, b in zip(x, r, strict=True)]
     c = layer.multiplicities[:, None]
     for part, gram in ((0, found.outgoing), (1, found.incoming)):
@@ -53,9 +53,9 @@ def test_grams_are_products_of_gradients_counted_c_times(gated, biased):
     assert torch.allclose(back_propagate(layer, x, r), sent)
 
 
-def test_grams_hold_all_probes_of_the_kernel_at_once():
+def test_they_hold_all_probes_of_the_kernel_at_once():
     layer, x, r = layer_of(), normal(5, 3, seed=1), normal(5, 2, seed=2)
-    found, signs = gram_of(layer, x, r), normal(5, seed=3)
+    found, signs = block_kernel(layer, x, r), normal(5, seed=3)
     actions = kernel_actions(layer, x, (signs[:, None] * r)[None])
     for gram, action in zip((found.outgoing, found.incoming), actions, strict=True):
         assert torch.allclose(gram @ signs, (action[0] * r).sum(dim=1))
@@ -63,11 +63,11 @@ def test_grams_hold_all_probes_of_the_kernel_at_once():
 
 def test_errors_are_zero_for_repeated_neurons_and_see_a_wrong_count():
     layer, x, r = layer_of(), normal(5, 3, seed=1), normal(5, 2, seed=2)
-    wanted = gram_of(layer, x, r)
+    wanted = block_kernel(layer, x, r)
     twice = torch.arange(6).repeat(2)
-    split = gram_of(layer.select(twice, layer.multiplicities[twice] / 2), x, r)
+    split = block_kernel(layer.select(twice, layer.multiplicities[twice] / 2), x, r)
     assert max(map(float, split.errors(wanted))) < 1e-20
-    wrong = gram_of(layer.select(torch.arange(6), 2 * layer.multiplicities), x, r)
+    wrong = block_kernel(layer.select(torch.arange(6), 2 * layer.multiplicities), x, r)
     assert list(map(float, wrong.errors(wanted))) == pytest.approx([1.0, 1.0])
     assert float(squared_error(2 * x, x)) == pytest.approx(1.0)
 
@@ -75,8 +75,8 @@ def test_errors_are_zero_for_repeated_neurons_and_see_a_wrong_count():
 def test_every_row_counts_alike_and_a_row_without_a_kernel_does_not_explode():
     layer = Layer((torch.eye(2),), (None,), torch.eye(2), None, torch.ones(2), torch.relu)
     x, r = torch.tensor([[1.0, 0.0], [100.0, 0.0], [-1.0, -1.0]]), torch.ones(3, 2)
-    wanted = gram_of(layer, x, r)
-    other = gram_of(layer, x * torch.tensor([[2.0], [1.0], [1.0]]), r)
+    wanted = block_kernel(layer, x, r)
+    other = block_kernel(layer, x * torch.tensor([[2.0], [1.0], [1.0]]), r)
     assert float(wanted.outgoing[2, 2]) == 0
     assert all(map(torch.isfinite, other.errors(wanted)))
     assert float(other.errors(wanted)[0]) > 0.1
@@ -84,10 +84,10 @@ def test_every_row_counts_alike_and_a_row_without_a_kernel_does_not_explode():
 
 def test_the_errors_can_be_lowered_by_their_gradients():
     layer, x, r = layer_of(), normal(5, 3, seed=1), normal(5, 2, seed=2)
-    wanted = gram_of(layer, x, r)
+    wanted = block_kernel(layer, x, r)
     w = (layer.incoming[0] * 1.3).requires_grad_()
     slim = Layer((w,), layer.biases, layer.outgoing, None, layer.multiplicities, layer.activation)
-    before = sum(gram_of(slim, x, r).errors(wanted))
+    before = sum(block_kernel(slim, x, r).errors(wanted))
     (gradient,) = torch.autograd.grad(before, w)
     moved = Layer(((w - 1e-3 * gradient).detach(),), *list(vars(slim).values())[1:])
-    assert float(sum(gram_of(moved, x, r).errors(wanted))) < float(before.detach())
+    assert float(sum(block_kernel(moved, x, r).errors(wanted))) < float(before.detach())
