@@ -30,7 +30,7 @@ from torch.nn.functional import cross_entropy
 
 from jlab_compress import compress
 from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.fitting.relative_errors import relative_error
+from jlab_compress.fitting.held_out import relative_error
 
 STEPS = 200
 

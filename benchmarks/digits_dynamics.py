@@ -34,8 +34,8 @@ from jlab_compress.fitting.aims.dynamics import fit_dynamics
 from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.fit_rows import FitRows
+from jlab_compress.fitting.held_out import relative_error
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.relative_errors import relative_error
 
 OPTIMIZERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
     "SGD": lambda p: torch.optim.SGD(p, 0.1),

@@ -26,7 +26,7 @@ from jlab_compress.fitting.aims.baselines import (
 from jlab_compress.fitting.aims.function import fit_function
 from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.forecast.predict import predict_function
-from jlab_compress.fitting.relative_errors import relative_error
+from jlab_compress.fitting.held_out import relative_error
 
 METHODS = {
     "random subset": random_subset,

@@ -32,8 +32,8 @@ from jlab_compress.fitting.aims.baselines import (
 from jlab_compress.fitting.aims.dynamics import fit_dynamics
 from jlab_compress.fitting.aims.short_training import ShortTraining, largest_eigenvalue, train_on
 from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.held_out import relative_error
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.relative_errors import relative_error
 from jlab_compress.report import Report, Table
 
 ROWS = 1200

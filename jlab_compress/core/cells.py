@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_CHUNK = 4096  # rows whose distances to all centres are held at once
+_DISTANCE_CHUNK = 4096  # rows whose distances to all centres are held at once
 
 
 def cut_cells(points: Tensor, multiplicities: Tensor, cells: int) -> list[Tensor]:
@@ -96,7 +96,9 @@ def kmeans(
     weighted = rows if counts is None else rows * counts[:, None]
     counts = rows.new_ones(len(rows)) if counts is None else counts
     for _ in range(rounds):
-        labels = torch.cat([torch.cdist(part, centres).argmin(1) for part in torch.split(rows, _CHUNK)])
+        labels = torch.cat(
+            [torch.cdist(part, centres).argmin(1) for part in torch.split(rows, _DISTANCE_CHUNK)]
+        )
         mass = counts.new_zeros(len(centres)).index_add_(0, labels, counts)
         sums = torch.zeros_like(centres).index_add_(0, labels, weighted)
         means = torch.where(mass[:, None] > 0, sums / mass[:, None], centres)

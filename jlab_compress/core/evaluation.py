@@ -10,7 +10,7 @@ from torch import Tensor
 from jlab_compress.core.cloud import Cloud
 
 _FUNCTIONS = 64
-_CHUNK = 16384
+_MEANS_CHUNK = 16384
 
 
 class RandomFunctionTest:
@@ -44,8 +44,8 @@ class RandomFunctionTest:
 
     def _mean_values(self, points: Tensor, multiplicities: Tensor) -> Tensor:
         total = torch.zeros(2 * _FUNCTIONS, dtype=torch.float64, device=points.device)
-        for start in range(0, len(points), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        for start in range(0, len(points), _MEANS_CHUNK):
+            part = slice(start, start + _MEANS_CHUNK)
             ridge = ((points[part].double() - self._mean) / self._deviation) @ self._directions
             values = torch.cat(
                 [

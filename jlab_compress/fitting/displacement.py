@@ -10,7 +10,7 @@ from torch import Tensor
 from jlab_compress.fitting.layer import Layer
 
 
-def expected_displacement(layer: Layer, inputs: Tensor) -> float:
+def layer_displacement(layer: Layer, inputs: Tensor) -> float:
     """Return the `displacement_of` a layer's outputs at inputs (q, n_in)."""
     return displacement_of(layer.hidden(inputs), layer.outgoing, layer.multiplicities)
 

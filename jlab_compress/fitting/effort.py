@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 EffortName = Literal["quick", "normal", "thorough"]
-Progress = Callable[[int, int], None]
+OnStep = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def read_effort(effort: EffortName | Effort) -> Effort:
     raise ValueError(f'effort: expected "quick", "normal", "thorough" or an Effort, got {effort!r}')
 
 
-def step_counter(progress: Progress | None, total: int) -> Callable[[], None]:
+def step_counter(progress: OnStep | None, total: int) -> Callable[[], None]:
     """Return a callable that reports one more step of `total` each time it is called."""
     done = 0
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from jlab_compress.fitting.displacement import displacement_of, expected_displacement, is_untrained
+from jlab_compress.fitting.displacement import displacement_of, is_untrained, layer_displacement
 from tests.fitting.problems import dense, draw
 
 X = draw(300, 5, seed=9)
@@ -14,8 +14,8 @@ def fresh(n=4000):
 def test_a_layer_with_random_signs_is_expected_to_move_ten_times_its_outputs():
     layer = fresh()
     size = float(layer(X).square().mean().sqrt())
-    assert expected_displacement(layer, X) == pytest.approx(10 * size, rel=0.3)
-    assert is_untrained(layer, X, expected_displacement(layer, X))
+    assert layer_displacement(layer, X) == pytest.approx(10 * size, rel=0.3)
+    assert is_untrained(layer, X, layer_displacement(layer, X))
 
 
 def test_a_layer_whose_neurons_agree_is_expected_to_stay():
@@ -23,8 +23,8 @@ def test_a_layer_whose_neurons_agree_is_expected_to_stay():
     trained = layer.with_outgoing(
         layer.hidden(X).mean(0, keepdim=True).T.expand(-1, 3).sign() / 4000**0.5, None
     )
-    assert expected_displacement(trained, X + 1) < 0.1 * float(trained(X + 1).square().mean().sqrt())
-    assert not is_untrained(trained, X + 1, expected_displacement(trained, X + 1))
+    assert layer_displacement(trained, X + 1) < 0.1 * float(trained(X + 1).square().mean().sqrt())
+    assert not is_untrained(trained, X + 1, layer_displacement(trained, X + 1))
 
 
 def test_copies_that_are_counted_are_as_good_as_copies():
@@ -32,8 +32,8 @@ def test_copies_that_are_counted_are_as_good_as_copies():
     copies = layer.select(torch.arange(12).repeat_interleave(5))
     counted = layer.select(torch.arange(12), torch.full((12,), 5.0).double())
     fewer = layer.select(torch.arange(6), torch.full((6,), 5.0).double())
-    assert expected_displacement(counted, X) == pytest.approx(expected_displacement(copies, X))
-    assert expected_displacement(counted, X) != pytest.approx(expected_displacement(fewer, X), rel=0.1)
+    assert layer_displacement(counted, X) == pytest.approx(layer_displacement(copies, X))
+    assert layer_displacement(counted, X) != pytest.approx(layer_displacement(fewer, X), rel=0.1)
 
 
 def test_a_scale_of_the_weights_is_a_scale_of_the_displacement():

@@ -16,8 +16,7 @@ from jlab_compress.fitting.aims import activation_only as fits
 from jlab_compress.fitting.aims.activation_only import UnitRows
 from jlab_compress.fitting.aims.moments import fit_units_moments
 from jlab_compress.fitting.fit import Fit
-from jlab_compress.fitting.forecast.activation_only import predict_unit_errors
-from jlab_compress.fitting.forecast.forecast import Forecast
+from jlab_compress.fitting.forecast.forecast import Forecast, predict_unit_errors
 from jlab_compress.fitting.post_norm import PostNormMap
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.layers import on_cpu, read_layer

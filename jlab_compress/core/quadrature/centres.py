@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jlab_compress.core.cells import cut_cells, kmeans
 from jlab_compress.core.polynomials import count_functions
-from jlab_compress.core.quadrature.gauss_newton import Nodes, moment_goal, settle
+from jlab_compress.core.quadrature.gauss_newton import Nodes, moment_goal, settle_nodes
 
 _ROOM = 4  # unknowns per moment at least, so that nodes stay near the centres of their cells
 _KMEANS_ROUNDS = 50
@@ -50,7 +50,7 @@ def settle_centres(points: Tensor, multiplicities: Tensor, *, size: int, degree:
     """
     centres, counts = find_centres(points, multiplicities, size)
     goal = moment_goal(points, multiplicities, degree)
-    nodes = settle(centres.cpu(), counts.cpu(), goal)
+    nodes = settle_nodes(centres.cpu(), counts.cpu(), goal)
     return nodes if nodes.certified else None
 
 

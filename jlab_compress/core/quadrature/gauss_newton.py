@@ -9,10 +9,10 @@ from torch import Tensor
 
 from jlab_compress.core.polynomials import ProductBasis, fit_basis
 
-_STEPS = 40
+_SETTLING_STEPS = 40
 CERTIFIED_ERROR = 1e-10  # the largest scaled moment error of nodes that are returned
 _RIM = 0.1  # nodes may leave the bounding box by this share of its sides
-_CHUNK = 4096  # rows whose features are held at once
+_FEATURE_CHUNK = 4096  # rows whose features are held at once
 _MET = 1e-13  # a scaled moment error that counts as rounding
 _LEAST = 1e-3  # no multiplicity falls below this share of the mean
 _STRIDE = 0.5  # the most that a step may change a multiplicity by, relative to itself
@@ -69,7 +69,7 @@ def moment_goal(points: Tensor, multiplicities: Tensor, degree: int) -> MomentGo
     basis = fit_basis(points, degree)
     counts = multiplicities.double()
     moments, scale = (points.new_zeros(basis.functions, dtype=torch.float64) for _ in range(2))
-    for part in torch.split(torch.arange(len(points), device=points.device), _CHUNK):
+    for part in torch.split(torch.arange(len(points), device=points.device), _FEATURE_CHUNK):
         values = basis.columns(points[part])
         moments += values @ counts[part]
         scale += values.abs_() @ counts[part]
@@ -79,7 +79,7 @@ def moment_goal(points: Tensor, multiplicities: Tensor, degree: int) -> MomentGo
     return MomentGoal(home, moments.cpu(), scale.cpu().clamp_min(1e-300), low - rim, high + rim)
 
 
-def settle(points: Tensor, counts: Tensor, goal: MomentGoal, *, rounds: int = _STEPS) -> Nodes:
+def settle_nodes(points: Tensor, counts: Tensor, goal: MomentGoal, *, rounds: int = _SETTLING_STEPS) -> Nodes:
     """Return the nodes after damped Gauss-Newton steps from a start, met or not.
 
     Each step is the least change of (dc / c, dz) that would meet the linearised moments; it is

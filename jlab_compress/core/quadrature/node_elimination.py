@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from jlab_compress.core.polynomials import importance, largest_degree
-from jlab_compress.core.quadrature.gauss_newton import MomentGoal, Nodes, settle
+from jlab_compress.core.quadrature.gauss_newton import MomentGoal, Nodes, settle_nodes
 
 _TRIES = 10_000  # moments times nodes that are tried for removal before elimination counts as stalled
-_STEPS = 120  # steps for the nodes that are left after a removal
+_ELIMINATION_STEPS = 120  # steps for the nodes that are left after a removal
 _FILL = 0.6  # moments per unknown that a fixed number of nodes meets exactly
 _MOST = 4400  # moments that are looked at: a step costs O(N^3)
 _DRAWS = 10  # steps between moments that cannot all be met
@@ -21,7 +21,7 @@ def eliminate_nodes(points: Tensor, counts: Tensor, goal: MomentGoal, *, least: 
     """Return the fewest nodes found that meet the goal, from nodes that already do.
 
     Nodes of small significance c_j sum_i phi_i(z_j)^2 are dropped, many at once while that works
-    and one by one in the end, and the others settle again. Every node brings m + 1 unknowns, so
+    and one by one in the end, and the others settle_nodes again. Every node brings m + 1 unknowns, so
     about N / (m + 1) nodes are the ideal.
 
     Parameters
@@ -73,14 +73,14 @@ def _without(nodes: Nodes, dropped: Tensor, goal: MomentGoal) -> Nodes | None:
     if unknowns < len(goal.moments):
         return None
     counts = nodes.counts[kept] * (nodes.counts.sum() / nodes.counts[kept].sum())
-    settled = settle(nodes.points[kept], counts, goal, rounds=_STEPS)
+    settled = settle_nodes(nodes.points[kept], counts, goal, rounds=_ELIMINATION_STEPS)
     return settled if settled.certified else None
 
 
 def raise_degree(points: Tensor, counts: Tensor, goal: MomentGoal) -> tuple[Nodes, int]:
     """Return as many nodes as given that meet a high degree exactly, and that degree.
 
-    First the nodes settle between all moments of the goal, weighed by how much they are expected
+    First the nodes settle_nodes between all moments of the goal, weighed by how much they are expected
     to matter; then those up to a degree that leaves room (60 % of the unknowns) are met exactly by
     the least change, a lower degree being taken where that fails.
     """
@@ -88,12 +88,14 @@ def raise_degree(points: Tensor, counts: Tensor, goal: MomentGoal) -> tuple[Node
     top = min(goal.basis.degree, largest_degree(dimension, max(1, int(_FILL * unknowns))))
     weight = importance(dimension, goal.basis.degree)
     weight = weight / weight[: goal.up_to(top).basis.functions].min()
-    drawn = settle(points, counts, replace(goal, scale=goal.scale / weight.clamp(max=1.0)), rounds=_DRAWS)
+    drawn = settle_nodes(
+        points, counts, replace(goal, scale=goal.scale / weight.clamp(max=1.0)), rounds=_DRAWS
+    )
     for degree in range(top, 0, -1):
-        settled = settle(drawn.points, drawn.counts, goal.up_to(degree))
+        settled = settle_nodes(drawn.points, drawn.counts, goal.up_to(degree))
         if settled.certified:
             return settled, degree
-    return settle(points, counts, goal.up_to(0)), 0
+    return settle_nodes(points, counts, goal.up_to(0)), 0
 
 
 def reachable_degree(dimension: int, size: int) -> int:

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from jlab_compress.fitting.criteria import training_criteria
 from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.held_out import Split, relative_error, split_rows
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.post_norm import PostNormMap, importance_weighted
-from jlab_compress.fitting.relative_errors import relative_error
-from jlab_compress.fitting.row_split import Split, split_rows
 from jlab_compress.fitting.solvers.gram import HeldGram
 from jlab_compress.fitting.solvers.least_squares import least_squares
 from jlab_compress.fitting.solvers.nnls import select_nonnegative

@@ -7,9 +7,8 @@ from scipy.linalg import qr
 from torch import Tensor
 
 from jlab_compress.fitting.fit import Fit, check_fit
+from jlab_compress.fitting.held_out import relative_error, split_rows
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.relative_errors import relative_error
-from jlab_compress.fitting.row_split import split_rows
 from jlab_compress.fitting.solvers.gram import OutputGram
 from jlab_compress.fitting.solvers.kmeans import cluster_neurons, merge_clusters
 from jlab_compress.fitting.solvers.least_squares import least_squares

@@ -17,14 +17,14 @@ from jlab_compress.fitting.aims.baselines import (
 )
 from jlab_compress.fitting.aims.short_training import compare_trainings, short_training
 from jlab_compress.fitting.criteria import EXACT, training_criteria
-from jlab_compress.fitting.displacement import expected_displacement, is_untrained
+from jlab_compress.fitting.displacement import is_untrained, layer_displacement
 from jlab_compress.fitting.duplicates import merge_duplicates
-from jlab_compress.fitting.effort import NORMAL, Effort, Progress, step_counter
+from jlab_compress.fitting.effort import NORMAL, Effort, OnStep, step_counter
 from jlab_compress.fitting.fit import Fit, check_fit
+from jlab_compress.fitting.held_out import Split, split_rows
 from jlab_compress.fitting.kernels.actions import kernel_error
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.nodes import error_scales, move_nodes, teacher_targets
-from jlab_compress.fitting.row_split import Split, split_rows
+from jlab_compress.fitting.moving.nodes import error_scales, move_nodes, teacher_batches
 from jlab_compress.fitting.solvers.kmeans import cluster_neurons, merge_clusters
 
 LEAST_STEPS_SHARE = 0.2
@@ -42,7 +42,7 @@ def fit_dynamics(
     displacement: float | None = None,
     seed: int = 0,
     effort: Effort = NORMAL,
-    progress: Progress | None = None,
+    progress: OnStep | None = None,
 ) -> Fit:
     """Fit `size` weighted neurons to the layer's outputs and to its tangent kernel.
 
@@ -60,7 +60,7 @@ def fit_dynamics(
         Width s to keep; fewer come back where the layer has fewer distinct neurons.
     displacement : float, optional
         How far the layer's outputs are expected to move in training: 1 for logits or standardised
-        targets. Where None, see `expected_displacement`.
+        targets. Where None, see `layer_displacement`.
     seed : int
         Seed of private generators: same seed, same bits.
     effort : Effort
@@ -112,16 +112,16 @@ class _Case:
 def _case(layer: Layer, inputs: Tensor, displacement: float | None, seed: int) -> _Case:
     wide, rows, split = layer.to(torch.float32), inputs.float(), split_rows(len(inputs), seed)
     seen = rows[split.fit]
-    expected = expected_displacement(wide, seen) if displacement is None else displacement
+    expected = layer_displacement(wide, seen) if displacement is None else displacement
     return _Case(wide, rows, split, expected, is_untrained(wide, seen, expected))
 
 
 def _moved_from_starts(
-    case: _Case, size: int, seed: int, effort: Effort, progress: Progress | None
+    case: _Case, size: int, seed: int, effort: Effort, progress: OnStep | None
 ) -> list[Fit]:
     """Return what moving nodes makes of each start; multiplicities that are all equal stay as they are."""
     seen = case.inputs[case.split.fit]
-    targets = teacher_targets(
+    targets = teacher_batches(
         case.layer, seen, smooth=case.untrained, seed=seed, minibatches=effort.node_batches
     )
     scales = error_scales(targets, case.displacement)

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from jlab_compress.fitting.effort import NORMAL, Effort, Progress, step_counter
+from jlab_compress.fitting.effort import NORMAL, Effort, OnStep, step_counter
 from jlab_compress.fitting.fit import Fit, check_fit
 from jlab_compress.fitting.fit_rows import FitRows
+from jlab_compress.fitting.held_out import relative_error, split_rows
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moving.output_adam import move_by_adam
 from jlab_compress.fitting.moving.variable_projection import mixed_rows, move_by_projection
 from jlab_compress.fitting.post_norm import importance_weighted
-from jlab_compress.fitting.relative_errors import relative_error
-from jlab_compress.fitting.row_split import split_rows
 from jlab_compress.fitting.solvers.least_squares import least_squares
 from jlab_compress.fitting.solvers.pursuit import greedy_columns
 
@@ -32,7 +31,7 @@ def fit_function(
     *,
     seed: int = 0,
     effort: Effort = NORMAL,
-    progress: Progress | None = None,
+    progress: OnStep | None = None,
 ) -> Fit:
     """Fit `size` neurons to the layer's outputs; their training is not looked at.
 

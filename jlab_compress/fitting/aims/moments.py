@@ -10,8 +10,8 @@ from torch import Tensor
 from jlab_compress.core.compress_cloud import compress_cloud
 from jlab_compress.fitting.aims.activation_only import UnitRows, plain_fit
 from jlab_compress.fitting.fit import Fit
+from jlab_compress.fitting.held_out import relative_error
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.relative_errors import relative_error
 
 
 def fit_moments(layer: Layer, size: int, *, inputs: Tensor | None = None, seed: int = 0) -> Fit:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from jlab_compress.fitting.held_out import Split, relative_error
 from jlab_compress.fitting.kernels.actions import kernel_actions
 from jlab_compress.fitting.kernels.probes import smooth_values
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.relative_errors import relative_error
-from jlab_compress.fitting.row_split import Split
 
 TRAINING_STEPS = 50
 TRAINING_ROWS = 256

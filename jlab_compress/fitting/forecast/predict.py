@@ -9,19 +9,18 @@ import torch
 from torch import Tensor
 
 from jlab_compress.fitting.aims.function import fit_function
-from jlab_compress.fitting.displacement import expected_displacement, is_untrained
+from jlab_compress.fitting.displacement import is_untrained, layer_displacement
 from jlab_compress.fitting.duplicates import merge_duplicates
 from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.fit import check_fit
 from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.fitting.forecast.subset_curve import subset_curve
+from jlab_compress.fitting.held_out import Split, relative_error, split_rows
 from jlab_compress.fitting.kernels.actions import kernel_error
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.moving.nodes import error_scales, move_nodes, teacher_targets
+from jlab_compress.fitting.moving.nodes import error_scales, move_nodes, teacher_batches
 from jlab_compress.fitting.post_norm import PostNormMap
-from jlab_compress.fitting.relative_errors import relative_error
-from jlab_compress.fitting.row_split import Split, split_rows
 from jlab_compress.fitting.solvers.kmeans import cluster_neurons, merge_clusters
 from jlab_compress.fitting.solvers.least_squares import LEAST_SQUARES_RIDGE
 from jlab_compress.fitting.solvers.pursuit import greedy_columns
@@ -151,7 +150,7 @@ def predict_dynamics(
     fit, held = (x[part[torch.randperm(len(part), generator=generator)]] for part in (split.fit, split.held))
     trial = min(TRIAL_WIDTH, max(1, wide.width // 2))
     narrow = sorted({s for s in (*widths, trial) if s < wide.width})
-    displacement = expected_displacement(wide, fit[:CURVE_ROWS])
+    displacement = layer_displacement(wide, fit[:CURVE_ROWS])
     curve = subset_curve(
         wide, fit[:CURVE_ROWS], held[:CURVE_ROWS], max(narrow, default=1), displacement=displacement
     )
@@ -183,9 +182,9 @@ def _trial_errors(
 ) -> tuple[float, float]:
     """Return the held-out errors of outputs and kernel that a few moved nodes reach."""
     wide, rows = layer.to(torch.float32), fit.float()
-    displacement = expected_displacement(wide, rows)
+    displacement = layer_displacement(wide, rows)
     smooth = is_untrained(wide, rows, displacement)
-    targets = teacher_targets(wide, rows, smooth=smooth, seed=seed, minibatches=effort.trial_batches)
+    targets = teacher_batches(wide, rows, smooth=smooth, seed=seed, minibatches=effort.trial_batches)
     scales = error_scales(targets, displacement)
     start = merge_clusters(wide, cluster_neurons(wide, size, seed))
     equal = wide.homogeneous

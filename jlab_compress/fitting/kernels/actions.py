@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from jlab_compress.fitting.held_out import relative_error
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.fitting.relative_errors import relative_error
 
 Response = tuple[Tensor, tuple[Tensor, ...]]
 Directions = tuple[Tensor, tuple[tuple[Tensor, Tensor | None], ...]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FAINT = 1e-3
+SMALLEST_DIAGONAL = 1e-3
 ROUNDING = 1e-6
 
 
@@ -66,7 +66,9 @@ def squared_kernel_error(found: Tensor, wanted: Tensor) -> Tensor:
     Rows and columns are scaled by the wanted diagonal first, so that every row counts alike.
     """
     own = wanted.diagonal()
-    roots = own.clamp_min(FAINT * float(own.mean())).clamp_min(torch.finfo(own.dtype).tiny).rsqrt()
+    roots = (
+        own.clamp_min(SMALLEST_DIAGONAL * float(own.mean())).clamp_min(torch.finfo(own.dtype).tiny).rsqrt()
+    )
     scales = roots[:, None] * roots
     return squared_error(found * scales, wanted * scales)
 

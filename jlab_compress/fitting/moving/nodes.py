@@ -20,7 +20,7 @@ BATCH_PROBES = 2
 
 
 @dataclass(frozen=True)
-class TeacherTargets:
+class TeacherBatch:
     """What the wide layer, the teacher, gives on one minibatch.
 
     Parameters
@@ -39,14 +39,14 @@ class TeacherTargets:
     parts: list[Tensor]
 
 
-def teacher_targets(
+def teacher_batches(
     layer: Layer,
     inputs: Tensor,
     *,
     smooth: bool = False,
     seed: int = 0,
     minibatches: int = NORMAL.node_batches,
-) -> list[TeacherTargets]:
+) -> list[TeacherBatch]:
     """Run the wide layer once on random minibatches and random probes, and store what it gives.
 
     Parameters
@@ -66,7 +66,7 @@ def teacher_targets(
 
     Returns
     -------
-    list of TeacherTargets
+    list of TeacherBatch
         Cost O(minibatches P B n (n_in + n_out)); nothing later touches the wide layer.
     """
     generator, n_out = torch.Generator().manual_seed(seed), layer.outgoing.shape[1]
@@ -76,7 +76,7 @@ def teacher_targets(
         x = inputs[torch.randperm(len(inputs), generator=generator)[:BATCH_ROWS]]
         residuals = drawn_probes(x, n_out, BATCH_PROBES, generator)
         parts = [x.new_empty(len(x), n_out), *(torch.empty_like(residuals) for _ in range(4))]
-        batches.append(TeacherTargets(x, residuals, parts))
+        batches.append(TeacherBatch(x, residuals, parts))
     # All that stays is allocated above: small tensors that are allocated between the wide layer's large
     # temporary ones would keep the allocator from using that memory again.
     for batch in batches:
@@ -87,7 +87,7 @@ def teacher_targets(
 
 
 def outputs_and_steps(layer: Layer, inputs: Tensor, residuals: Tensor, *, adaptive: bool) -> list[Tensor]:
-    """Return the parts of `TeacherTargets` for any layer; without `adaptive` only the first three."""
+    """Return the parts of `TeacherBatch` for any layer; without `adaptive` only the first three."""
     response = respond(layer, inputs)
     hidden, _ = response
     gradients = pull(layer, inputs, residuals, response)
@@ -97,7 +97,7 @@ def outputs_and_steps(layer: Layer, inputs: Tensor, residuals: Tensor, *, adapti
     return parts
 
 
-def error_scales(targets: list[TeacherTargets], displacement: float) -> list[Tensor]:
+def error_scales(targets: list[TeacherBatch], displacement: float) -> list[Tensor]:
     """Return what each part's squared error is divided by: mean f^2 + displacement^2, else its mean square.
 
     An output that training is expected to move by `displacement` need not be met better than that.
@@ -109,7 +109,7 @@ def error_scales(targets: list[TeacherTargets], displacement: float) -> list[Ten
 
 def move_nodes(
     start: Layer,
-    targets: list[TeacherTargets],
+    targets: list[TeacherBatch],
     scales: list[Tensor],
     *,
     steps: int,
@@ -127,7 +127,7 @@ def move_nodes(
     start : Layer
         s neurons with multiplicities.
     targets, scales
-        From `teacher_targets` and `error_scales`.
+        From `teacher_batches` and `error_scales`.
     steps : int
         Adam steps; 500 give most of what 1500 give.
     rate : float

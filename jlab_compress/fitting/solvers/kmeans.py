@@ -13,7 +13,7 @@ from torch import Tensor
 from jlab_compress.core.cells import kmeans
 from jlab_compress.fitting.layer import Layer
 
-ROUNDS = 20
+KMEANS_ROUNDS = 20
 
 
 def neuron_rows(layer: Layer) -> Tensor:
@@ -55,7 +55,7 @@ def cluster_neurons(layer: Layer, size: int, seed: int = 0) -> Tensor:
     """
     rows = neuron_rows(layer).double().cpu()
     first = spread_rows(rows.numpy(), size, np.random.default_rng(seed))
-    centres, labels = kmeans(rows, rows[torch.from_numpy(first)], rounds=ROUNDS)
+    centres, labels = kmeans(rows, rows[torch.from_numpy(first)], rounds=KMEANS_ROUNDS)
     distance = (rows - centres[labels]).square().sum(dim=1)
     for empty in sorted(set(range(size)).difference(labels.tolist())):
         shared = labels.bincount(minlength=size)[labels] > 1

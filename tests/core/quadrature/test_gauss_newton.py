@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from jlab_compress.core.polynomials import ProductBasis, fit_basis
-from jlab_compress.core.quadrature.gauss_newton import MomentGoal, moment_goal, settle
+from jlab_compress.core.quadrature.gauss_newton import MomentGoal, moment_goal, settle_nodes
 
 
 def uniform(n, m):
@@ -31,7 +31,7 @@ def goal_of(family, degree):
 def test_a_start_nearby_settles_to_the_gauss_rule(family, nodes):
     places, shares = rule(family, nodes)
     start = places + 0.05 * torch.linspace(-1, 1, nodes).double()[:, None] + 0.02
-    found = settle(start, torch.full((nodes,), 1.0 / nodes).double(), goal_of(family, 2 * nodes - 1))
+    found = settle_nodes(start, torch.full((nodes,), 1.0 / nodes).double(), goal_of(family, 2 * nodes - 1))
     assert found.certified
     torch.testing.assert_close(found.points, places, rtol=0, atol=1e-9)
     torch.testing.assert_close(found.counts, shares, rtol=0, atol=1e-9)
@@ -39,15 +39,15 @@ def test_a_start_nearby_settles_to_the_gauss_rule(family, nodes):
 
 def test_moments_beyond_what_the_nodes_can_meet_are_not_certified():
     places, shares = rule("legendre", 3)
-    found = settle(places, shares, goal_of("legendre", 6))
+    found = settle_nodes(places, shares, goal_of("legendre", 6))
     assert not found.certified
     assert found.error > 1e-3
-    assert settle(places, shares, goal_of("legendre", 6).up_to(5)).certified
+    assert settle_nodes(places, shares, goal_of("legendre", 6).up_to(5)).certified
 
 
 def test_a_start_that_meets_the_moments_is_left_alone():
     places, shares = rule("legendre", 3)
-    found = settle(places, shares, goal_of("legendre", 5))
+    found = settle_nodes(places, shares, goal_of("legendre", 5))
     assert torch.equal(found.points, places)
     assert torch.equal(found.counts, shares)
 
@@ -56,7 +56,7 @@ def test_multiplicities_stay_positive_and_nodes_in_the_box():
     generator = torch.Generator().manual_seed(0)
     start = 4 * torch.rand(6, 1, generator=generator, dtype=torch.float64) - 2
     goal = goal_of("legendre", 9)
-    found = settle(start.clamp(-1.2, 1.2), torch.full((6,), 1 / 6).double(), goal, rounds=7)
+    found = settle_nodes(start.clamp(-1.2, 1.2), torch.full((6,), 1 / 6).double(), goal, rounds=7)
     assert float(found.counts.min()) > 0
     assert float(found.points.abs().max()) <= 1.2
 

@@ -14,9 +14,8 @@ from jlab_compress.fitting.aims.activation_only import (
     weighted_units,
     with_output_matrix,
 )
+from jlab_compress.fitting.held_out import relative_error, split_rows
 from jlab_compress.fitting.post_norm import PostNormMap
-from jlab_compress.fitting.relative_errors import relative_error
-from jlab_compress.fitting.row_split import split_rows
 from jlab_compress.fitting.solvers.least_squares import least_squares
 from tests.fitting.problems import EACH, UNIT_OUTPUTS, draw, unit_kernels, units
 

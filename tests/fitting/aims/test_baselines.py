@@ -4,8 +4,7 @@ import torch
 from scipy.cluster.vq import kmeans2
 
 from jlab_compress.fitting.aims import baselines
-from jlab_compress.fitting.relative_errors import relative_error
-from jlab_compress.fitting.row_split import split_rows
+from jlab_compress.fitting.held_out import relative_error, split_rows
 from jlab_compress.fitting.solvers.kmeans import spread_rows
 from tests.fitting.problems import clustered, dense, draw, gated, same_bits, tensors
 

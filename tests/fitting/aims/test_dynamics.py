@@ -8,10 +8,10 @@ from jlab_compress.fitting.aims.dynamics import fit_dynamics as fit_with_effort
 from jlab_compress.fitting.aims.dynamics import node_steps
 from jlab_compress.fitting.aims.short_training import compare_trainings, short_training
 from jlab_compress.fitting.criteria import EXACT, KERNEL_ERROR_LIMIT, TRAINING_GAP_LIMIT
-from jlab_compress.fitting.displacement import expected_displacement
+from jlab_compress.fitting.displacement import layer_displacement
 from jlab_compress.fitting.effort import Effort
+from jlab_compress.fitting.held_out import split_rows
 from jlab_compress.fitting.kernels.actions import kernel_error
-from jlab_compress.fitting.row_split import split_rows
 from tests.fitting.problems import clustered, dense, draw, gated, same_bits, tensors
 
 X = draw(120, 5, seed=9)
@@ -46,7 +46,7 @@ def test_what_is_kept_trains_nearest_and_the_criteria_say_how_near(activation):
     fit = fit_dynamics(layer, X, 16)
     others = [plain(layer, X, 16) for plain in (random_subset, kmeans_merge, nnls_outputs, greedy_refit)]
     wide, x = layer.to(torch.float32), X.float()
-    displacement = expected_displacement(wide, x[split.fit])
+    displacement = layer_displacement(wide, x[split.fit])
     task = short_training(wide, x, split, displacement=displacement)
     mine, *theirs = compare_trainings(wide, [f.layer.to(torch.float32) for f in (fit, *others)], task)
     nearest = min(gaps.output_gap + gaps.training_gap for gaps in theirs)

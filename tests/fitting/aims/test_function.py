@@ -10,8 +10,8 @@ from jlab_compress.fitting.aims.function import fit_function as fit_with_effort
 from jlab_compress.fitting.aims.function import fit_subset, fit_weighted_subset, with_shared_mass
 from jlab_compress.fitting.effort import Effort
 from jlab_compress.fitting.fit_rows import FitRows
+from jlab_compress.fitting.held_out import relative_error
 from jlab_compress.fitting.post_norm import PostNormMap
-from jlab_compress.fitting.relative_errors import relative_error
 from tests.fitting.problems import clustered, dense, draw, gated, same_bits, tensors
 
 X = draw(200, 5, seed=9)

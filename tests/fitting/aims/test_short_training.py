@@ -7,8 +7,8 @@ from jlab_compress.fitting.aims.short_training import (
     short_training,
     train_on,
 )
+from jlab_compress.fitting.held_out import split_rows
 from jlab_compress.fitting.kernels.actions import kernel_actions
-from jlab_compress.fitting.row_split import split_rows
 from tests.fitting.problems import clustered, dense, draw, gated, same_bits, tensors
 
 X = draw(120, 5, seed=9)

@@ -3,14 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jlab_compress.fitting.held_out import relative_error
 from jlab_compress.fitting.kernels.actions import kernel_actions, kernel_error
 from jlab_compress.fitting.moving.nodes import (
     error_scales,
     move_nodes,
     outputs_and_steps,
-    teacher_targets,
+    teacher_batches,
 )
-from jlab_compress.fitting.relative_errors import relative_error
 from jlab_compress.fitting.solvers.kmeans import cluster_neurons, merge_clusters
 from tests.fitting.problems import clustered, dense, draw, gated, same_bits, tensors
 
@@ -30,7 +30,7 @@ def loss(layer, targets, scales):
 
 @pytest.mark.parametrize("layer", [dense(40, activation=torch.tanh), gated(40)], ids=["dense", "gated"])
 def test_nodes_that_move_lower_the_errors_of_outputs_and_kernel(layer):
-    targets = teacher_targets(layer, X, minibatches=10)
+    targets = teacher_batches(layer, X, minibatches=10)
     scales, start = error_scales(targets, 0.0), merge_clusters(layer, cluster_neurons(layer, 12))
     moved = move_nodes(start, targets, scales, steps=150, rate=0.05)
     assert loss(moved, targets, scales) < 0.5 * loss(start, targets, scales)
@@ -44,7 +44,7 @@ def test_nodes_that_are_right_stay():
     """The distinct neurons with their counts have no error, so no gradient; shaken, they come back."""
     layer = clustered(groups=4, copies=5, activation=torch.tanh)
     right = layer.select(torch.arange(0, 20, 5), torch.full((4,), 5.0).double())
-    targets = teacher_targets(layer, X, minibatches=10)
+    targets = teacher_batches(layer, X, minibatches=10)
     scales = error_scales(targets, 0.0)
     assert loss(right, targets, scales) < 1e-25
     shaken = replace(right, incoming=(right.incoming[0] + 0.2 * draw(4, 5, seed=3),))
@@ -54,7 +54,7 @@ def test_nodes_that_are_right_stay():
 
 def test_multiplicities_move_only_if_they_may():
     layer = dense(20, activation=torch.tanh)
-    targets = teacher_targets(layer, X, minibatches=4)
+    targets = teacher_batches(layer, X, minibatches=4)
     scales, start = error_scales(targets, 0.0), merge_clusters(layer, cluster_neurons(layer, 6))
     fixed, free = (
         move_nodes(start, targets, scales, steps=5, rate=0.05, fixed_counts=fixed) for fixed in (True, False)
@@ -65,7 +65,7 @@ def test_multiplicities_move_only_if_they_may():
 
 def test_targets_are_what_the_layer_gives_and_its_kernel_makes_of_the_probes():
     layer = dense(20, activation=torch.tanh)
-    for batch in teacher_targets(layer, X, minibatches=3, seed=2):
+    for batch in teacher_batches(layer, X, minibatches=3, seed=2):
         outputs, outgoing, incoming = batch.parts[:3]
         torch.testing.assert_close(outputs + layer.outgoing_bias, layer(batch.inputs))
         expected = kernel_actions(layer, batch.inputs, batch.residuals)
@@ -77,14 +77,14 @@ def test_targets_are_what_the_layer_gives_and_its_kernel_makes_of_the_probes():
 def test_probes_are_white_unless_smooth_ones_are_wanted():
     layer, twice = dense(20), torch.cat([X[:1], X[:1]])
     white, smooth = (
-        teacher_targets(layer, twice, smooth=s, minibatches=1)[0].residuals for s in (False, True)
+        teacher_batches(layer, twice, smooth=s, minibatches=1)[0].residuals for s in (False, True)
     )
     assert torch.equal(smooth[:, 0], smooth[:, 1])
     assert not torch.equal(white[:, 0], white[:, 1])
 
 
 def test_an_output_that_will_move_far_need_not_be_met():
-    targets = teacher_targets(dense(20), X, minibatches=3)
+    targets = teacher_batches(dense(20), X, minibatches=3)
     near, far = error_scales(targets, 0.0), error_scales(targets, 7.0)
     assert float(far[0] - near[0]) == pytest.approx(49.0)
     assert torch.equal(torch.stack(far[1:]), torch.stack(near[1:]))
@@ -95,7 +95,7 @@ def test_same_seed_same_bits_and_the_layers_are_untouched():
     before = [t.clone() for t in tensors(layer)]
     results = []
     for seed in (3, 3, 4):
-        targets = teacher_targets(layer, X, minibatches=3, seed=seed)
+        targets = teacher_batches(layer, X, minibatches=3, seed=seed)
         start = layer.select(torch.arange(5))
         results.append(move_nodes(start, targets, error_scales(targets, 0.0), steps=4, rate=0.05))
     assert same_bits(results[0], results[1])
@@ -106,7 +106,7 @@ def test_same_seed_same_bits_and_the_layers_are_untouched():
 
 def test_every_step_is_counted():
     layer, seen = dense(20), []
-    targets = teacher_targets(layer, X, minibatches=2)
+    targets = teacher_batches(layer, X, minibatches=2)
     move_nodes(
         layer.select(torch.arange(5)),
         targets,

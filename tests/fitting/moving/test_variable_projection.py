@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jlab_compress.fitting.held_out import relative_error
 from jlab_compress.fitting.moving import variable_projection
 from jlab_compress.fitting.moving.variable_projection import mixed_rows, move_by_projection
-from jlab_compress.fitting.relative_errors import relative_error
 from jlab_compress.fitting.solvers.least_squares import least_squares
 from tests.fitting.problems import clustered, dense, draw, gated, tensors
 

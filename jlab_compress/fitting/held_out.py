@@ -1,4 +1,4 @@
-"""Which calibration rows a fit sees, and which ones measure its error."""
+"""Calibration rows that are held out from a fit, and the relative error that is measured on them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 HELD_OUT_SHARE = 0.2
-FEWEST_ROWS = 5
+FEWEST_SPLIT_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,25 @@ def split_rows(n_rows: int, seed: int = 0) -> Split:
     >>> len(split.fit), len(split.held)
     (8, 2)
     """
-    if n_rows < FEWEST_ROWS:
+    if n_rows < FEWEST_SPLIT_ROWS:
         every = torch.arange(n_rows)
         return Split(every, every)
     order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(seed))
     n_held = max(1, round(HELD_OUT_SHARE * n_rows))
     return Split(order[n_held:].sort().values, order[:n_held].sort().values)
+
+
+def relative_error(value: Tensor, target: Tensor) -> float:
+    """Return ||value - target|| / ||target||, infinite where the value is not finite.
+
+    Examples
+    --------
+    >>> relative_error(torch.tensor([3.0, 3.0]), torch.tensor([3.0, 4.0]))
+    0.2
+    """
+    size, error = float(target.norm()), float((value - target).norm())
+    if error != error:
+        return float("inf")
+    if size == 0.0:
+        return 0.0 if error == 0.0 else float("inf")
+    return error / size
