@@ -18,9 +18,10 @@ from IPython.core.completer import (
 )
 from IPython.core.error import UsageError
 
+from jlab_compress.notebook.actions import ACTIONS
 from jlab_compress.notebook.kernel.block_cache import recall_blocks
 from jlab_compress.notebook.magic.names import model_names, model_of, value_of
-from jlab_compress.notebook.magic.parsers import PARSERS
+from jlab_compress.notebook.magic.parsers import parser_of
 
 IDENTIFIER = "jlab_compress.completion"
 LINE = re.compile(r"\s*(?:[^%=]+=\s*%|%?)compress\s+(?P<typed>.*)", re.DOTALL)
@@ -66,19 +67,24 @@ def complete(line: str, namespace: Mapping[str, Any]) -> list[str]:
     words = found["typed"].split()
     current = words.pop() if words and not line[-1].isspace() else ""
     if not words:
-        return list(PARSERS)
-    parser = PARSERS.get(words[0])
-    if parser is None:
+        return list(ACTIONS)
+    if words[0] not in ACTIONS:
         return []
+    parser = parser_of(words[0])
     choices = parser.choices_after(words[-1])
     if choices is not None:
         return choices or _values(current, namespace)
     if current.startswith("-"):
         return [option for option in parser.options if option not in words]
-    place = parser.n_positionals(words[1:])
-    if place == 0 or (place == 1 and words[0] == "validate"):
-        return _values(current, namespace) if "." in current else model_names(namespace)
-    return _widths(words[1], current, namespace) if words[0] == "run" else []
+    field = parser.field_after(words[1:])
+    match field.kind if field is not None else None:
+        case "model" if "." not in current:
+            return model_names(namespace)
+        case "widths":
+            return _widths(words[1], current, namespace)
+        case "grid" | "path" | None:
+            return []
+    return _values(current, namespace)
 
 
 def _values(current: str, namespace: Mapping[str, Any]) -> list[str]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+import dis
 from collections import ChainMap
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from traceback import extract_tb
 from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class, needs_local_scope, no_var_expand
 from traitlets import Bool, Enum, Float, Int, Unicode, Union
 
-import jlab_compress
-from jlab_compress.notebook.magic.names import did_you_mean, model_of, text_of, value_of
-from jlab_compress.notebook.magic.parsers import BUDGETS, OVERVIEW, PARSERS, PRESERVE, TARGETS, split_line
+from jlab_compress.compression.prepared import Prepared
+from jlab_compress.deployment.targets import TARGETS
+from jlab_compress.notebook.actions import ACTIONS, AIMS
+from jlab_compress.notebook.fields import Action
+from jlab_compress.notebook.magic.names import did_you_mean, read_words
+from jlab_compress.notebook.magic.parsers import OVERVIEW, help_of, parser_of, split_line, whole_help
 
 Names = Mapping[str, Any]
+HOME = Path(__file__).parents[2]
+SIZES = {"widths", "tolerance", "parameters", "macs", "latency"}  # one of them says how small
 
 
 @magics_class
@@ -30,12 +33,12 @@ class Compress(Magics):
         default_value=0.25,
         help="Width where none is written: a count, a fraction or 'polylog'.",
     ).tag(config=True)
-    preserve = Enum(PRESERVE, default_value="dynamics", help="What a slim model keeps.").tag(config=True)
+    preserve = Enum(tuple(AIMS), default_value="dynamics", help="What a slim model keeps.").tag(config=True)
     tolerance = Float(
         None, allow_none=True, min=0.0, help="Predicted error that widths meet where none is written."
     ).tag(config=True)
     steps = Int(200, min=1, help="Training steps of a validation.").tag(config=True)
-    target = Enum(TARGETS, default_value="onnx", help="What the panel's Export writes first.").tag(
+    target = Enum(tuple(TARGETS), default_value="onnx", help="What an export writes without a path.").tag(
         config=True
     )
     opset = Int(18, min=17, max=23, help="ONNX opset of an export.").tag(config=True)
@@ -45,145 +48,82 @@ class Compress(Magics):
     @no_var_expand
     @line_magic
     def compress(self, line: str, local_ns: dict[str, Any] | None = None) -> Any:
-        action, *words = split_line(line) or ["help"]
-        if action in {"help", "--help", "-h"}:
-            print(OVERVIEW)
+        name, *words = split_line(line) or ["help"]
+        if name in {"help", "--help", "-h"}:
+            print(whole_help())
             return None
-        if action not in PARSERS:
-            hint = did_you_mean(action, PARSERS) or f"; expected one of {', '.join(PARSERS)}"
-            raise UsageError(f"%compress: unknown action {action!r}{hint}")
+        if name not in ACTIONS:
+            hint = did_you_mean(name, ACTIONS) or f"; expected one of {', '.join(ACTIONS)}"
+            raise UsageError(f"%compress: unknown action {name!r}{hint}")
         if {"-h", "--help"} & set(words):
-            print(PARSERS[action].format_help())
+            print(help_of(name))
             return None
-        given = PARSERS[action].parse_line(words)
         assert self.shell is not None
         try:
-            result = getattr(self, f"_{action}")(given, ChainMap(local_ns or {}, self.shell.user_ns))
+            return self._carry_out(ACTIONS[name], words, ChainMap(local_ns or {}, self.shell.user_ns))
         except Exception as fault:
             if not _is_refusal(fault):
                 raise
-            raise UsageError(f"%compress {action}: {fault}") from fault
-        if getattr(given, "text", False):
-            print(result)
-        if getattr(given, "html", False):
-            self.shell.display_pub.publish({"text/html": result._repr_html_(), "text/plain": str(result)})
-        return result
+            raise UsageError(f"%compress {name}: {fault}") from fault
 
     compress.__doc__ = OVERVIEW
 
-    def _inspect(self, given: Namespace, names: Names) -> Any:
-        return jlab_compress.find_blocks(model_of(given.model, names), _optional(given.inputs, names))
+    def _carry_out(self, action: Action, words: list[str], names: Names) -> Any:
+        looked_at = bool(words) and isinstance(names.get(words[0]), Prepared)
+        given = parser_of(action.name).parse_line(words, known={"calibration"} if looked_at else ())
+        shown = {kind for kind in ("text", "html") if given.pop(kind, False)}
+        read = {name: read_words(action.fields[name], said, names) for name, said in given.items()}
+        result = action.call(**self._completed(action, read, given.get("slim")))
+        if "text" in shown:
+            print(result)
+        if "html" in shown:
+            self.shell.display_pub.publish({"text/html": result._repr_html_(), "text/plain": str(result)})
+        return result
 
-    def _run(self, given: Namespace, names: Names) -> Any:
-        model, tolerance = model_of(given.model, names), _optional(given.tolerance, names)
-        widths = _widths(given.widths, names) if given.widths else self._shared(given, model, names)
-        if widths is None and tolerance is None:
-            widths, tolerance = (self.width, None) if self.tolerance is None else (None, self.tolerance)
-        return jlab_compress.compress(
-            model,
-            widths,
-            calibration=value_of(given.calibration, names),
-            tolerance=tolerance,
-            preserve=self._preserve(given),
-            seed=given.seed,
-            plain=given.plain,
-        )
+    def _completed(self, action: Action, read: dict[str, Any], slim: str | None) -> dict[str, Any]:
+        """Add what `%config Compress` says, and where to write what the line does not say."""
+        usual: dict[str, Any] = {}
+        match action.name:
+            case "run":
+                usual["preserve"] = self.preserve
+                if read.keys().isdisjoint(SIZES):
+                    width = {"widths": self.width}
+                    usual |= width if self.tolerance is None else {"tolerance": self.tolerance}
+            case "sweep":
+                usual["preserve"] = self.preserve
+            case "validate" if "seconds" not in read:
+                usual["steps"] = self.steps
+            case "export":
+                usual["target"] = _target_of(read["path"]) if "path" in read else self.target
+                usual |= self._written(read.get("target", usual["target"]), slim, "path")
+            case "serve":
+                usual |= self._written(read.get("layout", "triton"), slim, "directory")
+        return usual | read
 
-    def _shared(self, given: Namespace, model: Any, names: Names) -> Any:
-        """Return widths under the budget that is given for the whole model, or None."""
-        budgets = {name: getattr(given, name) for name in BUDGETS if getattr(given, name) is not None}
-        if not budgets:
-            return None
-        return jlab_compress.allocate_widths(
-            model, calibration=value_of(given.calibration, names), seed=given.seed, **budgets
-        )
+    def _written(self, target: str, slim: str | None, path: str) -> dict[str, Any]:
+        name = slim if slim is not None and slim.isidentifier() else "model"
+        row = TARGETS[target]
+        opset = {"opset": self.opset} if "opset" in row.options else {}
+        return {"name": name, path: row.usual.format(model=name), **opset}
 
-    def _preserve(self, given: Namespace) -> Any:
-        return given.preserve or self.preserve
 
-    def _sweep(self, given: Namespace, names: Names) -> Any:
-        return jlab_compress.sweep(
-            model_of(given.model, names),
-            [_width(width, names) for width in given.widths] or None,
-            calibration=value_of(given.calibration, names),
-            preserve=self._preserve(given),
-            seed=given.seed,
-        )
-
-    def _validate(self, given: Namespace, names: Names) -> Any:
-        optimizer = value_of(given.optimizer, names)
-        return jlab_compress.validate(
-            model_of(given.model, names),
-            model_of(given.slim, names),
-            value_of(given.batches, names),
-            value_of(given.loss, names),
-            optimizer=optimizer if given.rate is None else partial(optimizer, lr=given.rate),
-            steps=self.steps if given.steps is None and given.seconds is None else given.steps,
-            seconds=given.seconds,
-            held_out=_optional(given.held_out, names),
-            metric=_optional(given.metric, names),
-        )
-
-    def _export(self, given: Namespace, names: Names) -> Any:
-        model, path, inputs, options = self._written(given, names)
-        if given.layout is not None:
-            name = given.name or given.model
-            return jlab_compress.export_repository(model, path, name, inputs, layout=given.layout, **options)
-        if path.endswith(".pt2"):
-            if given.precision != "float32" or given.original or given.calibration or given.opset:
-                raise UsageError("%compress export: a .pt2 file takes --inputs and --overwrite only")
-            return jlab_compress.export_program(model, path, inputs, overwrite=given.overwrite)
-        return jlab_compress.export_onnx(model, path, inputs, overwrite=given.overwrite, **options)
-
-    def _serve(self, given: Namespace, names: Names) -> Any:
-        model, path, inputs, options = self._written(given, names)
-        return jlab_compress.serve_and_compare(
-            model,
-            inputs,
-            directory=path,
-            name=given.name or given.model,
-            layout=given.layout or "triton",
-            server=given.server,
-            **options,
-        )
-
-    def _written(self, given: Namespace, names: Names) -> tuple[Any, str, Any, dict[str, Any]]:
-        options = {
-            "opset": given.opset or self.opset,
-            "precision": given.precision,
-            "calibration": _optional(given.calibration, names),
-            "original": None if given.original is None else model_of(given.original, names),
-        }
-        model = model_of(given.model, names)
-        return model, text_of(given.path, names), value_of(given.inputs, names), options
-
-    def _panel(self, given: Namespace, names: Names) -> Any:
-        model = None if given.model is None else model_of(given.model, names)
-        return jlab_compress.panel(model, calibration=_optional(given.calibration, names))
+def _target_of(path: str) -> str:
+    """Return the kind of file that a path's ending names; an ONNX file where it names none."""
+    files = [name for name, row in TARGETS.items() if not row.is_folder]
+    return next((name for name in files if path.endswith(f".{name}")), "onnx")
 
 
 def _is_refusal(fault: Exception) -> bool:
-    """Tell whether the package refuses by a `raise` of its own; its sentence needs no traceback."""
-    last = extract_tb(fault.__traceback__)[-1]
-    ours = Path(last.filename).is_relative_to(Path(jlab_compress.__file__).parent)
-    return ours and (last.line or "").startswith("raise ") and not isinstance(fault, UsageError)
+    """Tell whether a `raise` statement of the package made it; then its sentence needs no traceback.
 
-
-def _optional(word: str | None, names: Names) -> Any:
-    return None if word is None else value_of(word, names)
-
-
-def _widths(words: list[str], names: Names) -> Any:
-    """Return one width for all blocks, or a dict where the words are BLOCK=WIDTH."""
-    pairs = [word.rpartition("=") for word in words]
-    if all(block for block, _, _ in pairs):
-        return {block: _width(width, names) for block, _, width in pairs}
-    if len(words) == 1:
-        return _width(words[0], names)
-    raise UsageError(
-        f"%compress run: widths {' '.join(words)!r}; write one width, or BLOCK=WIDTH for each block"
-    )
-
-
-def _width(word: str, names: Names) -> Any:
-    return word if word == "polylog" else value_of(word, names)
+    A mistake in this package, such as a wrong call, ends in its files too, but not at a `raise`; there is no
+    other sign by which the two can be told apart.
+    """
+    last = fault.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or isinstance(fault, UsageError):
+        return False
+    code = last.tb_frame.f_code
+    raised = {step.offset for step in dis.get_instructions(code) if step.opname == "RAISE_VARARGS"}
+    return Path(code.co_filename).is_relative_to(HOME) and last.tb_lasti in raised

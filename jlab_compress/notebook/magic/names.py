@@ -16,6 +16,9 @@ from typing import Any
 from IPython.core.error import UsageError
 from torch import nn
 
+from jlab_compress.compression.prepared import Prepared
+from jlab_compress.notebook.fields import Field
+
 
 def value_of(word: str, namespace: Mapping[str, Any]) -> Any:
     """Return what a word stands for.
@@ -47,8 +50,8 @@ def value_of(word: str, namespace: Mapping[str, Any]) -> Any:
     return _look_up(tree.body, word, namespace)
 
 
-def model_of(word: str, namespace: Mapping[str, Any]) -> nn.Module:
-    """Return the module that a word stands for; a result with a `model`, such as a Compression, gives it.
+def model_of(word: str, namespace: Mapping[str, Any]) -> nn.Module | Prepared:
+    """Return the model that a word stands for, prepared or not; a result such as a Compression gives its own.
 
     Raises
     ------
@@ -58,9 +61,9 @@ def model_of(word: str, namespace: Mapping[str, Any]) -> nn.Module:
     if word.isidentifier() and word not in namespace:
         raise UsageError(_unknown("model", word, model_names(namespace) or namespace))
     value = value_of(word, namespace)
-    module = value if isinstance(value, nn.Module) else getattr(value, "model", None)
-    if isinstance(module, nn.Module):
-        return module
+    model = value if isinstance(value, nn.Module | Prepared) else getattr(value, "model", None)
+    if isinstance(model, nn.Module | Prepared):
+        return model
     raise UsageError(f"{word!r} is of type {type(value).__name__}; expected a torch.nn.Module")
 
 
@@ -79,6 +82,36 @@ def text_of(word: str, namespace: Mapping[str, Any]) -> str:
     return str(value) if isinstance(value, str) or hasattr(value, "__fspath__") else word
 
 
+def read_words(field: Field, given: Any, namespace: Mapping[str, Any]) -> Any:
+    """Return what was written for a field as the value that its function takes.
+
+    Raises
+    ------
+    UsageError
+        If a word names nothing of the kind.
+    """
+    match field.kind:
+        case "model":
+            return model_of(given, namespace)
+        case "widths":
+            return _widths(given, namespace)
+        case "grid":
+            return [_width(word, namespace) for word in given]
+        case "names":
+            value = namespace.get(given, given)
+            return given.split(",") if isinstance(value, str) else value
+        case "text" | "path":
+            return text_of(given, namespace)
+        case "choice" | "number" | "count" | "flag":
+            return given
+    value = value_of(given, namespace)
+    if isinstance(value, bool | int | float | str):
+        raise UsageError(
+            f"{given!r} is no value for --{field.option}; write the name of one, last or after it"
+        )
+    return value
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'net'?` for what is close to the word, else an empty string.
 
@@ -89,6 +122,20 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(known), n=2)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def _widths(words: list[str], namespace: Mapping[str, Any]) -> Any:
+    """Return one width for all blocks, or a dict where the words are BLOCK=WIDTH."""
+    pairs = [word.rpartition("=") for word in words]
+    if all(block for block, _, _ in pairs):
+        return {block: _width(width, namespace) for block, _, width in pairs}
+    if len(words) == 1:
+        return _width(words[0], namespace)
+    raise UsageError(f"widths {' '.join(words)!r}; write one width, or BLOCK=WIDTH for each block")
+
+
+def _width(word: str, namespace: Mapping[str, Any]) -> Any:
+    return word if word == "polylog" else value_of(word, namespace)
 
 
 def _carries_model(value: object) -> bool:

@@ -1,56 +1,102 @@
-"""What may be written after `%compress`: one parser for each action, from which help and completion come."""
+"""What may be written after `%compress`: the fields of each action as words and options of a line."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from typing import NoReturn
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
+from jlab_compress.notebook.actions import ACTIONS
+from jlab_compress.notebook.fields import Action, Field
 from jlab_compress.notebook.magic.names import did_you_mean
-
-_MODEL = "the model: a torch.nn.Module"
-PRESERVE = ("dynamics", "function", "moments")
-PRECISIONS = ("float32", "float16", "int8")
-LAYOUTS = ("triton", "kserve", "openvino", "mlflow")
-TARGETS = ("onnx", "pt2", *LAYOUTS)
-BUDGETS = ("parameters", "macs", "latency")
-SERVERS = ("triton", "mlserver", "mlflow")
-SLIM = "the slim model, or what `%%compress run` gave back"
 
 EXAMPLES = """\
 Examples
 --------
-Every value is a name in your namespace (`net`, `x_train[:512]`, `models["bert"]`) or a literal;
-an action gives back what the Python function of the same name gives::
+Every value is a name in your namespace (`net`, `x_train[:512]`, `models["bert"]`) or a literal; an action
+gives back what its Python function gives. The data come last, or after their option::
 
     %load_ext jlab_compress
-    %compress inspect net
-    %compress sweep net 16 32 64 --calibration x_train
-    result = %compress run net 64 --calibration x_train
+    %compress inspect net x_train
+    %compress sweep net 16 32 64 x_train
+    result = %compress run net 64 x_train
     %compress run net 0=64 2=0.5 --calibration x_train --preserve function
-    %compress run net --parameters 0.25 --calibration x_train
-    %compress validate net result --batches batches --loss loss --optimizer torch.optim.SGD --rate 0.1
-    %compress export result slim.onnx --inputs x_train[:8] --original net
+    %compress run net --parameters 0.25 x_train
+    widths = %compress allocate net x_train --macs 0.5
+    %compress validate net result batches loss --optimizer torch.optim.SGD --rate 0.1
+    %compress export result slim.onnx x_train[:8] --original net
     %compress export result models --inputs x_train[:8] --layout triton --name digits
-    %compress export result slim.pt2 --inputs x_train[:8]
-    %compress serve result models --inputs x_train[:8] --name digits --original net
-    %compress panel net --calibration x_train
+    %compress export result slim.pt2 x_train[:8]
+    %compress serve result models x_train[:8] --name digits --original net
+    %compress panel net x_train
     %config Compress
 """
+OVERVIEW = f"""Look at a model, make it slim, prove it and ship it.
+
+{EXAMPLES}
+`%compress {"|".join(ACTIONS)} --help` lists the options of one action, `%compress help` all of them.
+"""
+SHOWN = {
+    "--text": "print the report, also when it is assigned",
+    "--html": "show the card, also when it is assigned",
+}
+_TYPES = {"number": float, "count": int}
 
 
 class Parser(argparse.ArgumentParser):
-    """The words of one action; a fault is one UsageError, never an exit."""
+    """The words of one action; a fault is one UsageError, never an exit.
 
-    def __init__(self, action: str, description: str) -> None:
+    Parameters
+    ----------
+    action : Action
+        Its fields become options; those among its words may also stand on the line without a name.
+    """
+
+    def __init__(self, action: Action) -> None:
         super().__init__(
-            f"%compress {action}",
-            description=description,
+            f"%compress {action.name}",
+            usage=f"%compress {action.name} {_usage(action)}",
+            description=action.summary,
             formatter_class=lambda prog: argparse.HelpFormatter(prog, width=88),
             add_help=False,
             allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+        )
+        self.action = action
+        self.places = [action.fields[name] for name in action.words]
+        self.followed: dict[str, Collection[str] | None] = {}
+        self.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+        for field in action.fields.values():
+            if field not in self.places or not (field.many or field.kind == "model"):
+                self._add(field)
+        for option, text in SHOWN.items() if action.name != "panel" else ():
+            self.followed[option] = None
+            self.add_argument(option, action="store_true", help=text)
+
+    def _add(self, field: Field) -> None:
+        option = _option(field)
+        text = field.help.replace("%", "%%")
+        if field.kind == "flag":
+            self.followed[option] = None
+            self.add_argument(
+                option, dest=field.name, action="store_const", const=not field.default, help=text
+            )
+            return
+        self.followed[option] = tuple(field.choices)
+        if field.default is not None:
+            text = f"{text} (default: {field.default})"
+        self.add_argument(
+            option,
+            dest=field.name,
+            metavar=None if field.choices else field.kind.upper(),
+            type=_TYPES.get(field.kind, str),
+            choices=tuple(field.choices) or None,
+            required=field.required and field not in self.places,
+            help=text,
         )
 
     def error(self, message: str) -> NoReturn:
@@ -60,23 +106,32 @@ class Parser(argparse.ArgumentParser):
     @property
     def options(self) -> list[str]:
         """The options, such as `--calibration`."""
-        return list(self._option_string_actions)
+        return list(self.followed)
 
     def choices_after(self, word: str) -> list[str] | None:
         """Return what may follow an option: its choices, [] for any value, None if it takes no value."""
-        action = self._option_string_actions.get(word)
-        return None if action is None or action.nargs == 0 else list(action.choices or ())
+        choices = self.followed.get(word)
+        return None if choices is None else list(choices)
 
-    def n_positionals(self, words: list[str]) -> int:
-        """Return how many of the words are neither options nor their values."""
-        after = ["", *words]
-        return sum(
-            not word.startswith("--") and self.choices_after(before) is None
-            for before, word in zip(after, words, strict=False)
+    def field_after(self, words: Sequence[str]) -> Field | None:
+        """Return the field for which a word without a name would stand after these words."""
+        before = ["", *words]
+        place = sum(
+            not word.startswith("--") and self.choices_after(one) is None
+            for one, word in zip(before, words, strict=False)
         )
+        many = next((i for i, field in enumerate(self.places) if field.many), len(self.places))
+        return self.places[min(place, many)] if min(place, many) < len(self.places) else None
 
-    def parse_line(self, words: list[str]) -> argparse.Namespace:
-        """Return the words by name.
+    def parse_line(self, words: Sequence[str], *, known: Collection[str] = ()) -> dict[str, Any]:
+        """Return the words by the names of the fields that they are for.
+
+        Parameters
+        ----------
+        words : sequence of str
+            The line after the action's name.
+        known : collection of str
+            Fields that need no word, because another one brings them along.
 
         Raises
         ------
@@ -86,7 +141,60 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             if word.startswith("--") and word.partition("=")[0] not in self.options:
                 self.error(f"unknown option {word!r}{did_you_mean(word, self.options)}")
-        return self.parse_intermixed_args(words)
+        given = vars(self.parse_intermixed_args(words))
+        return given | self._placed(given.pop("words"), {*known, *given})
+
+    def _placed(self, words: list[str], taken: Collection[str]) -> dict[str, str | list[str]]:
+        """Share words out over the places from left to right; each required one gets its word."""
+        places = [field for field in self.places if field.name not in taken]
+        needed = [field for field in places if needs_word(field)]
+        if len(words) < len(needed):
+            missing = needed[len(words) :]
+            self.error(f"the following are required: {', '.join(_option(field) for field in missing)}")
+        spare, found = len(words) - len(needed), {}
+        rest = list(words)
+        for field in places:
+            own = needs_word(field)
+            count = spare + own if field.many else min(spare, 1 - own) + own
+            spare -= count - own
+            if count:
+                found[field.name] = rest[:count] if field.many else rest[0]
+                rest = rest[count:]
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found
+
+
+def needs_word(field: Field) -> bool:
+    """Whether a line must say it: no default, and nothing that could be proposed, as for a path."""
+    return field.required and field.kind != "path"
+
+
+@cache
+def parser_of(action: str) -> Parser:
+    """Return the parser of an action, made when it is first asked for.
+
+    Raises
+    ------
+    ImportError
+        If the action needs a package that is not installed.
+    """
+    return Parser(ACTIONS[action])
+
+
+def help_of(action: str) -> str:
+    """Return the options of an action, or the sentence that says why there are none here."""
+    try:
+        return parser_of(action).format_help().strip()
+    except ImportError as fault:
+        return str(fault)
+
+
+def whole_help() -> str:
+    """Return the overview and the options of every action."""
+    return "\n\n".join(
+        [OVERVIEW.strip(), *(f"{name}\n{'-' * len(name)}\n{help_of(name)}" for name in ACTIONS)]
+    )
 
 
 def split_line(line: str) -> list[str]:
@@ -103,104 +211,15 @@ def split_line(line: str) -> list[str]:
         raise UsageError(f"%compress: a quote is not closed in {line!r}") from None
 
 
-def _inspect() -> Parser:
-    parser = Parser("inspect", "List the blocks: what can be made slimmer, and why the rest cannot.")
-    parser.add_argument("model", help=_MODEL)
-    parser.add_argument("--inputs", metavar="X", help="example inputs: blocks are confirmed by running them")
-    return parser
+def _option(field: Field) -> str:
+    word = field.option.replace("_", "-")
+    return f"--no-{word}" if field.kind == "flag" and field.default else f"--{word}"
 
 
-def _run() -> Parser:
-    parser = Parser("run", "Make a slim model; the original stays as it is.")
-    parser.add_argument("model", help=_MODEL)
-    parser.add_argument("widths", nargs="*", help="one for all blocks or BLOCK=WIDTH: 64, 0.25 or polylog")
-    parser.add_argument("--tolerance", metavar="T", help="the predicted error that the widths must meet")
-    for budget in BUDGETS:
-        parser.add_argument(f"--{budget}", type=float, metavar="S", help=f"share of the {budget} to keep")
-    parser.add_argument("--plain", action="store_true", help="stock layers with multiplicity 1 (ReLU only)")
-    return _calibrated(parser)
-
-
-def _sweep() -> Parser:
-    parser = Parser("sweep", "Show the predicted error against width, before anything is cut.")
-    parser.add_argument("model", help=_MODEL)
-    parser.add_argument("widths", nargs="*", help="the widths to look at")
-    return _calibrated(parser)
-
-
-def _validate() -> Parser:
-    parser = Parser("validate", "Train copies of both models side by side; judge if they train alike.")
-    parser.add_argument("model", help=_MODEL)
-    parser.add_argument("slim", help=SLIM)
-    parser.add_argument("--batches", metavar="B", required=True, help="a loader or list of (inputs, targets)")
-    parser.add_argument("--loss", metavar="F", required=True, help="loss(outputs, targets), one number")
-    parser.add_argument("--optimizer", metavar="O", required=True, help="a class such as torch.optim.SGD")
-    parser.add_argument("--rate", type=float, metavar="LR", help="passed to the optimizer as lr")
-    parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: Compress.steps)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="time to train, in place of steps")
-    parser.add_argument("--held-out", metavar="X", help="(inputs, targets) that are not trained on")
-    parser.add_argument("--metric", metavar="F", help="metric(outputs, targets) on the held-out rows")
-    return parser
-
-
-def _export() -> Parser:
-    parser = Parser("export", "Write a file or a server repository, and prove that it agrees.")
-    parser.add_argument("model", help=SLIM)
-    parser.add_argument("path", help="a file .onnx or .pt2, or with --layout the folder")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    return _written(parser)
-
-
-def _serve() -> Parser:
-    parser = Parser("serve", "Write a repository, start a server on it, compare its answers with torch.")
-    parser.add_argument("model", help=SLIM)
-    parser.add_argument("path", help="the folder of the repository; each call adds a version")
-    parser.add_argument("--server", choices=SERVERS, help="default: Triton where it is set up")
-    return _written(parser)
-
-
-def _written(parser: Parser) -> Parser:
-    parser.add_argument("--inputs", metavar="X", required=True, help="example inputs with more than one row")
-    parser.add_argument("--opset", type=int, metavar="K", help="ONNX opset (default: Compress.opset)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the weights")
-    parser.add_argument("--calibration", metavar="X", help="for int8: fixes the ranges of the activations")
-    parser.add_argument("--original", metavar="M", help="the original model, to measure before and after")
-    parser.add_argument("--layout", choices=LAYOUTS, help="the server that the repository is for")
-    parser.add_argument("--name", help="the name under which the server offers the model")
-    return parser
-
-
-def _panel() -> Parser:
-    parser = Parser("panel", "Open the in-cell panel.")
-    parser.add_argument("model", nargs="?", help="the model that is shown first")
-    parser.add_argument("--calibration", metavar="X", help="the calibration batch")
-    return parser
-
-
-def _calibrated(parser: Parser) -> Parser:
-    parser.add_argument("--calibration", metavar="X", required=True, help="the calibration batch")
-    parser.add_argument("--preserve", choices=PRESERVE, help="what is kept (default: Compress.preserve)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same bits (default: 0)")
-    return parser
-
-
-def _shown(parser: Parser) -> Parser:
-    parser.add_argument("--text", action="store_true", help="print the report, also when it is assigned")
-    parser.add_argument("--html", action="store_true", help="show the card, also when it is assigned")
-    return parser
-
-
-PARSERS = {
-    "inspect": _shown(_inspect()),
-    "run": _shown(_run()),
-    "sweep": _shown(_sweep()),
-    "validate": _shown(_validate()),
-    "export": _shown(_export()),
-    "serve": _shown(_serve()),
-    "panel": _panel(),
-}
-
-OVERVIEW = "\n\n".join(
-    ["Look at a model, make it slim, prove it and ship it.", EXAMPLES.strip()]
-    + [f"{name}\n{'-' * len(name)}\n{parser.format_help().strip()}" for name, parser in PARSERS.items()]
-)
+def _usage(action: Action) -> str:
+    fields: Mapping[str, Field] = action.fields
+    words = [(fields[name], fields[name].option.replace("_", "-").upper()) for name in action.words]
+    return " ".join(
+        [word if needs_word(field) else f"[{word}{' ...' if field.many else ''}]" for field, word in words]
+        + ["[options]"]
+    )
