@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,6 +66,11 @@ class Prepared:
     def unseen(self) -> tuple[Call, ...]:
         """The held-out rows; those that were fitted to where there were too few to keep some apart."""
         return self.held or self.fit
+
+    def change(self) -> str | None:
+        """Return what of the caller's model is no longer as it was, by its dotted path; None if it is all."""
+        source = self.source()
+        return None if source is None else _change(self.original, source)
 
     def on(self, calls: Sequence[Call], *, seed: int) -> Prepared:
         """Return the same with a part of the calibration, split anew."""
@@ -137,24 +143,39 @@ def read_prepared(model: nn.Module | Prepared, calibration: Any, *, seed: int) -
         raise ValueError(
             "calibration: the model was prepared with its calibration; leave it out or prepare again"
         )
-    source = model.source()
-    change = None if source is None else _change(model.original, source)
+    change = model.change()
     if change is not None:
         raise ValueError(f"model: {change} has changed since the model was prepared; prepare it again")
     return model
 
 
 def _change(before: nn.Module, now: nn.Module) -> str | None:
-    """Return the first module, parameter or buffer that is no longer as it was."""
-    kinds = [{name: type(module) for name, module in m.named_modules()} for m in (before, now)]
-    for name in (*kinds[0], *kinds[1]):
-        if kinds[0].get(name) is not kinds[1].get(name):
-            return f"module {name}" if name else "its class"
-    tensors = [{**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (before, now)]
-    for name in (*tensors[0], *tensors[1]):
-        if not _same(tensors[0].get(name), tensors[1].get(name)):
-            return name
+    """Return the first module, parameter, buffer or plain attribute that is no longer as it was."""
+    for read, same in ((_classes, operator.is_), (_tensors, _same), (_attributes, operator.eq)):
+        was, found = read(before), read(now)
+        for name in (*was, *found):
+            if not same(was.get(name), found.get(name)):
+                return name
     return None
+
+
+def _classes(model: nn.Module) -> Mapping[str, Any]:
+    return {f"module {name}" if name else "its class": type(m) for name, m in model.named_modules()}
+
+
+def _tensors(model: nn.Module) -> Mapping[str, Any]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _attributes(model: nn.Module) -> Mapping[str, Any]:
+    """Return the modules' own numbers and words, such as a slope, as text; `training` is none of them."""
+    stock, plain = vars(nn.Module()), (bool, int, float, str)
+    return {
+        f"{name}.{key}".strip("."): repr(value)
+        for name, module in model.named_modules()
+        for key, value in vars(module).items()
+        if key not in stock and type(value) in plain
+    }
 
 
 def _same(before: Tensor | None, now: Tensor | None) -> bool:

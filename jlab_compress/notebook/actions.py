@@ -1,4 +1,4 @@
-"""The one table of what a notebook can ask for; magics, the in-cell panel and the side panel are made from it.
+"""The one table of what a notebook can ask for; magics, the in-cell panel and the side panel come from it.
 
 The side panel reads it as `labextension/fixtures/actions.json`, which this command writes anew::
 
@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from jlab_compress.compression.compress import Preserve
 from jlab_compress.deployment.onnx.form import PRECISIONS
-from jlab_compress.deployment.targets import SERVERS, TARGETS
+from jlab_compress.deployment.targets import TARGETS
 from jlab_compress.fitting.effort import EffortName
 from jlab_compress.notebook.fields import Action, Choices, Field, Function, Says
 from jlab_compress.public import public
@@ -32,6 +32,8 @@ def within_budget(
     ----------
     parameters, macs, latency : float
         As in `allocate_widths`.
+    **given
+        As in `compress`.
     """
     if (parameters, macs, latency) != (None, None, None):
         given["widths"] = public("allocate_widths")(
@@ -48,8 +50,12 @@ def at_rate(*, optimizer: Function, rate: float | None = None, **given: Any) -> 
 
     Parameters
     ----------
+    optimizer : callable
+        A class such as torch.optim.SGD, or a function of the parameters.
     rate : float
         Passed to the optimizer as lr.
+    **given
+        As in `validate`.
     """
     chosen = optimizer if rate is None else partial(optimizer, lr=rate)
     return public("validate")(optimizer=chosen, **given)
@@ -63,9 +69,11 @@ def write(*, path: str, target: str = "onnx", name: str = "model", **given: Any)
     path : str
         A file, or the folder of a server's models.
     target : str
-        What is written; by default what the path's ending says.
+        What is written, unless the path's ending says it.
     name : str
         The name under which a server offers the model.
+    **given
+        As in `export_onnx`.
 
     Raises
     ------
@@ -100,11 +108,11 @@ def _precisions() -> Choices:
 
 
 def _servers() -> Choices:
-    return {server: server for server in SERVERS}
+    return {server: server for target in TARGETS.values() for server in target.servers}
 
 
 _DATA = Says("data")
-_CALIBRATION = Says("data", required=True)
+_CALIBRATION = Says("calibration")
 _AIM = Says("choice", choices=_aims)
 _EFFORT = Says("choice", choices=_efforts)
 _EXAMPLE = Says("example", option="inputs")
@@ -148,7 +156,6 @@ ACTIONS = {
                 "optimizer": Says("optimizer"),
                 "held_out": _DATA,
                 "metric": Says("loss"),
-                "effort": _EFFORT,
             },
             at_rate,
         ),

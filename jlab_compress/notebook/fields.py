@@ -17,6 +17,7 @@ from jlab_compress.public import public
 
 Kind = Literal[
     "model",
+    "calibration",
     "data",
     "example",
     "batches",
@@ -62,16 +63,12 @@ class Says:
         Gives what may be chosen.
     of : str
         The public function whose parameter it is, where this one only hands it on.
-    required : bool
-        Whether a notebook must give it though the function has a default: calibration, which only a prepared
-        model brings along.
     """
 
     kind: Kind
     option: str = ""
     choices: Callable[[], Choices] = dict
     of: str = ""
-    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,13 +82,15 @@ class Field:
     kind : str
         As in `Says`.
     required : bool
-        Whether there is no default.
+        Whether it must be given: there is no default, or only a prepared model brings it along.
     default : object
         The function's own.
     help : str
         The first sentence of what the docstring says.
     choices : mapping of str to str
         Values and their words on screen; empty where any value may do.
+    positional : bool
+        Whether a cell gives it without its name.
     """
 
     name: str
@@ -101,6 +100,7 @@ class Field:
     default: Any
     help: str
     choices: Choices
+    positional: bool = False
 
     @property
     def many(self) -> bool:
@@ -147,6 +147,11 @@ class Action:
         return found | {name: one for name, one in further.items() if name not in found or one.help}
 
     @property
+    def prepares(self) -> bool:
+        """Whether it looks at a model on calibration, so that it also takes a prepared model."""
+        return any(field.kind == "calibration" for field in self.fields.values())
+
+    @property
     def summary(self) -> str:
         """The first line of the docstring."""
         return (inspect.getdoc(self.through or public(self.function)) or "").partition("\n")[0]
@@ -182,10 +187,11 @@ def fields_of(function: Function, says: Mapping[str, Says]) -> dict[str, Field]:
                 name,
                 said.option or name,
                 said.kind,
-                bare or said.required,
+                bare or said.kind == "calibration",
                 None if bare else parameter.default,
                 told.get(name, ""),
                 said.choices(),
+                parameter.kind is parameter.POSITIONAL_OR_KEYWORD,
             )
     return found
 

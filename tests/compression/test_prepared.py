@@ -94,6 +94,7 @@ def give_a_buffer(net):
         (drop_a_bias, "2.bias"),
         (give_a_buffer, "steps"),
         (lambda net: net.float(), "0.weight"),
+        (lambda net: setattr(net[0], "scale", 2.0), "0.scale"),
     ],
 )
 def test_a_model_that_changed_since_is_refused(change, what):
@@ -103,6 +104,13 @@ def test_a_model_that_changed_since_is_refused(change, what):
     change(net)
     with pytest.raises(ValueError, match=rf"^model: {what} has changed since the model was prepared"):
         compress_baseline(prepared, 8, method="random")
+
+
+def test_another_mode_is_no_change():
+    net = mlp(6, 40, 3)
+    prepared = prepare(net, X)
+    net.eval()
+    assert prepared.change() is None
 
 
 def test_buffers_that_hold_nan_are_no_change():

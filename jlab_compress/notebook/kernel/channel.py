@@ -14,7 +14,8 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-from jlab_compress.notebook.kernel.messages import PROTOCOL, Digest
+from jlab_compress.notebook.kernel.block_cache import search_blocks
+from jlab_compress.notebook.kernel.messages import PROTOCOL, Digest, block_rows
 from jlab_compress.notebook.kernel.namespace import survey
 from jlab_compress.notebook.kernel.tqdm_watch import Watch
 
@@ -93,12 +94,12 @@ class Channel:
     def blocks(self, model: str) -> dict[str, Any]:
         """Return the blocks of one model by the name of its variable; a large one is refused."""
         for name, module, structure in survey(self._namespace(), seconds=1.0).models:
-            if name == model and structure.heavy:
+            if name == model and structure.large:
                 raise ValueError(
                     f"{model} is large; find its blocks in a cell: {model}_blocks = find_blocks(...)"
                 )
             if name == model:
-                return {"type": "blocks", "model": name, "blocks": self.digest.blocks(module, structure)}
+                return {"type": "blocks", "model": name, "blocks": block_rows(search_blocks(module))}
         raise ValueError(f"no model named {model[:100]!r} is alive in this kernel")
 
     def before_cell(self, info: Any = None) -> None:

@@ -7,11 +7,12 @@ both sides read.
 from __future__ import annotations
 
 import json
-import weakref
 from hashlib import blake2b
 from typing import Any
 
-from jlab_compress.notebook.kernel.namespace import WIDTHS, Structure, Survey, Value, class_name
+from jlab_compress.notebook.kernel.block_cache import known_blocks
+from jlab_compress.notebook.kernel.namespace import WIDTHS, Survey, Value, class_name
+from jlab_compress.notebook.kernel.structure import Structure
 
 PROTOCOL = 1
 TEXT_CAP = 1000
@@ -20,7 +21,7 @@ ROW_CAP = 5000
 
 
 class Digest:
-    """Turn surveys into messages; the blocks of a model are found once per shape of it.
+    """Turn surveys into messages.
 
     Parameters
     ----------
@@ -43,7 +44,6 @@ class Digest:
 
     def __init__(self, version: str) -> None:
         self.version = version
-        self._found: dict[int, tuple[weakref.ref[Any], int, list[dict[str, Any]]]] = {}
         self._arrivals: dict[tuple[str, int], int] = {}
 
     def state(self, survey: Survey) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Digest:
         widths = dict(survey.widths)
         for name, model, structure in survey.models:
             found = given.get(f"{name}_blocks")
-            known = self._known(model, structure) if found is None else _given_rows(model, found)
+            known = block_rows(known_blocks(model)) if found is None else _given_rows(model, found)
             rows -= len(known or ())
             row = _model_row(name, model, structure, known if rows >= 0 else None)
             models.append({**row, "widths": _given_widths(row["blocks"], widths.get(f"{name}{WIDTHS}"))})
@@ -70,19 +70,6 @@ class Digest:
         mark = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
         return {"type": "state", "protocol": PROTOCOL, "version": self.version, "hash": mark, **content}
 
-    def blocks(self, model: Any, structure: Structure) -> list[dict[str, Any]]:
-        """Return the rows of a model's blocks, found anew only if its shape changed."""
-        known = self._known(model, structure)
-        if known is not None:
-            return known
-        try:
-            rows = _block_rows(model)
-        except Exception as fault:  # whatever the user's own forward raises
-            rows = [_unreadable(fault)]
-        self._found = {k: v for k, v in self._found.items() if v[0]() is not None}
-        self._found[id(model)] = (weakref.ref(model), structure.key, rows)
-        return rows
-
     def _by_age(self, survey: Survey) -> list[tuple[str, str, Any]]:
         """Return the results, the newest last: a name that is given again keeps its place in a namespace."""
         found = {(name, id(it)): (name, kind, it) for name, kind, it in survey.results if kind != "blocks"}
@@ -91,11 +78,6 @@ class Digest:
             key: self._arrivals.get(key, latest + place) for place, key in enumerate(found, start=1)
         }
         return [found[key] for key in sorted(found, key=self._arrivals.__getitem__)]
-
-    def _known(self, model: Any, structure: Structure) -> list[dict[str, Any]] | None:
-        entry = self._found.get(id(model))
-        same = entry is not None and entry[0]() is model and entry[1] == structure.key
-        return entry[2] if entry is not None and same else None
 
 
 def _model_row(
@@ -112,16 +94,17 @@ def _model_row(
         "dtypes": sorted(str(dtype).removeprefix("torch.") for dtype in structure.dtypes),
         "training": structure.training,
         "lazy": structure.lazy,
-        "heavy": structure.heavy,
+        "heavy": structure.large,
         "slim": _slim_rows(model),
         "blocks": blocks,
     }
 
 
-def _block_rows(model: Any) -> list[dict[str, Any]]:
-    from jlab_compress.inspection.find import find_blocks
-
-    return _rows_of(find_blocks(model))
+def block_rows(found: Any) -> list[dict[str, Any]] | None:
+    """Return the rows of the blocks of a model, or one locked row that says why they cannot be read."""
+    if isinstance(found, str):
+        return [_unreadable(found)]
+    return None if found is None else _rows_of(found)
 
 
 def _given_rows(model: Any, blocks: Any) -> list[dict[str, Any]] | None:
@@ -160,7 +143,7 @@ def _block_row(block: Any, polylog: int | None) -> dict[str, Any]:
     }
 
 
-def _unreadable(fault: Exception) -> dict[str, Any]:
+def _unreadable(fault: str) -> dict[str, Any]:
     reason = _cut(f"the blocks of this model could not be read: {fault}", TEXT_CAP)
     return {
         "name": "",

@@ -9,40 +9,19 @@ from __future__ import annotations
 
 import sys
 import time
-import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from jlab_compress.notebook.kernel.block_cache import structure_of
+from jlab_compress.notebook.kernel.structure import Structure
 from jlab_compress.report import Reported
 
-HEAVY_MODULES, HEAVY_BYTES = 150, 200_000_000
 HIDDEN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
 WIDTHS = "_widths"
 PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type, type(sys)})
-_known: dict[int, tuple[weakref.ref[Any], Structure]] = {}
-_NONE: dict[str, Any] = {}
 class_name = type.__dict__["__name__"].__get__  # a metaclass cannot put its own code in between
-
-
-@dataclass(frozen=True)
-class Structure:
-    """Size and shape of one model, read off its parameters; `key` changes whenever they do."""
-
-    parameters: int
-    bytes: int
-    modules: int
-    devices: frozenset[Any]
-    dtypes: frozenset[Any]
-    training: bool
-    lazy: bool
-    key: int
-
-    @property
-    def heavy(self) -> bool:
-        """Whether finding blocks, which runs copies of the model, is a cell of its own."""
-        return self.modules > HEAVY_MODULES or self.bytes > HEAVY_BYTES
 
 
 @dataclass(frozen=True)
@@ -147,80 +126,6 @@ def _items(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def is_widths(thing: Any) -> bool:
     """Whether a value is a plain dict of widths by block name, as `allocate_widths` returns it."""
     return type(thing) is dict and all(type(k) is str and type(v) is int for k, v in list(thing.items()))
-
-
-def structure_of(model: Any) -> Structure:
-    """Read sizes, devices and shapes of a module tree; shared parameters count once.
-
-    What was read is kept until the tree's `shape_key` changes, so that a cell that changes no model costs
-    one walk over names and shapes.
-    """
-    key = shape_key(model)
-    known = _known.get(id(model))
-    if known is not None and known[0]() is model and known[1].key == key:
-        return known[1]
-    tensors = list({id(t): t for m in model.modules() for t in own_parameters(m)}.values())
-    lazy = [tensor for tensor in tensors if is_lazy(tensor)]
-    real = [tensor for tensor in tensors if not is_lazy(tensor)]
-    structure = Structure(
-        parameters=sum(t.numel() for t in real),
-        bytes=sum(t.numel() * t.element_size() for t in real),
-        modules=sum(1 for _ in model.modules()),
-        devices=frozenset(t.device for t in real),
-        dtypes=frozenset(t.dtype for t in real),
-        training=bool(model.__dict__.get("training", False)),
-        lazy=bool(lazy),
-        key=key,
-    )
-    for dead in [place for place, entry in _known.items() if entry[0]() is None]:
-        del _known[dead]
-    _known[id(model)] = (weakref.ref(model), structure)
-    return structure
-
-
-def shape_key(model: Any) -> int:
-    """Return a number that changes with the tree's classes, names, parameters, shapes, dtype and device.
-
-    Dtype and device are read off one parameter of each module, which is what `.to(...)` changes.
-    """
-    seen: set[int] = set()
-    facts: list[Any] = [model.__dict__.get("training", False)]
-    tell = facts.append
-    stack = [model]
-    while stack:
-        module = stack.pop()
-        place = id(module)
-        if place in seen:
-            continue
-        seen.add(place)
-        tell(type(module))
-        attributes = module.__dict__
-        tensor = None
-        for tensor in (attributes.get("_parameters") or _NONE).values():
-            if tensor is not None:
-                try:
-                    tell(tensor.shape)
-                except RuntimeError:  # a lazy parameter
-                    tell(type(tensor))
-        if tensor is not None:
-            tell(tensor.dtype)
-            tell(tensor.device)
-        children = attributes.get("_modules")
-        if children:
-            facts.extend(children)
-            stack.extend(child for child in children.values() if child is not None)
-    return hash(tuple(facts))
-
-
-def own_parameters(module: Any) -> list[Any]:
-    """Return a module's own parameters, without those of its children."""
-    found = module.__dict__.get("_parameters")
-    return [tensor for tensor in found.values() if tensor is not None] if found else []
-
-
-def is_lazy(tensor: Any) -> bool:
-    """Whether a parameter gets its shape at the first forward pass."""
-    return type(tensor).__name__.startswith("Uninitialized")
 
 
 def value_of(thing: Any, torch: Any) -> Value | None:

@@ -66,10 +66,9 @@ def module_report(model: nn.Module) -> Report:
         "device": _listed({str(p.device) for p in parameters}),
         "mode": "training" if model.training else "evaluation",
     }
-    try:
-        blocks = recall_blocks(model)
-    except (ValueError, TypeError, RuntimeError) as fault:
-        return Report(name, facts=facts, notes=(f"The blocks cannot be read: {fault}",))
+    blocks = recall_blocks(model)
+    if isinstance(blocks, str):
+        return Report(name, facts=facts, notes=(f"The blocks cannot be read: {blocks}",))
     if blocks is None:
         return Report(name, facts=facts, notes=("A large model: `%compress inspect` lists its blocks.",))
     report = blocks.report

@@ -18,6 +18,7 @@ from IPython.core.completer import (
 )
 from IPython.core.error import UsageError
 
+from jlab_compress.compression.prepared import Prepared
 from jlab_compress.notebook.actions import ACTIONS
 from jlab_compress.notebook.kernel.block_cache import recall_blocks
 from jlab_compress.notebook.magic.names import model_names, model_of, value_of
@@ -70,7 +71,10 @@ def complete(line: str, namespace: Mapping[str, Any]) -> list[str]:
         return list(ACTIONS)
     if words[0] not in ACTIONS:
         return []
-    parser = parser_of(words[0])
+    try:
+        parser = parser_of(words[0])
+    except ImportError:  # what it takes is not installed
+        return []
     choices = parser.choices_after(words[-1])
     if choices is not None:
         return choices or _values(current, namespace)
@@ -82,7 +86,7 @@ def complete(line: str, namespace: Mapping[str, Any]) -> list[str]:
             return model_names(namespace)
         case "widths":
             return _widths(words[1], current, namespace)
-        case "grid" | "path" | None:
+        case "path" | None:
             return []
     return _values(current, namespace)
 
@@ -101,8 +105,11 @@ def _widths(model: str, current: str, namespace: Mapping[str, Any]) -> list[str]
     if "=" in current:
         return ["polylog"]
     try:
-        blocks = recall_blocks(model_of(model, namespace))
-    except (UsageError, ValueError, TypeError, RuntimeError):
+        found = model_of(model, namespace)
+    except UsageError:
+        return []
+    blocks = found.blocks if isinstance(found, Prepared) else recall_blocks(found)
+    if isinstance(blocks, str):
         return []
     names = [block.name for block in blocks or () if block.locked is None]
     return [*(f"{name}=" for name in names if re.fullmatch(r"[\w.-]+", name)), "polylog"]

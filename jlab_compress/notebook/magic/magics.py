@@ -16,6 +16,7 @@ from jlab_compress.compression.prepared import Prepared
 from jlab_compress.deployment.targets import TARGETS
 from jlab_compress.notebook.actions import ACTIONS, AIMS
 from jlab_compress.notebook.fields import Action
+from jlab_compress.notebook.kernel.block_cache import looked_at, remember_blocks
 from jlab_compress.notebook.magic.names import did_you_mean, read_words
 from jlab_compress.notebook.magic.parsers import OVERVIEW, help_of, parser_of, split_line, whole_help
 
@@ -69,14 +70,16 @@ class Compress(Magics):
     compress.__doc__ = OVERVIEW
 
     def _carry_out(self, action: Action, words: list[str], names: Names) -> Any:
-        looked_at = bool(words) and isinstance(names.get(words[0]), Prepared)
-        given = parser_of(action.name).parse_line(words, known={"calibration"} if looked_at else ())
+        prepared = bool(words) and isinstance(names.get(words[0]), Prepared)
+        given = parser_of(action.name).parse_line(words, known={"calibration"} if prepared else ())
         shown = {kind for kind in ("text", "html") if given.pop(kind, False)}
         read = {name: read_words(action.fields[name], said, names) for name, said in given.items()}
-        result = action.call(**self._completed(action, read, given.get("slim")))
+        result = action.call(**looked_at(action, self._completed(action, read, given.get("slim"))))
+        if action.name == "inspect":
+            remember_blocks(read["model"], result)
         if "text" in shown:
             print(result)
-        if "html" in shown:
+        if "html" in shown and self.shell is not None:
             self.shell.display_pub.publish({"text/html": result._repr_html_(), "text/plain": str(result)})
         return result
 

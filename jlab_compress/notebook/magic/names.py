@@ -140,7 +140,7 @@ def _width(word: str, namespace: Mapping[str, Any]) -> Any:
 
 def _carries_model(value: object) -> bool:
     if type(value).__module__.startswith("jlab_compress."):
-        return isinstance(getattr(value, "model", value), nn.Module)
+        return isinstance(getattr(value, "model", value), nn.Module | Prepared)
     return issubclass(type(value), nn.Module)
 
 

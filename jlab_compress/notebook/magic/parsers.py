@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, action: Action) -> None:
         super().__init__(
             f"%compress {action.name}",
-            usage=f"%compress {action.name} {_usage(action)}",
+            usage=f"%(prog)s {_usage(action)}",
             description=action.summary,
             formatter_class=lambda prog: argparse.HelpFormatter(prog, width=88),
             add_help=False,
@@ -142,15 +142,16 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("--") and word.partition("=")[0] not in self.options:
                 self.error(f"unknown option {word!r}{did_you_mean(word, self.options)}")
         given = vars(self.parse_intermixed_args(words))
-        return given | self._placed(given.pop("words"), {*known, *given})
+        return given | self._placed(given.pop("words", []), {*known, *given})
 
     def _placed(self, words: list[str], taken: Collection[str]) -> dict[str, str | list[str]]:
         """Share words out over the places from left to right; each required one gets its word."""
         places = [field for field in self.places if field.name not in taken]
         needed = [field for field in places if needs_word(field)]
         if len(words) < len(needed):
-            missing = needed[len(words) :]
-            self.error(f"the following are required: {', '.join(_option(field) for field in missing)}")
+            missing = [_option(field) for field in needed[len(words) :]]
+            named = [option if option in self.followed else option.strip("-") for option in missing]
+            self.error(f"the following are required: {', '.join(named)}")
         spare, found = len(words) - len(needed), {}
         rest = list(words)
         for field in places:

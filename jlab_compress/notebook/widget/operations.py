@@ -1,7 +1,7 @@
-"""What the in-cell panel may ask of Python: six named operations on named values, nothing evaluated.
+"""What the in-cell panel may ask of Python: actions of the table on named values, nothing evaluated.
 
-A request comes from a page and is not trusted: names are looked up in the panel's own values, numbers are
-checked by the public functions, a file name has no folder in it.
+A request comes from a page and is not trusted: names are looked up in the panel's own values, plain values
+are checked here for their type and by the public functions for their range, a file name has no folder in it.
 """
 
 from __future__ import annotations
@@ -14,114 +14,119 @@ from typing import Any
 import torch
 from torch import nn
 
-import jlab_compress
+from jlab_compress.notebook.actions import ACTIONS
+from jlab_compress.notebook.fields import Action, Field
+from jlab_compress.notebook.kernel.block_cache import looked_at, remember_blocks
 
 LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits")
 OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 BATCH = 64
-CALIBRATED = " calibrated"
+EXAMPLE_ROWS = 8
+# Actions that a button starts; the panel itself is one of the others.
+BUTTONS = tuple(name for name in ACTIONS if name != "panel")
+PLAIN: Mapping[str, tuple[type, ...]] = {
+    "widths": (dict,),
+    "grid": (list,),
+    "names": (list,),
+    "choice": (str,),
+    "text": (str,),
+    "flag": (bool,),
+    "count": (int,),
+    "number": (int, float),
+}
 Step = Callable[[str, int, int], None]
 
 
-def compress(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
-    """Return the compression and the slim model under the names that the side panel would give them."""
-    name, model = named_model(fields, "model", values)
-    made = jlab_compress.compress(
-        model,
-        dict(fields["widths"]),
-        calibration=data_of(fields["calibration"], values),
-        preserve=fields["preserve"],
-        progress=step,
-    )
-    return {f"{name}_compression": made, f"{name}_slim": made.model}
+def carry_out(
+    action: Action, model: str, fields: Mapping[str, Any], values: Mapping[str, Any], step: Step
+) -> dict[str, Any]:
+    """Return what an action makes, under the names that a cell of the side panel would give it.
+
+    Parameters
+    ----------
+    action : Action
+        A row of the table.
+    model : str
+        The name of the model that results are called after.
+    fields : mapping of str to JSON value
+        By parameter; those with a default may be left out.
+    values : mapping of str to object
+        What names stand for.
+    step : callable
+        Told how far a long fit is.
+
+    Raises
+    ------
+    ValueError
+        If a field is missing, unknown, of another type, or names what is not there; and as the public
+        function.
+    """
+    check_fields(action, fields)
+    read = {name: read_value(action.fields[name], value, values) for name, value in fields.items()}
+    if action.name == "run":
+        read["progress"] = step
+    if "name" in action.fields:
+        read.setdefault("name", model)
+    made = action.call(**looked_at(action, read))
+    if action.name == "inspect":
+        remember_blocks(read["model"], made)
+    slim = {f"{model}_slim": made.model} if action.name == "run" else {}
+    return {f"{model}_{action.makes}": made, **slim}
 
 
-def forecast(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
-    """Return the errors that the chosen blocks would have at several widths."""
-    name, model = named_model(fields, "model", values)
-    calibration = data_of(fields["calibration"], values)
-    return {f"{name}_sweep": jlab_compress.sweep(model, list(fields["widths"]), calibration=calibration)}
-
-
-def share(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
-    """Return widths for the named blocks under a share of the model's parameters."""
-    name, model = named_model(fields, "model", values)
-    made = jlab_compress.allocate_widths(
-        model,
-        calibration=data_of(fields["calibration"], values),
-        parameters=float(fields["parameters"]),
-        blocks=list(fields["blocks"]),
-    )
-    return {f"{name}_widths": made}
-
-
-def validate(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
-    """Return what training both models side by side shows."""
-    name, model = named_model(fields, "model", values)
-    _, slim = named_model(fields, "slim", values)
-    optimizer, rate = OPTIMIZERS[fields["optimizer"]], float(fields["rate"])
-    made = jlab_compress.validate(
-        model,
-        slim,
-        data_of(fields["batches"], values, batch=BATCH),
-        loss_of(fields["loss"], values),
-        optimizer=lambda parameters: optimizer(parameters, lr=rate),
-        steps=int(fields["steps"]),
-        held_out=data_of(fields["held_out"], values) if fields["held_out"] else None,
-    )
-    return {f"{name}_validation": made}
-
-
-def export(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
-    """Write the slim model beside the notebook and return the report on it."""
-    name, slim, path, options = written(fields, values)
-    example, target = data_of(fields["example"], values)[:8], fields["target"]
-    if target == "pt2":
-        made: Any = jlab_compress.export_program(slim, path, example, overwrite=bool(fields["replace"]))
-    elif target == "onnx":
-        made = jlab_compress.export_onnx(slim, path, example, overwrite=bool(fields["replace"]), **options)
-    else:
-        made = jlab_compress.export_repository(
-            slim, path, name, example, layout=target, version="next", **options
+def check_fields(action: Action, fields: Mapping[str, Any]) -> None:
+    """Refuse a request with fields that the action does not have, or without one that it needs."""
+    needed = {field.name for field in action.fields.values() if field.required}
+    if not needed <= set(fields) <= set(action.fields):
+        optional = sorted(set(action.fields) - needed)
+        raise ValueError(
+            f"'{action.name}' takes {', '.join(sorted(needed))} and may take {', '.join(optional)}; "
+            f"got {', '.join(sorted(map(str, fields)))[:200]}"
         )
-    return {f"{name}_export": made}
 
 
-def serve(fields: Mapping[str, Any], values: Mapping[str, Any], step: Step) -> dict[str, Any]:
-    """Write a repository beside the notebook, serve it for a moment and return what the server answered."""
-    name, slim, path, options = written(fields, values)
-    example, layout = data_of(fields["example"], values)[:8], fields["target"]
-    made = jlab_compress.serve_and_compare(slim, example, directory=path, name=name, layout=layout, **options)
-    return {f"{name}_served": made}
+def read_value(field: Field, value: Any, values: Mapping[str, Any]) -> Any:
+    """Return what a page sent for a field as the value that the public function takes.
+
+    Raises
+    ------
+    ValueError
+        If it is of another type, or names what is not there.
+    """
+    match field.kind:
+        case "model":
+            return model_of(field.name, value, values)
+        case "calibration" | "data":
+            return data_of(value, values)
+        case "example":
+            return data_of(value, values)[:EXAMPLE_ROWS]
+        case "batches":
+            return data_of(value, values, batch=BATCH)
+        case "loss":
+            return loss_of(value, values)
+        case "optimizer" if isinstance(value, str) and value in OPTIMIZERS:
+            return OPTIMIZERS[value]
+        case "path":
+            return path_of(value)
+    expected = PLAIN.get(field.kind, ())
+    if type(value) not in expected:
+        words = " or ".join(kind.__name__ for kind in expected) or f"one of {', '.join(OPTIMIZERS)}"
+        raise ValueError(f"{field.name}: expected {words}, got {str(value)[:100]!r}")
+    return value
 
 
-WRITTEN = frozenset({"model", "slim", "example", "target", "precision", "path", "replace"})
-COMMANDS: dict[str, tuple[frozenset[str], Callable[..., dict[str, Any]]]] = {
-    "compress": (frozenset({"model", "widths", "calibration", "preserve"}), compress),
-    "forecast": (frozenset({"model", "widths", "calibration", "preserve"}), forecast),
-    "share": (frozenset({"model", "calibration", "parameters", "blocks"}), share),
-    "validate": (
-        frozenset({"model", "slim", "batches", "loss", "optimizer", "rate", "steps", "held_out"}),
-        validate,
-    ),
-    "export": (WRITTEN, export),
-    "serve": (WRITTEN, serve),
-}
-
-
-def named_model(fields: Mapping[str, Any], field: str, values: Mapping[str, Any]) -> tuple[str, nn.Module]:
-    """Return the name and the module that a field names.
+def model_of(field: str, name: Any, values: Mapping[str, Any]) -> nn.Module:
+    """Return the module of a name.
 
     Raises
     ------
     ValueError
         If there is no module of that name.
     """
-    name = fields[field]
     model = values.get(name) if isinstance(name, str) else None
     if not isinstance(model, nn.Module):
         raise ValueError(f"{field}: the panel knows no model named {str(name)[:100]!r}")
-    return str(name), model
+    return model
 
 
 def loss_of(name: Any, values: Mapping[str, Any]) -> Callable[..., Any]:
@@ -140,28 +145,17 @@ def loss_of(name: Any, values: Mapping[str, Any]) -> Callable[..., Any]:
     raise ValueError(f"loss: the panel knows no loss named {str(name)[:100]!r}")
 
 
-def written(
-    fields: Mapping[str, Any], values: Mapping[str, Any]
-) -> tuple[str, nn.Module, str, dict[str, Any]]:
-    """Return what a form says about a file or folder: model name, slim model, path, and how precise.
+def path_of(path: Any) -> str:
+    """Return a file's or folder's name beside the notebook.
 
     Raises
     ------
     ValueError
-        If a name is not known, or the path is no plain name.
+        If it is no plain name.
     """
-    name, model = named_model(fields, "model", values)
-    _, slim = named_model(fields, "slim", values)
-    path, precision = fields["path"], str(fields["precision"])
     if not isinstance(path, str) or PurePath(path).name != path or "\\" in path or path in ("", ".", ".."):
         raise ValueError(f"path: expected a name without folders, got {path!r}; move it afterwards")
-    options: dict[str, Any] = {
-        "original": None if model is slim else model,
-        "precision": precision.removesuffix(CALIBRATED),
-    }
-    if precision.endswith(CALIBRATED):
-        options["calibration"] = data_of(fields["example"], values)
-    return name, slim, path, options
+    return path
 
 
 def data_of(name: Any, values: Mapping[str, Any], *, batch: int | None = None) -> Any:

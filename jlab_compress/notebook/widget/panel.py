@@ -12,11 +12,13 @@ import traitlets
 from IPython.core.getipython import get_ipython
 from torch import nn
 
+from jlab_compress.notebook.actions import ACTIONS
+from jlab_compress.notebook.kernel.block_cache import search_blocks
 from jlab_compress.notebook.kernel.channel import MESSAGE_CAP, size_of
 from jlab_compress.notebook.kernel.messages import Digest
 from jlab_compress.notebook.kernel.namespace import survey
 from jlab_compress.notebook.kernel.tqdm_watch import message
-from jlab_compress.notebook.widget.operations import COMMANDS
+from jlab_compress.notebook.widget.operations import BUTTONS, carry_out, check_fields
 from jlab_compress.notebook.widget.still import width_bars
 from jlab_compress.report import Report
 
@@ -101,19 +103,18 @@ class Panel(anywidget.AnyWidget):
 
     def blocks(self, name: str) -> None:
         """Find the blocks of one model and send them."""
-        for label, model, structure in survey(self.values(), seconds=1.0).models:
+        for label, model, _ in survey(self.values(), seconds=1.0).models:
             if label == name:
-                self._digest.blocks(model, structure)
+                search_blocks(model)
         self.refresh()
 
-    def run(self, operation: str, fields: Mapping[str, Any]) -> None:
-        """Carry out one step; what it makes is kept in `results`, a fault is shown in the panel."""
-        expected, command = COMMANDS[operation]
-        if set(fields) != expected:
-            raise ValueError(f"'{operation}' takes {', '.join(sorted(expected))}")
-        self.running, self.failure = operation, ""
+    def run(self, name: str, model: str, fields: Mapping[str, Any]) -> None:
+        """Carry out one action; what it makes is kept in `results`, a fault is shown in the panel."""
+        action = ACTIONS[name]
+        check_fields(action, fields)
+        self.running, self.failure = name, ""
         try:
-            self.results.update(command(fields, self.values(), self._step))
+            self.results.update(carry_out(action, model, fields, self.values(), self._step))
         except KeyboardInterrupt:
             self.failure = "Stopped; the original is as it was."
         except Exception as fault:  # the page is where the caller looks
@@ -134,16 +135,17 @@ class Panel(anywidget.AnyWidget):
     def _answer(self, content: Any) -> None:
         if not isinstance(content, dict) or size_of(content) > MESSAGE_CAP:
             raise ValueError(f"a request must be a mapping of at most {MESSAGE_CAP:,} characters")
-        fields = {key: value for key, value in content.items() if key != "op"}
-        operation = content.get("op")
-        if operation == "state" and not fields:
-            self.refresh()
-        elif operation == "blocks" and set(fields) == {"model"}:
-            self.blocks(str(fields["model"]))
-        elif isinstance(operation, str) and operation in COMMANDS:
-            self.run(operation, fields)
-        else:
-            raise ValueError(f"'op' must be one of state, blocks, {', '.join(COMMANDS)}")
+        match content:
+            case {"op": "state", **more} if not more:
+                self.refresh()
+            case {"op": "blocks", "model": str(model), **more} if not more:
+                self.blocks(model)
+            case {"op": str(name), "model": str(model), "fields": dict(fields), **more} if (
+                name in BUTTONS and not more
+            ):
+                self.run(name, model, fields)
+            case _:
+                raise ValueError(f"'op' must be one of state, blocks, {', '.join(BUTTONS)}, with its fields")
 
     def report(self) -> Report:
         """Return what the panel shows as a report, for notebooks that run no widgets."""

@@ -10,7 +10,8 @@ from torch import nn
 import jlab_compress
 from jlab_compress.compression.compress import Compression
 from jlab_compress.inspection.block import Blocks
-from jlab_compress.notebook.kernel.messages import REPORT_CAP, ROW_CAP, TEXT_CAP, Digest
+from jlab_compress.notebook.kernel.block_cache import search_blocks
+from jlab_compress.notebook.kernel.messages import REPORT_CAP, ROW_CAP, TEXT_CAP, Digest, block_rows
 from jlab_compress.notebook.kernel.namespace import survey
 from jlab_compress.report import Chart, Report, Table
 from jlab_compress.slim.plan import Plan
@@ -58,7 +59,6 @@ def same_fields(sent, agreed):
 def test_state_has_the_fields_that_the_front_end_reads():
     net = small()
     compression = jlab_compress.compress(net, 8, calibration=torch.randn(60, 4), progress=False)
-    digest = Digest("0.1.0")
     namespace = {
         "net": net,
         "net_slim": compression.model,
@@ -67,9 +67,8 @@ def test_state_has_the_fields_that_the_front_end_reads():
         "x_train": torch.ones(6, 4),
         "batches": [(torch.ones(2, 4), torch.ones(2))],
     }
-    found = survey(namespace, seconds=10)
-    digest.blocks(net, found.models[0][2])
-    sent = json.loads(json.dumps(digest.state(found)))
+    search_blocks(net)
+    sent = json.loads(json.dumps(state_of(namespace)))
     same_fields(shape(sent), shape(FIXTURE["state"]))
     assert [model["name"] for model in sent["models"]] == ["net", "net_slim"]
     assert sent["models"][0]["blocks"][0]["width"] == 32
@@ -184,22 +183,13 @@ def test_the_key_follows_set_and_shape_but_not_weights():
     assert survey({"net": net}).key != key
 
 
-def test_blocks_are_found_once_per_shape(monkeypatch):
-    from jlab_compress.inspection import find as rooms
-
-    calls = []
-    find = rooms.find_blocks
-    monkeypatch.setattr(rooms, "find_blocks", lambda model: calls.append(1) or find(model))
-    net, digest = small(), Digest("0.1.0")
-    for _ in range(2):
-        (_, model, structure), *_ = survey({"net": net}).models
-        rows = digest.blocks(model, structure)
-    assert calls == [1]
-    assert rows[0]["polylog"] == 25
+def test_blocks_are_told_once_somebody_has_asked_for_them():
+    net = small()
+    assert state_of({"net": net})["models"][0]["blocks"] is None
+    search_blocks(net)
+    assert state_of({"net": net})["models"][0]["blocks"][0]["polylog"] == 25
     net[0], net[2] = nn.Linear(4, 16), nn.Linear(16, 2)
-    (_, model, structure), *_ = survey({"net": net}).models
-    assert digest.blocks(model, structure)[0]["width"] == 16
-    assert calls == [1, 1]
+    assert state_of({"net": net})["models"][0]["blocks"] is None
 
 
 def test_a_forward_that_fails_is_a_locked_row():
@@ -211,8 +201,7 @@ def test_a_forward_that_fails_is_a_locked_row():
         def __deepcopy__(self, memo):
             raise ZeroDivisionError("no copies <b>please</b>")
 
-    (_, model, structure), *_ = survey({"net": Broken()}).models
-    (row,) = Digest("0.1.0").blocks(model, structure)
+    (row,) = block_rows(search_blocks(Broken()))
     assert "could not be read" in row["locked"]
 
 
@@ -221,8 +210,7 @@ def test_a_long_name_is_cut_and_locked():
     net.add_module("x" * 2000, nn.Linear(4, 32))
     net.add_module("relu", nn.ReLU())
     net.add_module("out", nn.Linear(32, 2))
-    (_, model, structure), *_ = survey({"net": net}).models
-    (row,) = Digest("0.1.0").blocks(model, structure)
+    (row,) = block_rows(search_blocks(net))
     assert len(row["name"]) == TEXT_CAP
     assert "rename the layer" in row["locked"]
 
@@ -278,7 +266,7 @@ def test_a_large_model_takes_the_blocks_that_a_cell_has_found():
 @pytest.mark.parametrize("widths", [{"0": 33}, {"0": 0}, {"gone": 4}, {"0": True}, {"0": "8"}, {}, [8]])
 def test_widths_that_are_not_of_this_model_are_not_told(widths):
     digest, net = Digest("0.1.0"), small()
-    digest.blocks(net, survey({"net": net}).models[0][2])
+    search_blocks(net)
     assert state_of({"net": net, "net_widths": {"0": 32}}, digest)["models"][0]["widths"] == {"0": 32}
     assert state_of({"net": net, "net_widths": widths}, digest)["models"][0]["widths"] is None
     assert state_of({"net": net, "other_widths": {"0": 32}}, digest)["models"][0]["widths"] is None

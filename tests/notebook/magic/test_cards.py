@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-import jlab_compress
-from jlab_compress.notebook.kernel import block_cache as recall
+from jlab_compress.notebook.kernel import block_cache, structure
 from jlab_compress.notebook.magic.cards import ROWS, module_report
 from jlab_compress.report import Report, Table
 
@@ -22,7 +21,7 @@ def blocks(*names):
 
 @pytest.fixture
 def net(monkeypatch):
-    monkeypatch.setitem(vars(jlab_compress), "find_blocks", lambda model: blocks("0"))
+    monkeypatch.setattr(block_cache, "search_blocks", lambda model: blocks("0"))
     return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
 
 
@@ -70,10 +69,7 @@ def test_shared_parameters_count_once(net):
 
 
 def test_a_model_without_readable_blocks_says_why(net, monkeypatch):
-    def refuse(model):
-        raise ValueError("it has <no> inputs")
-
-    monkeypatch.setitem(vars(jlab_compress), "find_blocks", refuse)
+    monkeypatch.setattr(block_cache, "search_blocks", lambda model: "it has <no> inputs")
     report = module_report(net)
     assert report.notes == ("The blocks cannot be read: it has <no> inputs",)
     assert report.facts["parameters"] == 41
@@ -85,8 +81,8 @@ def test_lazy_and_empty_modules_have_a_sentence():
 
 
 def test_many_blocks_are_cut_and_counted(net, monkeypatch):
-    monkeypatch.setitem(
-        vars(jlab_compress), "find_blocks", lambda model: blocks(*(str(i) for i in range(ROWS + 5)))
+    monkeypatch.setattr(
+        block_cache, "search_blocks", lambda model: blocks(*(str(i) for i in range(ROWS + 5)))
     )
     report = module_report(net)
     assert len(report.tables[0].rows) == ROWS
@@ -94,7 +90,7 @@ def test_many_blocks_are_cut_and_counted(net, monkeypatch):
 
 
 def test_hostile_names_are_text(shell, net, monkeypatch):
-    monkeypatch.setitem(vars(jlab_compress), "find_blocks", lambda model: blocks(HOSTILE))
+    monkeypatch.setattr(block_cache, "search_blocks", lambda model: blocks(HOSTILE))
     net.__class__ = type(HOSTILE.replace("\n", ""), (nn.Sequential,), {})
     shell.run_line_magic("config", "Compress.cards = True")
     page = shown(shell, net)["text/html"]
@@ -103,24 +99,10 @@ def test_hostile_names_are_text(shell, net, monkeypatch):
 
 
 def test_a_large_model_is_not_searched(net, monkeypatch):
-    monkeypatch.setattr(recall, "LARGE", 40)
+    monkeypatch.setattr(structure, "LARGE_BYTES", 100)
     report = module_report(net)
     assert report.tables == ()
     assert report.notes == ("A large model: `%compress inspect` lists its blocks.",)
-
-
-def test_blocks_are_found_once_per_shape(net, monkeypatch):
-    searches = []
-    monkeypatch.setitem(
-        vars(jlab_compress), "find_blocks", lambda model: searches.append(model) or blocks("0")
-    )
-    module_report(net)
-    module_report(net)
-    assert len(searches) == 1
-    net[0] = nn.Linear(3, 4)
-    net[2] = nn.Linear(4, 1)
-    module_report(net)
-    assert len(searches) == 2
 
 
 def test_the_model_is_not_changed(net):

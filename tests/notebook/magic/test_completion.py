@@ -8,6 +8,8 @@ from IPython.core.completer import provisionalcompleter
 from torch import nn
 
 import jlab_compress
+from jlab_compress.notebook.kernel import block_cache
+from jlab_compress.notebook.magic import completion
 from jlab_compress.notebook.magic.completion import complete
 
 
@@ -16,7 +18,7 @@ def session(request, shell, monkeypatch):
     shell.Completer.use_jedi = request.param
     blocks = [("0", None), ("encoder.0.dense", None), ("head", "its width is read elsewhere"), ("a b", None)]
     found = [SimpleNamespace(name=name, locked=locked) for name, locked in blocks]
-    monkeypatch.setitem(vars(jlab_compress), "find_blocks", lambda model: found)
+    monkeypatch.setattr(block_cache, "search_blocks", lambda model: found)
     shell.user_ns |= {
         "net": nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)),
         "network": nn.Linear(2, 2),
@@ -36,7 +38,7 @@ def offered(shell, text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("%compress ", ["inspect", "run", "sweep", "validate", "export", "serve", "panel"]),
+        ("%compress ", ["inspect", "run", "sweep", "allocate", "validate", "export", "serve", "panel"]),
         ("%compress ex", ["export"]),
         ("compress ex", ["export"]),
         ("%compress inspect ne", ["net", "network"]),
@@ -55,6 +57,10 @@ def offered(shell, text):
         ("%compress export net a.onnx --inputs x --layout tr", ["triton"]),
         ("%compress serve net models --inputs x --server ", ["triton", "mlserver", "mlflow"]),
         ("%compress inspect net.wei", []),
+        ("%compress inspect net nee", ["needle"]),
+        ("%compress serve net models nee", ["needle"]),
+        ("%compress sweep net 4 nee", ["needle"]),
+        ("%compress run net 4 x --effort ", ["quick", "normal", "thorough"]),
     ],
 )
 def test_what_is_offered(session, text, words):
@@ -93,13 +99,24 @@ def test_what_is_unknown_offers_nothing(line):
 
 
 def test_a_model_that_cannot_be_read_offers_nothing(session, monkeypatch):
-    def refuse(model):
-        raise ValueError("no blocks")
-
-    monkeypatch.setitem(vars(jlab_compress), "find_blocks", refuse)
+    monkeypatch.setattr(block_cache, "search_blocks", lambda model: "it has no inputs")
     assert complete("%compress run net ", session.user_ns) == []
 
 
 def test_names_of_hidden_and_foreign_values_are_not_models(session):
     session.user_ns |= {"_net": nn.Linear(1, 1), "neat": 4}
     assert offered(session, "%compress inspect ne") == ["net", "network"]
+
+
+def test_an_action_whose_package_is_missing_offers_nothing(monkeypatch):
+    def missing(action):
+        raise ImportError("onnx is needed")
+
+    monkeypatch.setattr(completion, "parser_of", missing)
+    assert complete("%compress export net --", {}) == []
+
+
+def test_blocks_of_a_prepared_model_are_known(session):
+    session.user_ns["looked"] = jlab_compress.prepare(session.user_ns["net"], session.user_ns["x"])
+    assert offered(session, "%compress run loo") == ["looked"]
+    assert offered(session, "%compress run looked ") == ["0=", "polylog"]

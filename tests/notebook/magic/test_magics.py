@@ -1,40 +1,20 @@
 """`%compress` hands names and options to the public functions and shows what comes back."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-import jlab_compress
-from jlab_compress.notebook.magic.parsers import PARSERS
-from jlab_compress.report import Report
-
-WRITERS = ("allocate_widths", "export_program", "export_repository", "serve_and_compare")
-
-
-class Result:
-    """Stands for what a stage gives back."""
-
-    def __init__(self, called, args, kwargs):
-        self.called, self.args, self.kwargs = called, args, kwargs
-        self.model = nn.Linear(2, 2)
-        self.report = Report("Title of the report", "<b>done</b>")
-
-    def __str__(self):
-        return str(self.report)
-
-    def _repr_html_(self):
-        return self.report._repr_html_()
+from jlab_compress.notebook import actions, fields
+from jlab_compress.notebook.actions import ACTIONS
+from jlab_compress.notebook.magic import parsers
+from jlab_compress.notebook.magic.parsers import help_of, parser_of, whole_help
 
 
 @pytest.fixture
-def session(shell, monkeypatch):
+def session(shell, noted):
     """A shell with a model and data, in which the public functions only note what they were given."""
-
-    def fake(called):
-        return lambda *args, **kwargs: Result(called, args, kwargs)
-
-    for name in ("find_blocks", "compress", "sweep", "validate", "export_onnx", "panel", *WRITERS):
-        monkeypatch.setitem(vars(jlab_compress), name, fake(name))
     shell.user_ns |= {
         "net": nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)),
         "x": torch.ones(4, 3),
@@ -43,7 +23,7 @@ def session(shell, monkeypatch):
         "loss": nn.functional.mse_loss,
         "torch": torch,
     }
-    shell.user_ns["slim"] = run(shell, "run net 4 --calibration x")
+    shell.user_ns["slim"] = run(shell, "run net 4 x")
     return shell
 
 
@@ -61,12 +41,15 @@ def failure(shell, capsys, line):
     return text
 
 
-def test_inspect(session):
-    result = run(session, "inspect net")
-    assert (result.called, result.args) == ("find_blocks", (session.user_ns["net"], None))
-    assert run(session, "inspect net --inputs x").args[1] is session.user_ns["x"]
+@pytest.mark.parametrize("line", ["inspect net x", "inspect net --inputs x"])
+def test_inspect(session, line):
+    net, x = session.user_ns["net"], session.user_ns["x"]
+    result = run(session, line)
+    assert (result.called, result.arguments) == ("find_blocks", {"model": net, "example_inputs": x})
+    assert run(session, "inspect net").arguments == {"model": net}
 
 
+@pytest.mark.parametrize("calibration", ["x", "--calibration x"])
 @pytest.mark.parametrize(
     ("words", "widths"),
     [
@@ -79,35 +62,66 @@ def test_inspect(session):
         ("", 0.25),
     ],
 )
-def test_run_reads_widths(session, words, widths):
-    result = run(session, f"run net {words} --calibration x")
+def test_run_reads_widths_and_then_the_data(session, words, widths, calibration):
+    result = run(session, f"run net {words} {calibration}")
     assert result.called == "compress"
-    assert result.args == (session.user_ns["net"], widths)
-    assert result.kwargs["calibration"] is session.user_ns["x"]
-    assert run(session, f"run net --calibration x {words}").args[1] == widths
+    assert result.arguments == {
+        "model": session.user_ns["net"],
+        "widths": widths,
+        "calibration": session.user_ns["x"],
+        "preserve": "dynamics",
+    }
+
+
+def test_options_stand_anywhere(session):
+    assert run(session, "run net --calibration x 4").arguments["widths"] == 4
+    assert run(session, "run --seed 3 net 4 x").arguments["seed"] == 3
 
 
 def test_run_passes_its_options(session):
-    given = run(session, "run net 4 --calibration x[:2] --preserve function --seed 3 --plain").kwargs
-    assert given["calibration"].shape == (2, 3)
-    assert (given["preserve"], given["seed"], given["plain"]) == ("function", 3, True)
+    line = "run net 4 x[:2] --preserve function --effort quick --seed 3 --plain --round-to 8"
+    given = run(session, line).arguments
+    assert given.pop("calibration").shape == (2, 3)
+    assert given == {
+        "model": session.user_ns["net"],
+        "widths": 4,
+        "preserve": "function",
+        "effort": "quick",
+        "seed": 3,
+        "plain": True,
+        "round_to": 8,
+    }
 
 
 def test_a_budget_takes_the_place_of_widths(session):
-    shared = run(session, "run net --parameters 0.25 --calibration x --seed 3").args[1]
-    assert (shared.called, shared.args[0]) == ("allocate_widths", session.user_ns["net"])
-    assert shared.kwargs == {"calibration": session.user_ns["x"], "parameters": 0.25, "seed": 3}
-    assert run(session, "run net 4 --calibration x").args[1] == 4
+    shared = run(session, "run net --parameters 0.25 x --seed 3").arguments["widths"]
+    assert shared.called == "allocate_widths"
+    assert shared.arguments == {
+        "model": session.user_ns["net"],
+        "calibration": session.user_ns["x"],
+        "parameters": 0.25,
+        "macs": None,
+        "latency": None,
+        "seed": 3,
+    }
+
+
+def test_allocate_gives_the_widths_alone(session):
+    given = run(session, "allocate net x --macs 0.5 --blocks 0,encoder.2").arguments
+    assert (given["macs"], given["blocks"]) == (0.5, ["0", "encoder.2"])
+    session.user_ns["chosen"] = ["0"]
+    assert run(session, "allocate net x --macs 0.5 --blocks chosen").arguments["blocks"] == ["0"]
 
 
 def test_tolerance_takes_the_place_of_widths(session):
-    given = run(session, "run net --tolerance 0.01 --calibration x")
-    assert (given.args[1], given.kwargs["tolerance"]) == (None, 0.01)
+    given = run(session, "run net --tolerance 0.01 x").arguments
+    assert given["tolerance"] == 0.01
+    assert "widths" not in given
     session.run_line_magic("config", "Compress.tolerance = 0.02")
-    assert run(session, "run net --calibration x").kwargs["tolerance"] == 0.02
-    result = run(session, "run net 64 --calibration x")
-    assert result.args[1] == 64
-    assert result.kwargs["tolerance"] is None
+    assert run(session, "run net x").arguments["tolerance"] == 0.02
+    given = run(session, "run net 64 x").arguments
+    assert given["widths"] == 64
+    assert "tolerance" not in given
 
 
 def test_options_give_the_defaults(session):
@@ -115,13 +129,17 @@ def test_options_give_the_defaults(session):
     session.run_line_magic("config", "Compress.preserve = 'moments'")
     session.run_line_magic("config", "Compress.steps = 5")
     session.run_line_magic("config", "Compress.opset = 21")
-    compressed = run(session, "run net --calibration x")
-    assert compressed.args[1] == 32
-    assert compressed.kwargs["preserve"] == "moments"
-    assert run(session, VALIDATE).kwargs["steps"] == 5
-    assert run(session, VALIDATE + " --steps 9").kwargs["steps"] == 9
-    assert run(session, "export net a.onnx --inputs x").kwargs["opset"] == 21
-    assert run(session, "export net a.onnx --inputs x --opset 18").kwargs["opset"] == 18
+    session.run_line_magic("config", "Compress.target = 'pt2'")
+    compressed = run(session, "run net x").arguments
+    assert compressed["widths"] == 32
+    assert compressed["preserve"] == "moments"
+    assert run(session, "sweep net x").arguments["preserve"] == "moments"
+    assert run(session, VALIDATE).arguments["steps"] == 5
+    assert run(session, VALIDATE + " --steps 9").arguments["steps"] == 9
+    assert run(session, "export net a.onnx x").arguments["opset"] == 21
+    assert run(session, "export net a.onnx x --opset 18").arguments["opset"] == 18
+    assert run(session, "serve net models x").arguments["options"] == {"opset": 21}
+    assert run(session, "export net x").arguments["path"] == "net.pt2"
 
 
 VALIDATE = "validate net slim --batches batches --loss loss --optimizer torch.optim.SGD"
@@ -131,62 +149,95 @@ def test_validate_takes_a_result_as_the_slim_model(session):
     result = run(session, VALIDATE + " --rate 0.5 --held-out x --metric loss")
     names = session.user_ns
     assert result.called == "validate"
-    assert result.args == (names["net"], names["slim"].model, names["batches"], names["loss"])
-    assert result.kwargs["held_out"] is names["x"]
-    assert result.kwargs["metric"] is names["loss"]
-    made = result.kwargs["optimizer"]([torch.zeros(1, requires_grad=True)])
+    given = result.arguments
+    made = given.pop("optimizer")([torch.zeros(1, requires_grad=True)])
     assert (type(made), made.param_groups[0]["lr"]) == (torch.optim.SGD, 0.5)
-    assert run(session, VALIDATE).kwargs["optimizer"] is torch.optim.SGD
-    timed = run(session, VALIDATE + " --seconds 20").kwargs
-    assert (timed["steps"], timed["seconds"]) == (None, 20.0)
+    assert given == {
+        "original": names["net"],
+        "slim": names["slim"].model,
+        "batches": names["batches"],
+        "loss_fn": names["loss"],
+        "steps": 200,
+        "held_out": names["x"],
+        "metric": names["loss"],
+    }
+    plain = run(session, "validate net slim batches loss --optimizer torch.optim.SGD").arguments
+    assert plain["optimizer"] is torch.optim.SGD
+    assert plain["loss_fn"] is names["loss"]
+    timed = run(session, VALIDATE + " --seconds 20 --no-progress").arguments
+    assert "steps" not in timed
+    assert (timed["seconds"], timed["progress"]) == (20.0, False)
 
 
-def test_sweep(session):
-    result = run(session, "sweep net 8 0.5 polylog --calibration x")
+@pytest.mark.parametrize("calibration", ["x", "--calibration x"])
+def test_sweep(session, calibration):
+    result = run(session, f"sweep net 8 0.5 polylog {calibration} --preserve function")
     assert result.called == "sweep"
-    assert result.args == (session.user_ns["net"], [8, 0.5, "polylog"])
-    assert run(session, "sweep net --calibration x").args[1] is None
+    assert result.arguments["widths"] == [8, 0.5, "polylog"]
+    assert result.arguments["calibration"] is session.user_ns["x"]
+    assert result.arguments["preserve"] == "function"
+    assert "widths" not in run(session, f"sweep net {calibration}").arguments
 
 
 def test_export_writes_a_file_or_a_repository(session):
-    file = run(session, "export slim 'out dir/slim.onnx' --inputs x")
-    assert (file.called, file.args[1]) == ("export_onnx", "out dir/slim.onnx")
-    assert file.args[0] is session.user_ns["slim"].model
+    file = run(session, "export slim 'out dir/slim.onnx' x")
+    assert (file.called, file.arguments["path"]) == ("export_onnx", "out dir/slim.onnx")
+    assert file.arguments["slim"] is session.user_ns["slim"].model
+    assert file.arguments["example_inputs"] is session.user_ns["x"]
     tree = run(session, "export slim models --inputs x --layout triton --name digits")
-    assert (tree.called, tree.args[1:3]) == ("export_repository", ("models", "digits"))
-    assert tree.kwargs["layout"] == "triton"
-    options = run(session, "export slim a.onnx --inputs x --precision int8 --original net --overwrite").kwargs
+    assert tree.called == "export_repository"
+    given = {name: tree.arguments[name] for name in ("directory", "name", "layout", "version")}
+    assert given == {"directory": "models", "name": "digits", "layout": "triton", "version": "next"}
+    options = run(session, "export slim a.onnx x --precision int8 --original net --overwrite").arguments
     assert (options["precision"], options["overwrite"]) == ("int8", True)
     assert options["original"] is session.user_ns["net"]
-    assert options["calibration"] is None
-    ranges = run(session, "export slim a.onnx --inputs x --precision int8 --calibration x").kwargs
+    assert "calibration" not in options
+    ranges = run(session, "export slim a.onnx x --precision int8 --calibration x").arguments
     assert ranges["calibration"] is session.user_ns["x"]
 
 
+def test_where_no_path_is_written_the_usual_one_is_taken(session):
+    assert run(session, "export slim x").arguments["path"] == "slim.onnx"
+    assert run(session, "export slim x --layout mlflow").arguments["directory"] == "mlflow_models"
+    assert run(session, "serve slim x").arguments["directory"] == "model_repository"
+
+
 def test_export_writes_a_torch_program(session, capsys):
-    program = run(session, "export slim a.pt2 --inputs x --overwrite")
-    assert (program.called, program.args[1], program.kwargs) == (
-        "export_program",
-        "a.pt2",
-        {"overwrite": True},
-    )
-    line = "export slim a.pt2 --inputs x --precision int8"
-    assert "a .pt2 file takes --inputs and --overwrite only" in failure(session, capsys, line)
+    program = run(session, "export slim a.pt2 x --overwrite")
+    names = session.user_ns
+    assert program.called == "export_program"
+    assert program.arguments == {
+        "slim": names["slim"].model,
+        "path": "a.pt2",
+        "example_inputs": names["x"],
+        "overwrite": True,
+    }
+    line = "export slim a.pt2 x --precision int8"
+    told = "%compress export: precision: a torch program (.pt2) does not take this; leave it out"
+    assert told in failure(session, capsys, line)
 
 
 def test_serve_writes_a_repository_and_asks_a_server(session):
-    served = run(session, "serve slim models --inputs x --name digits --original net")
-    assert (served.called, served.args[0]) == ("serve_and_compare", session.user_ns["slim"].model)
-    assert (served.kwargs["directory"], served.kwargs["name"]) == ("models", "digits")
-    assert (served.kwargs["layout"], served.kwargs["server"]) == ("triton", None)
-    other = run(session, "serve slim models --inputs x --layout mlflow --server mlflow").kwargs
+    served = run(session, "serve slim models x --name digits --original net")
+    assert served.called == "serve_and_compare"
+    assert served.arguments == {
+        "slim": session.user_ns["slim"].model,
+        "example_inputs": session.user_ns["x"],
+        "directory": "models",
+        "name": "digits",
+        "original": session.user_ns["net"],
+        "options": {"opset": 18},
+    }
+    other = run(session, "serve slim models --inputs x --layout mlflow --server mlflow").arguments
     assert (other["layout"], other["server"], other["name"]) == ("mlflow", "mlflow", "slim")
 
 
 def test_panel(session):
-    assert run(session, "panel").args == (None,)
-    result = run(session, "panel net --calibration x")
-    assert (result.called, result.kwargs["calibration"]) == ("panel", session.user_ns["x"])
+    assert run(session, "panel").arguments == {}
+    for line in ("panel net --calibration x", "panel net x"):
+        result = run(session, line)
+        assert result.called == "panel"
+        assert result.arguments == {"model": session.user_ns["net"], "calibration": session.user_ns["x"]}
 
 
 def test_assignment_keeps_the_result_and_shows_nothing(session, capsys):
@@ -213,7 +264,7 @@ def test_names_of_a_function_are_seen(session):
     session.run_cell(
         "def look(inner):\n    found = %compress inspect inner\n    return found\nkept = look(net)"
     )
-    assert session.user_ns["kept"].args[0] is session.user_ns["net"]
+    assert session.user_ns["kept"].arguments["model"] is session.user_ns["net"]
 
 
 def test_braces_and_dollars_are_not_expanded(session, capsys):
@@ -230,13 +281,15 @@ def test_braces_and_dollars_are_not_expanded(session, capsys):
         ("rnu net", "unknown action 'rnu'; did you mean 'run'?"),
         (
             "shrink net",
-            "unknown action 'shrink'; expected one of inspect, run, sweep, validate, export, serve, panel",
+            "unknown action 'shrink'; expected one of inspect, run, sweep, allocate, validate, export,",
         ),
-        ("inspect", "required: model"),
+        ("inspect", "the following are required: model; `%compress?` shows examples"),
         ("inspect nett", "there is no model 'nett' here; did you mean 'net'?"),
         ("inspect x", "'x' is of type Tensor; expected a torch.nn.Module"),
-        ("inspect net slim", "unrecognized arguments: slim"),
-        ("run net 4", "required: --calibration"),
+        ("inspect net x x", "unrecognized arguments: x"),
+        ("run net", "the following are required: --calibration"),
+        ("run net 4", "'4' is no value for --calibration; write the name of one"),
+        ("validate net slim batches loss", "the following arguments are required: --optimizer"),
         ("run net 4 --calibraton x", "unknown option '--calibraton'; did you mean '--calibration'?"),
         ("run net 4 --calibration xx", "there is no name 'xx' here"),
         ("run net 4 --calibration x.foo", "'x.foo' does not exist"),
@@ -266,13 +319,13 @@ def test_a_fault_of_other_code_keeps_its_traceback(session, monkeypatch):
     def fail(*args, **kwargs):
         raise ValueError("from the user's model")
 
-    monkeypatch.setitem(vars(jlab_compress), "compress", fail)
+    monkeypatch.setattr(actions, "public", lambda name: fail)
     with pytest.raises(ValueError, match="from the user's model"):
         run(session, "run net 4 --calibration x")
 
 
 def test_a_mistake_inside_the_package_keeps_its_traceback(session, monkeypatch):
-    monkeypatch.setitem(vars(jlab_compress), "compress", lambda model: None)
+    monkeypatch.setattr(actions, "public", lambda name: lambda model: None)
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         run(session, "run net 4 --calibration x")
 
@@ -290,9 +343,9 @@ def test_a_wrong_option_value_is_refused_and_the_old_one_kept(session, option):
 def test_help_is_generated_for_every_action_and_option(session, capsys):
     run(session, "")
     text = capsys.readouterr().out
-    for name, parser in PARSERS.items():
+    for name in ACTIONS:
         assert f"usage: %compress {name}" in text
-        assert all(option in text for option in parser.options)
+        assert all(option in text for option in parser_of(name).options)
     assert session.object_inspect("%compress")["docstring"].strip() in text
     run(session, "run --help")
     assert capsys.readouterr().out.startswith("usage: %compress run")
@@ -301,9 +354,9 @@ def test_help_is_generated_for_every_action_and_option(session, capsys):
 def test_every_example_of_the_help_is_understood(session):
     session.user_ns |= {"x_train": torch.ones(16, 3), "models": {"bert": session.user_ns["net"]}}
     doc = session.object_inspect("%compress")["docstring"]
-    lines = [line.strip() for line in doc.split("::", 1)[1].split("inspect\n---")[0].splitlines()]
+    lines = [line.strip() for line in doc.split("::", 1)[1].splitlines() if line.startswith("    ")]
     examples = [line for line in lines if "%compress" in line]
-    assert len(examples) >= 8
+    assert {line.partition("%compress ")[2].split()[0] for line in examples} == set(ACTIONS)
     for line in examples:
         assert session.run_cell(line).error_in_exec is None, line
 
@@ -312,3 +365,14 @@ def test_config_lists_every_option(session, capsys):
     session.run_line_magic("config", "Compress")
     text = capsys.readouterr().out
     assert all(f"Compress.{name}" in text for name in ("width", "preserve", "tolerance", "steps", "target"))
+
+
+def test_help_of_an_action_whose_package_is_missing_is_its_sentence(monkeypatch):
+    def missing(name):
+        raise ImportError('onnx is needed for exports to ONNX: pip install "jlab-compress[onnx]"')
+
+    monkeypatch.setattr(fields, "public", missing)
+    monkeypatch.setattr(parsers, "parser_of", parser_of.__wrapped__)
+    monkeypatch.setitem(ACTIONS, "export", replace(ACTIONS["export"]))
+    assert help_of("export").endswith('pip install "jlab-compress[onnx]"')
+    assert "usage: %compress run" in whole_help()

@@ -1,14 +1,21 @@
 """The in-cell panel: the same messages, commands by name only, a still picture for those who run nothing."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-import jlab_compress
+from jlab_compress.notebook.actions import ACTIONS
+from jlab_compress.notebook.kernel.block_cache import known_blocks
 from jlab_compress.notebook.widget import panel as room
-from jlab_compress.notebook.widget.operations import data_of, loss_of
+from jlab_compress.notebook.widget.operations import carry_out, data_of, loss_of, read_value
 from jlab_compress.notebook.widget.panel import Panel, panel
 from jlab_compress.notebook.widget.still import bars, width_bars
+
+FIXTURES = Path(__file__).parents[3] / "labextension" / "fixtures"
+COMMANDS = json.loads((FIXTURES / "commands.json").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -34,9 +41,13 @@ def ask(made: Panel, content):
     made._asked(made, content, [])
 
 
+def press(made: Panel, name, **fields):
+    ask(made, {"op": name, "model": "model", "fields": fields})
+
+
 def compress(made: Panel, **fields):
-    content = {"op": "compress", "model": "model", "widths": {"0": 8}, "calibration": "calibration"}
-    ask(made, {**content, "preserve": "dynamics", **fields})
+    usual = {"model": "model", "widths": {"0": 8}, "calibration": "calibration", "preserve": "function"}
+    press(made, "run", **{**usual, "effort": "quick", **fields})
 
 
 @pytest.mark.usefixtures("built")
@@ -55,48 +66,51 @@ class TestPanel:
         assert made.failure == ""
         assert made.slim is made.results["model_slim"]
         assert {message["type"] for message in made.told} == {"progress"}
-        fields = {"model": "model", "slim": "model_slim"}
-        train = {"batches": "batches", "loss": "cross_entropy", "optimizer": "SGD", "rate": 0.05, "steps": 4}
-        ask(made, {"op": "validate", "held_out": "", **fields, **train})
+        train = {"batches": "batches", "loss_fn": "cross_entropy", "optimizer": "SGD", "rate": 0.05}
+        press(made, "validate", original="model", slim="model_slim", steps=4, **train)
         assert made.failure == ""
         assert [r["kind"] for r in made.state["results"]] == ["compression", "validation"]
-        write = {"example": "calibration", "target": "onnx", "path": "slim.onnx", "replace": False}
-        ask(made, {"op": "export", "precision": "float32", **fields, **write})
+        press(made, "export", slim="model_slim", path="slim.onnx", example_inputs="calibration")
         assert made.failure == ""
         assert (tmp_path / "slim.onnx").is_file()
         assert made.running == ""
 
-    def test_exports_to_every_target_and_precision(self, monkeypatch):
-        asked = []
-
-        def noted(name):
-            return lambda *args, **options: asked.append((name, args[1:2], options)) or name
-
-        for name in ("export_onnx", "export_program", "export_repository", "serve_and_compare"):
-            monkeypatch.setitem(vars(jlab_compress), name, noted(name))
-        made = opened()
-        fields = {"model": "model", "slim": "model", "example": "calibration", "replace": True}
-        for target, precision in [("onnx", "int8 calibrated"), ("pt2", "float32"), ("kserve", "float16")]:
-            ask(made, {"op": "export", "target": target, "precision": precision, "path": "a", **fields})
-        ask(made, {"op": "serve", "target": "triton", "precision": "float32", "path": "a", **fields})
+    @pytest.mark.parametrize("one", COMMANDS["accepted"][1:], ids=lambda one: one["command"]["op"])
+    def test_takes_what_the_front_end_sends(self, one, noted):
+        values = {"x": torch.ones(9, 6), "y": torch.ones(9), "net": net(), "net_slim": net(8)}
+        made = panel(**values)
+        ask(made, one["command"])
         assert made.failure == ""
-        called, paths, options = zip(*asked, strict=True)
-        assert called == ("export_onnx", "export_program", "export_repository", "serve_and_compare")
-        assert paths[:3] == (("a",),) * 3
-        assert options[0]["precision"] == "int8"
-        assert options[0]["calibration"].shape == (120, 6)
-        assert options[1] == {"overwrite": True}
-        assert (options[2]["layout"], options[2]["version"]) == ("kserve", "next")
-        assert (options[3]["directory"], options[3]["name"], options[3]["layout"]) == ("a", "model", "triton")
-        assert set(made.results) == {"model_export", "model_served"}
+        assert set(made.results) >= {f"net_{ACTIONS[one['command']['op']].makes}"}
+
+    def test_finds_the_blocks_of_a_model_by_a_button(self):
+        made = panel(x=torch.ones(9, 6), net=net())
+        ask(made, COMMANDS["accepted"][0]["command"])
+        assert made.failure == ""
+        assert made.state["models"][0]["blocks"][0]["width"] == 64
+        assert made.results["net_blocks"].kind == "blocks"
+
+    @pytest.mark.parametrize("content", COMMANDS["refused"], ids=str)
+    def test_answers_what_is_malformed_with_an_error(self, content, noted):
+        made = panel(x=torch.ones(9, 6), net=net())
+        told = []
+        made.send = lambda content, buffers=None: told.append(content)
+        ask(made, content)
+        assert told[-1]["type"] == "error"
+        assert made.results == {}
+
+    def test_refuses_what_is_too_long(self):
+        made = opened()
+        ask(made, {"op": "blocks", "model": "x" * 30_000})
+        assert "at most 20,000 characters" in made.told[-1]["message"]
 
     def test_shares_a_budget_out(self):
         made = opened()
-        fields = {"model": "model", "calibration": "calibration", "blocks": ["0"]}
-        ask(made, {"op": "share", "parameters": 0.25, **fields})
+        fields = {"model": "model", "calibration": "calibration", "blocks": ["0"], "effort": "quick"}
+        press(made, "allocate", parameters=0.25, **fields)
         assert made.failure == ""
         assert 1 <= made.state["models"][0]["widths"]["0"] <= 16
-        ask(made, {"op": "share", "parameters": 4, **fields})
+        press(made, "allocate", parameters=4, **fields)
         assert "between 0 and 1" in made.failure
 
     def test_a_fault_is_shown_and_nothing_is_kept(self):
@@ -113,7 +127,7 @@ class TestPanel:
         def stopped(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setitem(room.COMMANDS, "compress", (room.COMMANDS["compress"][0], stopped))
+        monkeypatch.setattr(room, "carry_out", stopped)
         compress(made)
         assert made.failure.startswith("Stopped")
         after = made.values()["model"].state_dict()
@@ -122,31 +136,9 @@ class TestPanel:
     @pytest.mark.parametrize("path", ["../x.onnx", "/x.onnx", "a/b.onnx", "a\\b.onnx", "", ".", "..", 5])
     def test_writes_only_beside_the_notebook(self, path):
         made = opened()
-        fields = {"model": "model", "slim": "model", "example": "calibration", "target": "onnx"}
-        fields |= {"precision": "float32", "path": path, "replace": False}
-        for step in ("export", "serve"):
-            ask(made, {"op": step, **fields})
+        for step, place in (("export", "path"), ("serve", "directory")):
+            press(made, step, slim="model", example_inputs="calibration", **{place: path})
             assert "expected a name without folders" in made.failure
-
-    @pytest.mark.parametrize(
-        "content",
-        [
-            None,
-            5,
-            {},
-            {"op": "eval", "code": "1/0"},
-            {"op": "__class__"},
-            {"op": "compress"},
-            {"op": "state", "extra": 1},
-            {"op": "blocks", "model": "x" * 30_000},
-        ],
-        ids=str,
-    )
-    def test_answers_what_is_malformed_with_an_error(self, content):
-        made = opened()
-        ask(made, content)
-        assert made.told[-1]["type"] == "error"
-        assert made.results == {}
 
     @pytest.mark.parametrize("name", ["__import__('os')", "model.weight", "none", "", None, ["model"]])
     def test_names_are_looked_up_and_never_evaluated(self, name):
@@ -172,6 +164,36 @@ class TestPanel:
         assert "data:image/svg+xml" in content["text/html"]
         assert "<script" not in content["text/html"]
         assert "64" in content["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("widths", 8),
+        ("preserve", ["dynamics"]),
+        ("plain", 1),
+        ("seed", True),
+        ("seed", 1.5),
+        ("tolerance", "0.1"),
+    ],
+)
+def test_a_plain_value_of_another_type_is_refused(field, value):
+    with pytest.raises(ValueError, match=f"^{field}: expected "):
+        read_value(ACTIONS["run"].fields[field], value, {})
+
+
+def test_an_optimizer_is_one_of_three():
+    field = ACTIONS["validate"].fields["optimizer"]
+    assert read_value(field, "AdamW", {}) is torch.optim.AdamW
+    for value in ("Optimizer", "torch.optim.SGD", None, ["SGD"]):
+        with pytest.raises(ValueError, match="optimizer: expected one of SGD, Adam, AdamW"):
+            read_value(field, value, {"torch": torch})
+
+
+def test_a_search_by_button_is_known_to_the_side_panel(noted):
+    model = net()
+    found = carry_out(ACTIONS["inspect"], "net", {"model": "net"}, {"net": model}, lambda *_: None)
+    assert known_blocks(model) is found["net_blocks"]
 
 
 def test_refuses_what_is_no_model():
