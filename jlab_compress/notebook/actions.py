@@ -1,8 +1,8 @@
 """The one table of what a notebook can ask for; magics, the in-cell panel and the side panel come from it.
 
-The side panel reads it as `labextension/fixtures/actions.json`, which this command writes anew::
+The front end reads it as `actions.json`, which this command writes anew::
 
-    python -m jlab_compress.notebook.actions > labextension/fixtures/actions.json
+    python -m jlab_compress.notebook.actions > labextension/src/python/actions.json
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from jlab_compress.notebook.fields import Action, Choices, Field, Function, Says
 from jlab_compress.public import public
 
 SHARED = frozenset({"model", "calibration", "round_to", "effort", "seed"})
+LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits")
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
 AIMS = {"dynamics": "outputs and training", "function": "outputs only", "moments": "parameter moments"}
 
 
@@ -107,6 +109,14 @@ def _precisions() -> Choices:
     return {precision: precision for precision in PRECISIONS}
 
 
+def _losses() -> Choices:
+    return {name: name.replace("_", " ") for name in LOSSES}
+
+
+def _optimizers() -> Choices:
+    return {name: name for name in OPTIMIZERS}
+
+
 def _servers() -> Choices:
     return {server: server for target in TARGETS.values() for server in target.servers}
 
@@ -152,8 +162,8 @@ ACTIONS = {
             ("original", "slim", "batches", "loss_fn"),
             {
                 "batches": Says("batches"),
-                "loss_fn": Says("loss", option="loss"),
-                "optimizer": Says("optimizer"),
+                "loss_fn": Says("loss", option="loss", choices=_losses),
+                "optimizer": Says("optimizer", choices=_optimizers),
                 "held_out": _DATA,
                 "metric": Says("loss"),
             },

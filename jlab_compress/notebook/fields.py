@@ -88,7 +88,7 @@ class Field:
     help : str
         The first sentence of what the docstring says.
     choices : mapping of str to str
-        Values and their words on screen; empty where any value may do.
+        Values to offer and their words on screen; for the kind "choice" there are no others.
     positional : bool
         Whether a cell gives it without its name.
     """

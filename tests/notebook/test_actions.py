@@ -18,8 +18,9 @@ from jlab_compress.notebook.kernel.block_cache import looked_at
 from jlab_compress.notebook.widget.operations import BUTTONS, carry_out
 from jlab_compress.public import HOMES, public
 
-FIXTURES = Path(__file__).parents[2] / "labextension" / "fixtures"
-COMMANDS = json.loads((FIXTURES / "commands.json").read_text("utf-8"))
+FRONT_END = Path(__file__).parents[2] / "labextension"
+TABLE = FRONT_END / "src" / "python" / "actions.json"
+COMMANDS = json.loads(FRONT_END.joinpath("fixtures", "commands.json").read_text("utf-8"))
 ACCEPTED = COMMANDS["accepted"]
 
 
@@ -28,16 +29,15 @@ def named(one):
 
 
 def test_the_front_end_has_this_table():
-    text = (FIXTURES / "actions.json").read_text("utf-8")
-    command = "python -m jlab_compress.notebook.actions > labextension/fixtures/actions.json"
-    assert json.loads(text) == json.loads(json.dumps(exported())), f"run: {command}"
+    command = "python -m jlab_compress.notebook.actions > labextension/src/python/actions.json"
+    assert json.loads(TABLE.read_text("utf-8")) == json.loads(json.dumps(exported())), f"run: {command}"
 
 
 def test_the_command_prints_the_table():
     ran = subprocess.run(
         [sys.executable, "-m", "jlab_compress.notebook.actions"], capture_output=True, text=True, check=True
     )
-    assert ran.stdout == (FIXTURES / "actions.json").read_text("utf-8")
+    assert ran.stdout == TABLE.read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ACTIONS)

@@ -86,15 +86,16 @@ class Parser(argparse.ArgumentParser):
                 option, dest=field.name, action="store_const", const=not field.default, help=text
             )
             return
-        self.followed[option] = tuple(field.choices)
+        only = tuple(field.choices) if field.kind == "choice" else ()
+        self.followed[option] = only
         if field.default is not None:
             text = f"{text} (default: {field.default})"
         self.add_argument(
             option,
             dest=field.name,
-            metavar=None if field.choices else field.kind.upper(),
+            metavar=None if only else field.kind.upper(),
             type=_TYPES.get(field.kind, str),
-            choices=tuple(field.choices) or None,
+            choices=only or None,
             required=field.required and field not in self.places,
             help=text,
         )

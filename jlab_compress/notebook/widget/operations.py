@@ -14,12 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from jlab_compress.notebook.actions import ACTIONS
+from jlab_compress.notebook.actions import ACTIONS, LOSSES, OPTIMIZERS
 from jlab_compress.notebook.fields import Action, Field
 from jlab_compress.notebook.kernel.block_cache import looked_at, remember_blocks
 
-LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits")
-OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 BATCH = 64
 EXAMPLE_ROWS = 8
 # Actions that a button starts; the panel itself is one of the others.
@@ -105,7 +103,7 @@ def read_value(field: Field, value: Any, values: Mapping[str, Any]) -> Any:
         case "loss":
             return loss_of(value, values)
         case "optimizer" if isinstance(value, str) and value in OPTIMIZERS:
-            return OPTIMIZERS[value]
+            return getattr(torch.optim, value)
         case "path":
             return path_of(value)
     expected = PLAIN.get(field.kind, ())
