@@ -91,13 +91,10 @@ def capture(
     ((4, 3), None)
     """
     values: dict[str, Tensor] = {}
-    labels: dict[tuple[str, str], list[str]] = {}
-    for label, tap in taps.items():
-        labels.setdefault((tap.module, tap.side), []).append(label)
 
     def keep(name: str, side: str, value: Any) -> None:
-        for label in labels.get((name, side), ()):
-            if label not in values:
+        for label, tap in taps.items():
+            if (tap.module, tap.side) == (name, side) and label not in values:
                 values[label] = value if gradients else value.detach().clone()
         if taps and not to_the_end and len(values) == len(taps):
             raise _ReachedError

@@ -1,4 +1,6 @@
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +37,19 @@ def test_random_states_are_put_back_after_an_error_too():
 def fails_after_drawing():
     draws()
     raise ValueError("stopped")
+
+
+def random_states_in(source):
+    return re.findall(r"fork_rng|random\.[gs]et_state|random\.[gs]etstate|[gs]et_rng_state", source)
+
+
+def test_random_states_are_kept_in_one_file_only():
+    package = Path(__file__).parents[2] / "jlab_compress"
+    found = {p.name for p in package.rglob("*.py") if random_states_in(p.read_text())}
+    assert found == {"randomness.py"}
+    assert random_states_in("with torch.random.fork_rng():") == ["fork_rng"]
+    assert random_states_in("np.random.set_state(state)") == ["random.set_state"]
+    assert not random_states_in("with random_states_kept():")
 
 
 def test_asking_for_gpus_does_not_wake_them():

@@ -1,4 +1,9 @@
-"""A slim block beside the block that it stands for: does gradient descent move the two alike?"""
+"""A slim block beside the block that it stands for: does gradient descent move the two alike?
+
+Both are looked at with the gradients that the original back-propagates to the block, so nothing is
+differentiated twice, which torch's fused attention does not allow. Kernels of a whole network
+(`layer_kernels`) cannot be matched there.
+"""
 
 from __future__ import annotations
 

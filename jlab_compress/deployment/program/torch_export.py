@@ -18,6 +18,7 @@ from torch import nn
 from jlab_compress.deployment.program.signature import BATCH, Signature
 from jlab_compress.errors import in_words
 from jlab_compress.execution.isolation import inference
+from jlab_compress.execution.randomness import random_states_kept
 
 
 def exported(model: nn.Module, signature: Signature) -> torch.export.ExportedProgram:
@@ -66,7 +67,7 @@ def quiet_exporter() -> Iterator[None]:
     try:
         with (
             warnings.catch_warnings(),
-            torch.random.fork_rng(devices=[]),
+            random_states_kept(()),
             contextlib.redirect_stderr(io.StringIO()),
             _folders_are_no_modules(),
         ):

@@ -3,6 +3,8 @@
 from jlab_compress.compression.joint.refinement import Refinement
 from jlab_compress.graph.recorder import record
 
+QUICK = {"effort": "quick", "progress": False}
+
 
 def task_of(original, slim, blocks, fit, held, **more):
     running = record(original, fit[0]).modules

@@ -11,7 +11,7 @@ from jlab_compress.compression.signals.backward import read_signals
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.effort import NORMAL
 from jlab_compress.inspection.find import find_blocks
-from tests.compression.joint.tasks import task_of
+from tests.compression.joint.tasks import QUICK, task_of
 
 
 class Residual(nn.Module):
@@ -73,7 +73,7 @@ def test_states_are_those_behind_the_norms(model):
 
 def test_compress_for_the_function_refines_blocks_of_a_stream_jointly(model):
     before = copy.deepcopy(model.state_dict())
-    made = compress(model, 6, calibration=calls(1, 300)[0].args[0], preserve="function", progress=False)
+    made = compress(model, 6, calibration=calls(1, 300)[0].args[0], preserve="function", **QUICK)
     assert {b.method for b in made.plan.blocks} == {"joint distillation"}
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     one = compress(
@@ -81,21 +81,21 @@ def test_compress_for_the_function_refines_blocks_of_a_stream_jointly(model):
     )
     assert one.plan.blocks[0].method == "joint distillation"
     chain = nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 3))
-    alone = compress(chain, 6, calibration=calls(1, 300)[0].args[0], preserve="function", progress=False)
+    alone = compress(chain, 6, calibration=calls(1, 300)[0].args[0], preserve="function", **QUICK)
     assert alone.plan.blocks[0].method != "joint distillation"
 
 
 def test_several_blocks_of_a_stream_keep_their_mass_and_are_judged_jointly(model):
     x = calls(1, 300)[0].args[0]
-    made = compress(model, 6, calibration=x, progress=False)
+    made = compress(model, 6, calibration=x, **QUICK)
     counts = made.model.up[0].output_multiplicities
     assert float(counts.sum()) == pytest.approx(24)
     assert float(counts.max()) > 1.1 * float(counts.min())
     assert any("judged jointly" in note for note in made.report.notes)
     chain = nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 3))
-    alone = compress(chain, 6, calibration=x, progress=False)
+    alone = compress(chain, 6, calibration=x, **QUICK)
     assert not any("judged jointly" in note for note in alone.report.notes)
-    plain = compress(model, 6, calibration=x, plain=True, progress=False).model
+    plain = compress(model, 6, calibration=x, plain=True, **QUICK).model
     assert type(plain.up[0]) is nn.Linear
 
 
@@ -156,7 +156,7 @@ def test_an_encoder_that_norms_first_and_not_at_the_end_is_refined_too(preserve)
     layer = nn.TransformerEncoderLayer(8, 2, 24, dropout=0.0, norm_first=True, batch_first=True)
     net = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
     x = torch.randn(60, 5, 8, generator=torch.Generator().manual_seed(1))
-    made = compress(net, 8, calibration=x, preserve=preserve, progress=False)
+    made = compress(net, 8, calibration=x, preserve=preserve, **QUICK)
     assert NOTE in made.report.notes
     assert {b.method for b in made.plan.blocks} == {"joint distillation"}
 

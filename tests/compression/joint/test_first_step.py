@@ -7,6 +7,7 @@ from torch import nn
 from jlab_compress.compression.compress import compress, compress_baseline
 from jlab_compress.compression.joint.first_step import first_step_gap
 from jlab_compress.slim.conversion import fold
+from tests.compression.joint.tasks import QUICK
 from tests.compression.joint.test_distillation import calls, follows, model
 
 __all__ = ["model"]
@@ -49,6 +50,27 @@ def test_better_widths_have_smaller_gaps(model):
     assert gaps[0] > 2 * gaps[2]
 
 
+class Failing(nn.Module):
+    """Fails as soon as its parameters have moved."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.first = inner, inner.head.bias.detach().clone()
+
+    def forward(self, x):
+        if not torch.equal(self.inner.head.bias, self.first):
+            raise ValueError("moved")
+        return self.inner(x)
+
+
+def test_parameters_are_put_back_after_an_error_too(model):
+    failing = Failing(model)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match="moved"):
+        first_step_gap(failing, failing, SEEN, OTHER)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
 class Silent(nn.Module):
     """A model that lets no gradient through."""
 
@@ -64,7 +86,7 @@ class Silent(nn.Module):
 def test_a_model_that_lets_no_gradient_through_is_slimmed_and_not_judged(model):
     silent = Silent(model)
     assert first_step_gap(silent, silent, SEEN, OTHER) is None
-    made = compress(silent, 12, calibration=calls(3, 300)[0].args[0], progress=False)
+    made = compress(silent, 12, calibration=calls(3, 300)[0].args[0], **QUICK)
     assert made.model.inner.up[0].out_features == 12
     assert follows(made) == {None}
 

@@ -12,7 +12,7 @@ from jlab_compress.compression.joint.refinement import refine
 from jlab_compress.compression.signals.layer_kernels import tangents
 from jlab_compress.execution.calls import Call
 from jlab_compress.inspection.find import find_blocks
-from tests.compression.joint.tasks import task_of
+from tests.compression.joint.tasks import QUICK, task_of
 from tests.compression.signals.test_layer_kernels import LAYERS, chain, convolutions, draw, images, rows
 
 
@@ -42,7 +42,7 @@ def test_channels_are_refined_for_function_and_for_dynamics(norms):
 
 
 def test_one_block_of_channels_is_matched_too_and_judged():
-    made = compress(convolutions(norms=True), {"0": 4}, calibration=images(1, 300), progress=False)
+    made = compress(convolutions(norms=True), {"0": 4}, calibration=images(1, 300), **QUICK)
     assert kernel_matching.NOTE in made.report.notes
     assert any("First step on a synthetic task" in note for note in made.report.notes)
 
@@ -73,15 +73,15 @@ def test_matching_lowers_outputs_and_kernels_on_unseen_rows_and_moves_blocks_onl
 def test_compress_matches_several_blocks_and_says_so():
     net = chain(dtype=torch.float32)
     state = copy.deepcopy(net.state_dict())
-    made = compress(net, 6, calibration=rows(1, 200).float(), progress=False)
+    made = compress(net, 6, calibration=rows(1, 200).float(), **QUICK)
     assert kernel_matching.NOTE in made.report.notes
     assert {b.method for b in made.plan.blocks} == {"NTK matching"}
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
-    again = compress(net, 6, calibration=rows(1, 200).float(), progress=False)
+    again = compress(net, 6, calibration=rows(1, 200).float(), **QUICK)
     assert all(
         torch.equal(a, b) for a, b in zip(made.model.parameters(), again.model.parameters(), strict=True)
     )
-    single = compress(net, {"0": 6}, calibration=rows(1, 200).float(), progress=False)
+    single = compress(net, {"0": 6}, calibration=rows(1, 200).float(), **QUICK)
     assert kernel_matching.NOTE not in single.report.notes
 
 
@@ -120,7 +120,7 @@ class OnceOnly(nn.Module):
 
 def test_a_model_that_cannot_be_differentiated_twice_is_still_compressed_and_the_report_says_so():
     net = chain(act=OnceOnly, dtype=torch.float32)
-    made = compress(net, 6, calibration=rows(1, 100).float(), progress=False)
+    made = compress(net, 6, calibration=rows(1, 100).float(), **QUICK)
     assert any("cannot be differentiated" in note for note in made.report.notes)
     assert {b.width_after for b in made.plan.blocks} == {6}
     assert "NTK matching" not in {b.method for b in made.plan.blocks}
@@ -128,7 +128,7 @@ def test_a_model_that_cannot_be_differentiated_twice_is_still_compressed_and_the
 
 def test_half_precision_keeps_its_own_fits():
     net = chain(dtype=torch.bfloat16)
-    made = compress(net, 6, calibration=rows(1, 100, torch.bfloat16), progress=False)
+    made = compress(net, 6, calibration=rows(1, 100, torch.bfloat16), **QUICK)
     assert kernel_matching.NOTE not in made.report.notes
     assert {p.dtype for p in made.model.parameters()} == {torch.bfloat16}
 
@@ -155,7 +155,7 @@ class Beside(nn.Module):
 
 @pytest.mark.parametrize("preserve", ["function", "dynamics"])
 def test_single_numbers_beside_the_outputs_and_extra_states_do_not_matter(preserve):
-    made = compress(Beside().eval(), 4, calibration=images(1, 120), preserve=preserve, progress=False)
+    made = compress(Beside().eval(), 4, calibration=images(1, 120), preserve=preserve, **QUICK)
     assert {b.method for b in made.plan.blocks} <= {"joint distillation", "NTK matching"}
     assert made.report.facts["function_gap"] < 1.0
 
@@ -191,7 +191,7 @@ class Broken(nn.Module):
 @pytest.mark.parametrize("build", [Functional, Broken])
 def test_what_cannot_be_refined_is_still_compressed(build, preserve):
     torch.manual_seed(0)
-    made = compress(build().eval(), 4, calibration=images(1, 60), preserve=preserve, progress=False)
+    made = compress(build().eval(), 4, calibration=images(1, 60), preserve=preserve, **QUICK)
     assert {b.width_after for b in made.plan.blocks} == {4}
     assert not {b.method for b in made.plan.blocks} & {"joint distillation", "NTK matching"}
     told = [note for note in made.report.notes if "cannot be differentiated" in note]
@@ -200,7 +200,7 @@ def test_what_cannot_be_refined_is_still_compressed(build, preserve):
 
 def test_batches_may_come_from_a_generator():
     net, x = convolutions(), images(1, 120)
-    made = compress(net, 4, calibration=iter(x.split(40)), preserve="function", progress=False)
+    made = compress(net, 4, calibration=iter(x.split(40)), preserve="function", **QUICK)
     assert {b.width_after for b in made.plan.blocks} == {4}
 
 

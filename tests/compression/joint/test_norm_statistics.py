@@ -8,6 +8,7 @@ from jlab_compress.compression.compress import compress
 from jlab_compress.compression.joint.norm_statistics import norms_of, renew_statistics
 from jlab_compress.execution.calls import Call
 from jlab_compress.inspection.find import find_blocks
+from tests.compression.joint.tasks import QUICK
 from tests.compression.signals.test_layer_kernels import convolutions, images
 
 
@@ -26,7 +27,7 @@ def test_new_statistics_are_those_of_the_calibration_and_evaluation_stays():
 
 def test_norms_train_on_from_where_evaluation_is():
     net, x = convolutions(norms=True), images(1, 240) * 2.0 + 1.0
-    slim = compress(net, 6, calibration=x, progress=False).model
+    slim = compress(net, 6, calibration=x, **QUICK).model
     evaluated = slim(x)
     assert (slim.train()(x) - evaluated).norm() < 0.1 * evaluated.norm()
 

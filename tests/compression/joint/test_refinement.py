@@ -22,7 +22,7 @@ from jlab_compress.compression.signals.block_kernels import pair_blocks
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.inspection.find import find_blocks
-from jlab_compress.slim.surgery import read_layer
+from jlab_compress.slim.layers import read_layer
 from tests.compression.joint.tasks import task_of
 from tests.compression.signals.test_layer_kernels import convolutions, images
 from tests.models import rows

@@ -6,6 +6,7 @@ from jlab_compress.compression.compress import compress
 from jlab_compress.compression.joint.kernel_matching import NOTE
 from jlab_compress.compression.signals.layer_kernels import tangents
 from jlab_compress.execution.calls import Call
+from tests.compression.joint.tasks import QUICK
 
 LAYERS = ["0", "2", "4"]
 
@@ -47,7 +48,7 @@ def test_activations_that_work_in_place_do_not_spoil_the_cotangents():
     for a, b in zip(one.gradients, other.gradients, strict=True):
         assert torch.equal(a.cotangents, b.cotangents)
         assert torch.equal(a.inputs, b.inputs)
-    assert NOTE in compress(changing, 6, calibration=rows(1, 100), progress=False).report.notes
+    assert NOTE in compress(changing, 6, calibration=rows(1, 100), **QUICK).report.notes
 
 
 def test_layers_without_a_gradient_do_not_count():
@@ -57,9 +58,9 @@ def test_layers_without_a_gradient_do_not_count():
     assert not found.gradients[0].cotangents.any()
     wanted = found.targets(draw())
     net[4].weight.data.mul_(2.0)
-    assert float(tangents(net, Call((rows(1, 9),)), LAYERS, draw()).error(wanted)) == 0.0
+    assert float(tangents(net, Call((rows(1, 9),)), LAYERS, draw()).error(wanted).detach()) == 0.0
     net[4].bias.data.add_(1.0)
-    assert float(tangents(net, Call((rows(1, 9),)), LAYERS, draw()).error(wanted)) > 1.0
+    assert float(tangents(net, Call((rows(1, 9),)), LAYERS, draw()).error(wanted).detach()) > 1.0
 
 
 def test_neurons_with_multiplicities_have_the_kernels_of_their_copies():
