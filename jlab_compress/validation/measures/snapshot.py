@@ -10,7 +10,7 @@ from torch import nn
 
 from jlab_compress.core.cloud import Cloud
 from jlab_compress.extras import lacking
-from jlab_compress.validation.measures.tangent_kernels import KernelMatch, match_kernels
+from jlab_compress.validation.measures.tangent_kernels import KernelMatch, compare_kernels
 from jlab_compress.validation.measures.transport import CloudDistance, cloud_distance, neuron_clouds
 from jlab_compress.validation.roles import ORIGINAL, REORDERED, SLIM
 
@@ -50,7 +50,7 @@ def take_snapshot(models: Mapping[str, nn.Module], inputs: Any) -> Snapshot:
         clouds,
         {} if lacking("ot") else {name: cloud_distance(*pair) for name, pair in clouds.items()},
         {
-            name: match_kernels(model, original, inputs)
+            name: compare_kernels(original, model, inputs)
             for name, model in models.items()
             if name not in (ORIGINAL, REORDERED)
         },

@@ -34,8 +34,8 @@ class KernelMatch:
     error: float
 
 
-def match_kernels(
-    slim: nn.Module, original: nn.Module, inputs: Any, *, rows: int = 32, seed: int = 0
+def compare_kernels(
+    original: nn.Module, slim: nn.Module, inputs: Any, *, rows: int = 32, seed: int = 0
 ) -> KernelMatch:
     """Compare the tangent kernels of two models on some rows.
 
@@ -44,7 +44,7 @@ def match_kernels(
 
     Parameters
     ----------
-    slim, original : nn.Module
+    original, slim : nn.Module
         Evaluated in eval mode; nothing in them changes.
     inputs : Tensor, tuple or mapping
         One batch whose first dimension runs over rows.
@@ -60,7 +60,7 @@ def match_kernels(
     Examples
     --------
     >>> net = nn.Linear(2, 1)
-    >>> match_kernels(net, net, torch.randn(8, 2)).error
+    >>> compare_kernels(net, net, torch.randn(8, 2)).error
     0.0
     """
     entries = sum(p.numel() for p in original.parameters() if p.requires_grad)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from jlab_compress.execution.isolation import copy_model
-from jlab_compress.validation.measures.tangent_kernels import match_kernels, tangent_kernel
+from jlab_compress.validation.measures.tangent_kernels import compare_kernels, tangent_kernel
 
 
 def test_a_linear_model_has_the_kernel_of_its_inputs():
@@ -18,7 +18,7 @@ def test_a_linear_model_has_the_kernel_of_its_inputs():
 
 def test_copies_have_the_kernel_of_their_slim_model(make_pair, batches):
     wide, slim = make_pair()
-    match = match_kernels(slim, wide, batches[0][0])
+    match = compare_kernels(wide, slim, batches[0][0])
     assert match.error < 1e-12
     assert match.alignment == pytest.approx(1.0, abs=1e-12)
 
@@ -27,13 +27,13 @@ def test_a_slim_model_without_multiplicities_has_another(make_pair, batches):
     wide, slim = make_pair()
     broken = copy_model(slim)
     broken[0].output_multiplicities.fill_(1.0)
-    assert match_kernels(broken, wide, batches[0][0]).error > 0.05
+    assert compare_kernels(wide, broken, batches[0][0]).error > 0.05
 
 
 def test_scale_changes_the_error_and_not_the_alignment(batches):
     net = nn.Linear(3, 2).double()
     doubled = nn.Sequential(copy_model(net), Double())
-    match = match_kernels(doubled, net, batches[0][0])
+    match = compare_kernels(net, doubled, batches[0][0])
     assert match.alignment == pytest.approx(1.0, abs=1e-12)
     assert match.error == pytest.approx(3.0, rel=1e-9)  # gradients twice, kernel four times as large
 
@@ -44,7 +44,7 @@ def test_frozen_parameters_do_not_count(batches):
     half[0].requires_grad_(False)
     whole, part = (tangent_kernel(m, batches[0][0], rows=5) for m in (net, half))
     assert part.trace() < whole.trace()
-    match = match_kernels(half.requires_grad_(False), half, batches[0][0])
+    match = compare_kernels(half, half.requires_grad_(False), batches[0][0])
     assert (match.alignment, match.error) == (1.0, 0.0)
 
 
