@@ -1,14 +1,18 @@
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from jlab_compress.execution.calls import Call
 from jlab_compress.graph.parameter_uses import Uses
-from jlab_compress.graph.recorder import record
+from jlab_compress.inspection import confirm
 from jlab_compress.inspection import find as listing
+from jlab_compress.inspection.block import Block
+from jlab_compress.inspection.confirm import permute, restored, split
 from jlab_compress.inspection.find import find_blocks
+from jlab_compress.slim.conversion import count_units
+from jlab_compress.slim.operators import units_of
 from tests.models import rows, seeded
 
 X = rows(5, 4)
@@ -100,14 +104,44 @@ def test_modules_are_searched_for_shared_weights_once_and_not_once_per_block(mon
     assert len(made) == 1
 
 
-def test_holders_and_readers_of_shared_and_unread_parameters():
-    net = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)).double()
-    net[2].weight = net[0].weight
-    lonely = nn.Parameter(torch.ones(2))
-    net[1].register_parameter("lonely", lonely)
-    uses = Uses(net, record(net, Call((rows(4, 3),))))
-    assert [name for name, _ in uses.holders(net[0].weight)] == ["0", "2"]
-    assert [operation.module for operation in uses.readers(net[0].weight)] == ["0", "2"]
-    assert [name for name, _ in uses.holders(lonely)] == ["1"]
-    assert uses.readers(lonely) == []
-    assert uses.holders(torch.ones(2)) == []
+def test_one_copy_of_the_model_serves_all_trials(monkeypatch):
+    made = []
+
+    def counted(model):
+        made.append(model)
+        return copy.deepcopy(model)
+
+    monkeypatch.setattr(confirm, "copy_model", counted)
+    model = stages(9, (2, 5))
+    found = find_blocks(model, X)
+    assert [b.name for b in found if b.name.startswith("wide") and b.locked] == ["wide.2", "wide.5"]
+    assert len(made) == 1
+
+
+def test_everything_that_a_trial_changed_is_put_back():
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
+    net.sizes, net.cache = {"inner": 4}, None
+    before = copy.deepcopy(net.state_dict())
+    kept = [id(p) for p in net.parameters()]
+    with restored(net):
+        block = Block("0", "mlp", units_of(net, ("0",), "2", 4, treating=("1",)), 4, 9, 36, None)
+        split(net, block, 0)
+        count_units(net, block, torch.ones(net[0].out_features))
+        assert type(net[0]) is not nn.Linear
+        net.sizes["inner"], net.cache = 5, torch.ones(1)
+        net[1].num_batches_tracked.add_(3)
+    assert [id(p) for p in net.parameters()] == kept
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert (type(net[0]), net[0].out_features, net[2].in_features) == (nn.Linear, 4, 4)
+    assert (net.sizes, net.cache) == ({"inner": 4}, None)
+
+
+@pytest.mark.parametrize("change", [permute, split])
+def test_a_change_by_itself_leaves_the_function(change):
+    net = stages(1)
+    (block,) = find_blocks(net, X).unlocked
+    changed = copy.deepcopy(net)
+    change(changed, block, 3)
+    assert not torch.equal(changed.wide[0].weight[:9], net.wide[0].weight) or change is split
+    assert torch.allclose(changed(X), net(X), rtol=1e-12)
+    assert (changed.wide[0].out_features > 9) == (change is split)

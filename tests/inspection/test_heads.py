@@ -26,7 +26,7 @@ from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim import multihead, weighted
 from jlab_compress.slim.conversion import fold
 from jlab_compress.slim.layers import read_layer
-from jlab_compress.slim.multihead import SlimMultiheadAttention, open_attention
+from jlab_compress.slim.multihead import SlimMultiheadAttention
 from jlab_compress.slim.storage import load, save
 from jlab_compress.slim.surgery import write_layer
 from jlab_compress.training.gradient_sums import clip_grad_norm_
@@ -250,29 +250,6 @@ def test_an_optimizer_in_the_middle_of_its_work_goes_along(name):
     steps(slim, moved, 20)
     expected = outputs(model, example)
     assert (outputs(slim, example) - expected).norm() <= 1e-9 * expected.norm()
-
-
-@pytest.mark.parametrize("options", [{}, {"need_weights": False}, {"average_attn_weights": False}])
-@pytest.mark.parametrize("shape", [(3, 4, 8), (4, 8)])
-def test_an_opened_attention_does_what_the_stock_one_does(options, shape):
-    for first in (True, False):
-        stock = seeded(nn.MultiheadAttention, 8, 2, batch_first=first).double()
-        opened = copy.deepcopy(stock)
-        open_attention(opened)
-        x = rows(*shape)
-        length = shape[-2] if first or len(shape) == 2 else shape[0]
-        masks = [None, torch.ones(length, length).bool().triu(1), rows(length, length)]
-        if len(shape) == 3:
-            masks.append(rows(2 * (shape[0] if first else shape[1]), length, length))
-        for mask in masks:
-            pairs = zip(
-                stock(x, x, x, attn_mask=mask, **options),
-                opened(x, x, x, attn_mask=mask, **options),
-                strict=True,
-            )
-            assert all(a is b is None or torch.allclose(a, b, atol=1e-12) for a, b in pairs)
-    with pytest.raises(RuntimeError, match="Need attn_mask"):
-        opened(x, x, x, is_causal=True)
 
 
 def hard(kind):
