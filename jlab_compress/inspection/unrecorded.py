@@ -12,7 +12,7 @@ from jlab_compress.inspection.locks import foreign, is_quantised
 from jlab_compress.slim.layers import matrix_of
 from jlab_compress.slim.operators import units_of
 
-NOT_RUN = "the model did not run on made-up inputs; pass example_inputs to confirm the block"
+NOT_RUN = "the model did not run on synthetic inputs; pass example_inputs to confirm the block"
 
 
 def unseen_layers(model: nn.Module) -> list[Block]:

@@ -23,6 +23,7 @@ SHARED = frozenset({"model", "calibration", "round_to", "effort", "seed"})
 LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits")
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 AIMS = {"dynamics": "outputs and training", "function": "outputs only", "moments": "parameter moments"}
+PRECISION_WORDS = {"float32": "float32, unchanged", "int8": "int8 weights"}
 
 
 def within_budget(
@@ -106,7 +107,7 @@ def _layouts() -> Choices:
 
 
 def _precisions() -> Choices:
-    return {precision: precision for precision in PRECISIONS}
+    return {precision: PRECISION_WORDS.get(precision, precision) for precision in PRECISIONS}
 
 
 def _losses() -> Choices:

@@ -1,9 +1,10 @@
 /** What a host (side panel or widget) gives the view, and what the view may ask of it. */
 
-import type { Target } from './python/cells';
 import type { KernelSituation } from './kernel/client';
 import { IProgress, IState } from './kernel/messages';
 import { IPlan, Width } from './model/plan';
+import { ActionName, fieldOf } from './python/actions';
+import { IRequest } from './python/cells';
 
 export interface ITrans {
   __(text: string, ...args: (string | number)[]): string;
@@ -20,11 +21,9 @@ export type Situation =
   | { kind: 'starting' }
   | { kind: 'scan-off' };
 
-export type Step = 'find' | 'compress' | 'forecast' | 'share' | 'validate' | 'export' | 'serve';
-
-/** A cell (or widget command) of this panel that is queued or running. */
+/** A cell (or widget request) of this panel that is queued or running. */
 export interface IRun {
-  step: Step;
+  action: ActionName;
   model: string;
   since: number;
 }
@@ -35,7 +34,7 @@ export interface IDefaults {
   /** In percent. */
   tolerance: number;
   steps: number;
-  target: Target;
+  target: string;
 }
 
 export interface IHostState {
@@ -52,22 +51,15 @@ export interface IHostState {
   defaults: IDefaults;
 }
 
-export interface ICommand {
-  step: Step;
-  model: string;
-  code: string;
-  fields: { [key: string]: unknown };
-}
-
-export type Action = 'open-notebook' | 'choose-kernel' | 'restart-kernel' | 'connect' | 'switch-scan-on';
+export type HostAction = 'open-notebook' | 'choose-kernel' | 'restart-kernel' | 'connect' | 'switch-scan-on';
 
 export interface IHost {
   readonly trans: ITrans;
-  /** Whether commands become cells (side panel) or go to the widget's own Python object. */
+  /** Whether requests become cells (side panel) or go to the widget's own Python object. */
   readonly cells: boolean;
   getState(): IHostState;
   subscribe(listener: () => void): () => void;
-  run(command: ICommand): void;
+  run(request: IRequest): void;
   /** `null` where only the notebook itself can stop a cell. */
   readonly stop: (() => void) | null;
   refresh(): void;
@@ -76,7 +68,7 @@ export interface IHost {
   shows(model: string | null): void;
   copy(text: string): void;
   savePlans(plans: IPlan[]): void;
-  act(action: Action): void;
+  act(action: HostAction): void;
   recall(key: string): unknown;
   remember(key: string, value: unknown): void;
 }
@@ -88,4 +80,9 @@ export const plainTrans: ITrans = {
   _n: (one, many, count, ...args) => plainTrans.__(count === 1 ? one : many, count, ...args)
 };
 
-export const DEFAULTS: IDefaults = { width: 1 / 4, tolerance: 1, steps: 200, target: 'onnx' };
+export const DEFAULTS: IDefaults = {
+  width: 1 / 4,
+  tolerance: 1,
+  steps: 200,
+  target: String(fieldOf('export', 'target').default)
+};

@@ -2,9 +2,11 @@
 
 import * as React from 'react';
 import { createRoot } from 'react-dom/client';
-import { DEFAULTS, ICommand, IDefaults, IHost, IHostState, Step, plainTrans } from './host';
+import { DEFAULTS, IDefaults, IHost, IHostState, plainTrans } from './host';
 import { IProgress, readMessage } from './kernel/messages';
 import { IPlan, readPlans } from './model/plan';
+import { ActionName } from './python/actions';
+import { IRequest } from './python/cells';
 import { App } from './view/App';
 
 /** What anywidget gives; only what is used here. */
@@ -41,7 +43,7 @@ export class WidgetHost implements IHost {
         shared: [],
         state: state?.type === 'state' ? state : null,
         progress: running === '' ? null : this._progress,
-        run: running === '' ? null : { step: running as Step, model: '', since: this._since },
+        run: running === '' ? null : { action: running as ActionName, model: '', since: this._since },
         failure: String(this._model.get('failure') || '') || null,
         plans: readPlans(this._model.get('plans')),
         defaults: { ...DEFAULTS, ...(this._model.get('defaults') as Partial<IDefaults> | undefined) }
@@ -55,9 +57,9 @@ export class WidgetHost implements IHost {
     return () => this._listeners.delete(listener);
   }
 
-  run({ step, fields }: ICommand): void {
+  run({ action, model, fields }: IRequest): void {
     this._progress = null;
-    this._model.send({ op: step, ...fields });
+    this._model.send({ op: action, model, fields });
   }
 
   refresh(): void {

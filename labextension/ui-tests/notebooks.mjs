@@ -56,7 +56,7 @@ deep = nn.Sequential(*(Stage() for _ in range(1000)))
 x = torch.randn(64, 4)`,
   `from jlab_compress.inspection.block import Block, Blocks
 deep_blocks = Blocks(
-    Block(f'{i}.wide', 'mlp', 16, 9, 144, None, (f'{i}.wide',), f'{i}.narrow', macs=128) for i in range(1000)
+    Block(f'{i}.wide', 'mlp', (), 16, 9, 144, None, macs=128) for i in range(1000)
 )`
 ];
 

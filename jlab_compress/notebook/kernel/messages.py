@@ -128,18 +128,22 @@ def _rows_of(blocks: Any) -> list[dict[str, Any]]:
 
 
 def _block_row(block: Any, polylog: int | None) -> dict[str, Any]:
+    from jlab_compress.inspection.unrecorded import NOT_RUN
+
     locked = block.locked
     if len(block.name) > TEXT_CAP:
         locked = f"its name has {len(block.name):,} characters; rename the layer to use it from the panel"
     return {
         "name": _cut(block.name, TEXT_CAP),
         "kind": _cut(block.kind, 40),
+        "unit": block.noun,
         "width": block.width,
         "dimension": block.dimension,
         "parameters": block.parameters,
         "macs": block.macs,
         "polylog": polylog,
         "locked": None if locked is None else _cut(locked, TEXT_CAP),
+        "needs_input": block.locked == NOT_RUN,
     }
 
 
@@ -148,12 +152,14 @@ def _unreadable(fault: str) -> dict[str, Any]:
     return {
         "name": "",
         "kind": "model",
+        "unit": "neurons",
         "width": 0,
         "dimension": 0,
         "parameters": 0,
         "macs": None,
         "polylog": None,
         "locked": reason,
+        "needs_input": False,
     }
 
 

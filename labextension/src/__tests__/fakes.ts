@@ -2,10 +2,11 @@
 
 import { Signal } from '@lumino/signaling';
 import fixture from '../../fixtures/messages.json';
-import { DEFAULTS, ICommand, IHost, IHostState, plainTrans } from '../host';
+import { DEFAULTS, IHost, IHostState, plainTrans } from '../host';
 import { KernelLike } from '../kernel/client';
 import { IBlock, IModel, IState, readMessage } from '../kernel/messages';
 import { IPlan } from '../model/plan';
+import { IRequest, codeOf } from '../python/cells';
 
 export const STATE = readMessage(fixture.state) as IState;
 export const NET = STATE.models[0];
@@ -14,12 +15,14 @@ export const BLOCK = (NET.blocks as IBlock[])[0];
 export const block = (name: string, width: number, fields: Partial<IBlock> = {}): IBlock => ({
   name,
   kind: 'mlp',
+  unit: 'neurons',
   width,
   dimension: 10,
   parameters: 10 * width,
   macs: 9 * width,
   polylog: 40,
   locked: null,
+  needs_input: false,
   ...fields
 });
 export const modelOf = (blocks: IBlock[]): IModel => ({
@@ -88,7 +91,8 @@ export class FakeHost implements IHost {
   readonly trans = plainTrans;
   cells = true;
   stopped = 0;
-  readonly ran: ICommand[] = [];
+  /** What was run, with the cell that it is. */
+  readonly ran: (IRequest & { code: string })[] = [];
   readonly copied: string[] = [];
   readonly loaded: string[] = [];
   readonly acted: string[] = [];
@@ -127,8 +131,8 @@ export class FakeHost implements IHost {
     return () => this._listeners.delete(listener);
   }
 
-  run(command: ICommand): void {
-    this.ran.push(command);
+  run(request: IRequest): void {
+    this.ran.push({ ...request, code: codeOf(request) });
   }
 
   refresh(): void {

@@ -45,7 +45,7 @@ function importsOf(paths: string[]): Imports {
   );
 }
 
-const bare = (path: string): string => path.replace(/\.(tsx?|json)$/, '');
+const bare = (path: string): string => path.replace(/\.tsx?$/, '');
 const roomOf = (file: string): string => (file.includes('/') ? dirname(file) : file);
 
 function upward(imports: Imports): string[] {

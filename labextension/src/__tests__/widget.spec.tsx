@@ -84,8 +84,8 @@ it('shows progress of a run from its beginning on, and none after its end', () =
   try {
     const model = new FakeModel();
     const host = new WidgetHost(model);
-    model.become('running', 'compress');
-    expect(host.getState().run).toEqual({ step: 'compress', model: '', since: 1000 });
+    model.become('running', 'run');
+    expect(host.getState().run).toEqual({ action: 'run', model: '', since: 1000 });
     jest.setSystemTime(3000);
     model.tell('msg:custom', { ...fixture.progress, seconds: 0 });
     expect(host.getState().progress).toMatchObject({ done: 5, seconds: 2 });
@@ -102,17 +102,12 @@ it('shows progress of a run from its beginning on, and none after its end', () =
 it('sends what is asked to Python by its name', () => {
   const model = new FakeModel();
   const host = new WidgetHost(model);
-  host.run({
-    step: 'compress',
-    model: 'net',
-    code: 'never sent',
-    fields: { model: 'net', widths: { '0': 8 } }
-  });
+  host.run({ action: 'run', model: 'net', fields: { model: 'net', widths: { '0': 8 } } });
   host.refresh();
   host.loadBlocks('net');
   host.act();
   expect(model.sent).toEqual([
-    { op: 'compress', model: 'net', widths: { '0': 8 } },
+    { op: 'run', model: 'net', fields: { model: 'net', widths: { '0': 8 } } },
     { op: 'state' },
     { op: 'blocks', model: 'net' },
     { op: 'state' }
@@ -135,11 +130,9 @@ it('shows the same panel in a cell, works in it, and leaves nothing behind', asy
   fireEvent.click(screen.getByRole('button', { name: 'Compress' }));
   expect(model.sent).toEqual([
     {
-      op: 'compress',
+      op: 'run',
       model: 'net',
-      widths: { '0': 256 },
-      calibration: 'x_train',
-      preserve: 'dynamics'
+      fields: { model: 'net', calibration: 'x_train', widths: { '0': 256 } }
     }
   ]);
   await act(async () => close());

@@ -11,12 +11,16 @@ export const TARGET = 'jlab-compress';
 export interface IBlock {
   name: string;
   kind: string;
+  /** What its width counts: neurons, heads. */
+  unit: string;
   width: number;
   dimension: number;
   parameters: number;
   macs: number | null;
   polylog: number | null;
   locked: string | null;
+  /** Whether it is locked only because the model has not run on real inputs. */
+  needs_input: boolean;
 }
 
 export interface ISlimBlock {
@@ -154,12 +158,14 @@ const facts: Check = value => isRecord(value) && Object.values(value).every(scal
 const block = shape({
   name: text,
   kind: text,
+  unit: text,
   width: number,
   dimension: number,
   parameters: number,
   macs: maybe(number),
   polylog: maybe(number),
-  locked: maybe(text)
+  locked: maybe(text),
+  needs_input: flag
 });
 const chart = shape({ x: text, y: list(text), by: maybe(text), log: flag });
 const table = shape({

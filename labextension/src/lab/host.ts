@@ -1,9 +1,10 @@
-/** The side panel's host: commands become cells of the active notebook, plans live in its metadata. */
+/** The side panel's host: requests become cells of the active notebook, plans live in its metadata. */
 
 import { CommandRegistry } from '@lumino/commands';
 import { insertAndRun } from './cells';
-import { Action, DEFAULTS, ICommand, IDefaults, IHost, IHostState, IRun, ITrans } from '../host';
+import { DEFAULTS, HostAction, IDefaults, IHost, IHostState, IRun, ITrans } from '../host';
 import { IPlan, readPlans } from '../model/plan';
+import { IRequest, codeOf } from '../python/cells';
 import { ActiveSession } from './session';
 
 const PLANS = 'jlab-compress';
@@ -55,20 +56,20 @@ export class LabHost implements IHost {
     return () => this._listeners.delete(listener);
   }
 
-  run({ step, model, code }: ICommand): void {
+  run(request: IRequest): void {
     const notebook = this._session.notebook;
     if (notebook === null) {
       return;
     }
     const path = notebook.context.path;
-    this._runs.set(path, { step, model, since: Date.now() });
+    this._runs.set(path, { action: request.action, model: request.model, since: Date.now() });
     this._failures.delete(path);
     this._changed();
     const sentences = {
       failed: this.trans.__('The cell ended with an error; it says why.'),
       'read-only': this.trans.__('This notebook cannot be edited, so no cell could be written.')
     };
-    insertAndRun(notebook, code)
+    insertAndRun(notebook, codeOf(request))
       .then(outcome => outcome === 'done' || this._failures.set(path, sentences[outcome]))
       .catch((reason: unknown) => this._failures.set(path, String(reason)))
       .finally(() => {
@@ -111,7 +112,7 @@ export class LabHost implements IHost {
     this._changed();
   }
 
-  act(action: Action): void {
+  act(action: HostAction): void {
     switch (action) {
       case 'open-notebook':
         void this._commands.execute('notebook:create-new', { activate: true });

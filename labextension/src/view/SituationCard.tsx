@@ -1,7 +1,7 @@
 /** One sentence for each situation, and the next step. */
 
 import * as React from 'react';
-import { Action, ITrans, Situation } from '../host';
+import { HostAction, ITrans, Situation } from '../host';
 import { useHostState, usePanel } from './state/context';
 import { CopyButton } from './parts/fields';
 import { shown } from './parts/format';
@@ -10,7 +10,7 @@ interface ICard {
   sentence: string;
   next?: string;
   code?: string;
-  action?: [Action, string];
+  action?: [HostAction, string];
   waiting?: boolean;
 }
 

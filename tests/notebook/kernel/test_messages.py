@@ -77,6 +77,36 @@ def test_state_has_the_fields_that_the_front_end_reads():
     assert sent["results"][0]["model"] == "net_slim"
 
 
+class Picky(nn.Module):
+    """Runs on rows of ones only, so on nothing that is made up."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Linear(4, 32), nn.Linear(32, 2)
+
+    def forward(self, x):
+        if not torch.equal(x, torch.ones_like(x)):
+            raise ValueError("only ones")
+        return self.narrow(torch.relu(self.wide(x)))
+
+
+def test_a_block_says_whether_it_waits_for_real_inputs_and_what_its_width_counts():
+    net = Picky()
+    (model,) = state_of({"net": net, "net_blocks": jlab_compress.find_blocks(net)})["models"]
+    assert [(row["unit"], row["needs_input"]) for row in model["blocks"] if row["name"] == "wide"] == [
+        ("neurons", True)
+    ]
+    found = jlab_compress.find_blocks(net, torch.ones(6, 4))
+    (model,) = state_of({"net": net, "net_blocks": found})["models"]
+    assert [row["needs_input"] for row in model["blocks"] if row["name"] == "wide"] == [False]
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    (model,) = state_of({"layer": layer, "layer_blocks": jlab_compress.find_blocks(layer)})["models"]
+    assert {row["name"]: row["unit"] for row in model["blocks"]} == {
+        "self_attn": "heads",
+        "linear1": "neurons",
+    }
+
+
 def test_a_chart_has_the_fields_that_the_front_end_draws():
     (sweep, *_) = FIXTURE["state"]["results"]
     chart = Chart("width", ("function_error",), by="block", log=True)

@@ -1,14 +1,19 @@
 import { NotebookActions } from '@jupyterlab/notebook';
 import { CommandRegistry } from '@lumino/commands';
 import fixture from '../../../fixtures/messages.json';
-import { ICommand, plainTrans } from '../../host';
+import { plainTrans } from '../../host';
 import { LabHost } from '../../lab/host';
 import { PanelService } from '../../lab/service';
 import { ActiveSession } from '../../lab/session';
+import { IRequest, codeOf } from '../../python/cells';
 import { COMMANDS } from '../../tokens';
 import { FakeNotebook, FakeTracker, settle } from './fakes';
 
-const COMMAND: ICommand = { step: 'compress', model: 'net', code: 'net_slim = 1', fields: {} };
+const REQUEST: IRequest = {
+  action: 'run',
+  model: 'net',
+  fields: { model: 'net', widths: { '0': 8 }, calibration: 'x' }
+};
 
 beforeEach(() => {
   sessionStorage.clear();
@@ -61,14 +66,14 @@ it('gives the same state until something changes, and tells its listeners when i
   expect(host.getState().defaults).toMatchObject({ steps: 7, tolerance: 1 });
 });
 
-it('runs a command as a cell of the active notebook', async () => {
+it('runs a request as a cell of the active notebook', async () => {
   const notebook = new FakeNotebook();
   const { host } = await opened(notebook);
   const run = pendingRun();
-  host.run(COMMAND);
+  host.run(REQUEST);
   await settle();
-  expect(notebook.sources).toEqual(['net_slim = 1']);
-  expect(host.getState().run).toMatchObject({ step: 'compress', model: 'net' });
+  expect(notebook.sources).toEqual([codeOf(REQUEST)]);
+  expect(host.getState().run).toMatchObject({ action: 'run', model: 'net' });
   await run.end(true);
   expect(host.getState()).toMatchObject({ run: null, failure: null });
 });
@@ -76,11 +81,11 @@ it('runs a command as a cell of the active notebook', async () => {
 it('says that a cell failed until the next one runs', async () => {
   const { host } = await opened(new FakeNotebook());
   const first = pendingRun();
-  host.run(COMMAND);
+  host.run(REQUEST);
   await first.end(false);
   expect(host.getState().failure).toBe('The cell ended with an error; it says why.');
   const second = pendingRun();
-  host.run(COMMAND);
+  host.run(REQUEST);
   expect(host.getState().failure).toBeNull();
   await second.fail(new Error('the notebook is gone'));
   expect(host.getState()).toMatchObject({ run: null, failure: 'Error: the notebook is gone' });
@@ -90,7 +95,7 @@ it('keeps what runs and what failed with its notebook', async () => {
   const [first, second] = [new FakeNotebook('a.ipynb'), new FakeNotebook('b.ipynb')];
   const { host, tracker } = await opened(first, second);
   const run = pendingRun();
-  host.run(COMMAND);
+  host.run(REQUEST);
   tracker.become(second);
   expect(host.getState()).toMatchObject({ notebook: 'b.ipynb', run: null });
   await run.end(false);
@@ -103,11 +108,11 @@ it('writes no cell into a notebook that cannot be edited, or into none', async (
   const notebook = new FakeNotebook();
   notebook.model.readOnly = true;
   const { host, tracker } = await opened(notebook);
-  host.run(COMMAND);
+  host.run(REQUEST);
   await settle();
   expect(host.getState().failure).toBe('This notebook cannot be edited, so no cell could be written.');
   tracker.become(null);
-  host.run(COMMAND);
+  host.run(REQUEST);
   await settle();
   expect(notebook.sources).toEqual([]);
 });

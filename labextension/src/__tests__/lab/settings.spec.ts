@@ -5,6 +5,7 @@ import { DEFAULTS } from '../../host';
 import { LabHost } from '../../lab/host';
 import { ActiveSession } from '../../lab/session';
 import { followSettings } from '../../lab/settings';
+import { TARGETS } from '../../python/actions';
 import { PLUGIN } from '../../tokens';
 
 class FakeSettings {
@@ -58,7 +59,7 @@ it('listing that is switched on in the panel is switched on in the settings', as
   expect(settings.set).toHaveBeenCalledWith('scan', true);
 });
 
-it('the schema knows the same widths and defaults', async () => {
+it('the schema knows the same widths, targets and defaults', async () => {
   const { width, tolerance, steps, target } = schema.properties;
   const named = await Promise.all(
     width.oneOf.map(async ({ const: name }) => (await followed({ width: name })).host.defaults)
@@ -70,6 +71,7 @@ it('the schema knows the same widths and defaults', async () => {
     1 / 16,
     'polylog'
   ]);
+  expect(target.oneOf.map(({ const: name }) => name)).toEqual(TARGETS.map(({ name }) => name));
   const defaults = {
     width: width.default,
     tolerance: tolerance.default,

@@ -2,6 +2,7 @@ import { act, cleanup, fireEvent, render, screen, within } from '@testing-librar
 import * as React from 'react';
 import { Situation } from '../../host';
 import { IBlock, IState } from '../../kernel/messages';
+import { TARGETS, choicesOf } from '../../python/actions';
 import { App } from '../../view/App';
 import { BLOCK, FakeHost, NET, STATE } from '../fakes';
 
@@ -49,8 +50,8 @@ it('totals follow the slider', () => {
   expect(after()).not.toBe(before);
 });
 
-it('counts heads where a block is an attention', () => {
-  const attention = { ...BLOCK, name: 'attn', kind: 'attention', width: 8, polylog: null };
+it('counts in the unit that the kernel names, whatever the kind', () => {
+  const attention = { ...BLOCK, name: 'attn', kind: 'some-new-kind', unit: 'heads', width: 8, polylog: null };
   render(<App host={new FakeHost({ state: withBlocks([attention, BLOCK]) })} />);
   fireEvent.click(screen.getByLabelText('Choose 0'));
   fireEvent.click(screen.getByLabelText('Choose attn'));
@@ -60,7 +61,7 @@ it('counts heads where a block is an attention', () => {
   expect(screen.getByLabelText<HTMLInputElement>('Heads').value).toBe('3');
   fireEvent.change(screen.getByLabelText('All chosen'), { target: { value: 'polylog' } });
   fireEvent.click(screen.getByRole('button', { name: 'Compress' }));
-  expect(screen.getByText(/Attention heads have no polylog width/)).toBeTruthy();
+  expect(screen.getByText(/Blocks without a polylog width/)).toBeTruthy();
   expect(within(grid()).getByText(/→ 3/)).toBeTruthy();
 });
 
@@ -93,10 +94,48 @@ it('serves what is exported, and nothing without a kernel', () => {
   fireEvent.click(screen.getByRole('button', { name: 'Serve here and compare' }));
   expect(host.ran[0].code).toContain('jlab_compress.serve_and_compare');
   expect(host.ran[0].code).toContain('layout="mlflow"');
-  expect(host.ran[0].fields).toMatchObject({ target: 'mlflow', precision: 'float16', path: 'mlflow_models' });
+  expect(host.ran[0]).toMatchObject({
+    action: 'serve',
+    fields: { layout: 'mlflow', precision: 'float16', directory: 'mlflow_models', original: 'net' }
+  });
+  fireEvent.change(screen.getByLabelText('Write'), { target: { value: 'pt2' } });
+  expect(screen.queryByLabelText('Precision')).toBeNull();
+  fireEvent.click(screen.getByRole('button', { name: 'Export' }));
+  expect(host.ran[1].fields).toEqual({
+    slim: 'net_slim',
+    example_inputs: 'x_train',
+    target: 'pt2',
+    path: 'net_slim.pt2'
+  });
   act(() => host.become({ situation: { kind: 'dead' } }));
   expect(screen.getByText('The kernel is not connected.')).toBeTruthy();
   expect(screen.getByRole('button', { name: 'Export' }).hasAttribute('disabled')).toBe(true);
+});
+
+it('predicts the errors for the aim that is chosen', () => {
+  const host = new FakeHost();
+  render(<App host={host} />);
+  fireEvent.click(screen.getByLabelText('Choose 0'));
+  fireEvent.change(screen.getByLabelText('Keep'), { target: { value: 'function' } });
+  fireEvent.click(screen.getByRole('button', { name: 'Predict errors' }));
+  expect(host.ran[0]).toMatchObject({
+    action: 'sweep',
+    fields: { widths: ['0'], preserve: 'function', calibration: 'x_train' }
+  });
+  expect(host.ran[0].code).toContain('preserve="function"');
+});
+
+it('offers the aims and targets that Python lists, in its words', () => {
+  render(<App host={new FakeHost()} />);
+  const offered = (label: string): [string, string | null][] =>
+    [...screen.getByLabelText<HTMLSelectElement>(label).options].map(option => [
+      option.value,
+      option.textContent
+    ]);
+  expect(offered('Keep')).toEqual(choicesOf('run', 'preserve'));
+  fireEvent.click(screen.getByRole('tab', { name: /Export/ }));
+  expect(offered('Write')).toEqual(TARGETS.map(({ name, label }) => [name, label]));
+  expect(offered('Precision').slice(0, -1)).toEqual(choicesOf('export', 'precision'));
 });
 
 it('refuses half a number and says so', () => {
@@ -115,6 +154,23 @@ it('a locked block shows why and cannot be chosen', () => {
   expect(screen.queryByRole('checkbox', { name: /norm/ })).toBeNull();
   fireEvent.keyDown(grid(), { key: ' ' });
   expect(screen.getByRole('button', { name: 'Compress' }).hasAttribute('disabled')).toBe(true);
+});
+
+it('offers to find blocks on real inputs where the kernel says that they are needed', () => {
+  const reason = 'the model did not run';
+  const blocks = (needs_input: boolean): IState => withBlocks([{ ...BLOCK, locked: reason, needs_input }]);
+  const host = new FakeHost({ state: blocks(false) });
+  render(<App host={host} />);
+  expect(screen.queryByRole('button', { name: 'Find blocks' })).toBeNull();
+  act(() => host.become({ state: blocks(true) }));
+  fireEvent.click(screen.getByRole('button', { name: 'Find blocks' }));
+  expect(host.ran[0]).toMatchObject({
+    action: 'inspect',
+    fields: { model: 'net', example_inputs: 'x_train' }
+  });
+  expect(host.ran[0].code).toContain(
+    'net_blocks = jlab_compress.find_blocks(\n    net,\n    x_train[:8],\n)'
+  );
 });
 
 it('walks the tree with arrows', () => {

@@ -4,7 +4,7 @@ import * as React from 'react';
 import { Rule, widthsByRule } from '../../model/budget';
 import { IBlock, IModel } from '../../kernel/messages';
 import { DATA, INPUT_HINTS, pick } from '../../model/values';
-import { shareCode } from '../../python/cells';
+import { requestOf } from '../../python/cells';
 import { withWidths } from '../state/choices';
 import { useChoices, useHostState, usePanel, useValues } from '../state/context';
 import { NumberField } from '../parts/NumberField';
@@ -64,21 +64,19 @@ export function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }
         />
       )}
       {rule.kind === 'polylog' && chosen.some(block => block.polylog === null) && (
-        <p className="jlc-Hint">
-          {trans.__('Attention heads have no polylog width and keep the chosen one.')}
-        </p>
+        <p className="jlc-Hint">{trans.__('Blocks without a polylog width keep the chosen one.')}</p>
       )}
       {rule.kind === 'error' && !known && (
         <p className="jlc-Hint">{trans.__('Predict the errors first (below).')}</p>
       )}
       {rule.kind === 'smaller' && chosen.length > 1 && (
-        <Share model={model} chosen={chosen} factor={rule.factor} known={known} />
+        <Allocate model={model} chosen={chosen} factor={rule.factor} known={known} />
       )}
     </div>
   );
 }
 
-interface IShare {
+interface IAllocate {
   model: IModel;
   chosen: IBlock[];
   factor: number;
@@ -86,26 +84,25 @@ interface IShare {
   known: boolean;
 }
 
-/** While a budget is dragged it is shared out by what is known; a cell can measure what each block matters. */
-function Share({ model, chosen, factor, known }: IShare): JSX.Element {
+/** While a budget is dragged it is allocated by what is known; a cell can measure how sensitive each block is. */
+function Allocate({ model, chosen, factor, known }: IAllocate): JSX.Element {
   const { trans } = usePanel();
   const chosenData = useChoices(({ compress }) => compress.calibration);
   const calibration = pick(useValues(), DATA, chosenData, INPUT_HINTS);
-  const form = {
+  const fields = {
     model: model.name,
     calibration,
     parameters: Number((1 / factor).toPrecision(3)),
     blocks: chosen.filter(block => block.polylog !== null).map(block => block.name)
   };
   return (
-    <div className="jlc-Share">
+    <div className="jlc-Allocate">
       <p className="jlc-Hint">
         {known
           ? trans.__('Allocated by the predicted error of each block on its own.')
           : trans.__('Allocated evenly.')}
       </p>
       <RunBar
-        model={model.name}
         hindrance={
           factor <= 1
             ? trans.__('Choose a budget above 1.')
@@ -113,12 +110,10 @@ function Share({ model, chosen, factor, known }: IShare): JSX.Element {
               ? trans.__('Assign the calibration inputs to a variable in the notebook.')
               : null
         }
-        commands={[
+        buttons={[
           {
-            step: 'share',
             label: trans.__('Allocate by sensitivity'),
-            code: () => shareCode(form),
-            fields: form,
+            request: () => requestOf('allocate', model.name, fields),
             secondary: true
           }
         ]}

@@ -7,6 +7,9 @@ import { toggled, withBlocks, withoutBlocks } from '../state/choices';
 import { useHostState, usePanel } from '../state/context';
 import { count, percent, short, shown } from '../parts/format';
 
+/** What a width counts that is given without a word. */
+const USUAL_UNIT = 'neurons';
+
 interface IBlockRow {
   id: string;
   row: IRow;
@@ -109,7 +112,7 @@ function Figures({ row, width, total, curve }: IBlockRow): JSX.Element | null {
       <div role="gridcell" className="jlc-Cell jlc-mod-width">
         {count(block.width)}
         {width !== undefined && <strong> → {count(neurons(block, width))}</strong>}
-        {block.kind === 'attention' && <span className="jlc-Unit"> {trans.__('heads')}</span>}
+        {block.unit !== USUAL_UNIT && <span className="jlc-Unit"> {trans.__(shown(block.unit, 20))}</span>}
       </div>
       <div role="gridcell" className="jlc-Cell jlc-mod-parameters" title={count(block.parameters)}>
         {short(block.parameters)}

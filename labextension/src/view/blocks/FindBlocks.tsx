@@ -2,7 +2,7 @@
 
 import * as React from 'react';
 import { INPUT_HINTS, pick } from '../../model/values';
-import { findCode } from '../../python/cells';
+import { requestOf } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
 import { useChoices, usePanel, useValues } from '../state/context';
 import { RunBar } from '../steps/RunBar';
@@ -11,7 +11,7 @@ export function FindBlocks({ model }: { model: IModel }): JSX.Element | null {
   const { trans } = usePanel();
   const values = useValues();
   const chosen = useChoices(choices => choices.export.example);
-  const blind = (model.blocks ?? []).some(block => block.locked?.includes('example_inputs'));
+  const blind = (model.blocks ?? []).some(block => block.needs_input);
   if (!blind && (model.blocks !== null || !model.heavy)) {
     return null;
   }
@@ -24,15 +24,14 @@ export function FindBlocks({ model }: { model: IModel }): JSX.Element | null {
           : trans.__('This model is large: its blocks are found by running copies of it, in a cell.')}
       </p>
       <RunBar
-        model={model.name}
         hindrance={
           blind && example === '' ? trans.__('Assign an example input to a variable in the notebook.') : null
         }
-        commands={[
+        buttons={[
           {
-            step: 'find',
             label: trans.__('Find blocks'),
-            code: () => findCode({ model: model.name, example }),
+            request: () =>
+              requestOf('inspect', model.name, { model: model.name, example_inputs: example || null }),
             secondary: true
           }
         ]}

@@ -37,12 +37,10 @@ export function WidthEditor({ model }: { model: IModel }): JSX.Element {
 
 function OneWidth({ model, block, width }: { model: string; block: IBlock; width: Width }): JSX.Element {
   const { change, trans } = usePanel();
-  const heads = block.kind === 'attention';
+  const unit = trans.__(shown(block.unit, 20));
   const now = neurons(block, width);
   const stops = React.useMemo(() => ladder(block.width), [block.width]);
-  const label = heads
-    ? trans.__('Heads of %1', shown(block.name, 40))
-    : trans.__('Width of %1', shown(block.name, 40));
+  const label = trans.__('Width of %1', shown(block.name, 40));
   const set = (to: Width): void =>
     change('plan', plan => withWidth(plan, model, block.name, to === 'polylog' ? to : neurons(block, to)));
   return (
@@ -54,15 +52,11 @@ function OneWidth({ model, block, width }: { model: string; block: IBlock; width
         max={stops.length - 1}
         value={stopOf(now, stops)}
         aria-label={label}
-        aria-valuetext={
-          heads
-            ? trans.__('%1 of %2 heads', count(now), count(block.width))
-            : trans.__('%1 of %2 neurons', count(now), count(block.width))
-        }
+        aria-valuetext={trans.__('%1 of %2 %3', count(now), count(block.width), unit)}
         onChange={event => set(stops[Number(event.target.value)])}
       />
       <NumberField
-        label={heads ? trans.__('Heads') : trans.__('Neurons')}
+        label={unit.charAt(0).toUpperCase() + unit.slice(1)}
         value={now}
         least={1}
         most={block.width}

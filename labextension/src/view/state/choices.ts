@@ -5,7 +5,7 @@ import { IBlock, IModel, isRecord } from '../../kernel/messages';
 import { Rule } from '../../model/budget';
 import { Width, Widths, neurons } from '../../model/plan';
 import { Column, ISort } from '../../model/tree';
-import { IValidateForm, LOSSES, Precision, Preserve, Target } from '../../python/cells';
+import { LOSSES, choicesOf, fieldOf } from '../../python/actions';
 
 export type StepName = 'compress' | 'validate' | 'export';
 
@@ -28,18 +28,40 @@ export interface IChoices {
   look: ILook;
   plan: IPlanned;
   flow: { step: StepName; slim: string };
-  compress: { calibration: string; preserve: Preserve };
-  validate: Omit<IValidateForm, 'model' | 'slim' | 'steps'> & { steps: number | null };
-  export: { example: string; target: Target | null; precision: Precision; path: string; replace: boolean };
+  compress: { calibration: string; preserve: string };
+  validate: {
+    batches: string;
+    heldOut: string;
+    loss: string;
+    optimizer: string;
+    rate: number;
+    steps: number | null;
+  };
+  export: { example: string; target: string | null; precision: string; path: string; overwrite: boolean };
 }
+
+const [[FIRST_OPTIMIZER]] = choicesOf('validate', 'optimizer');
 
 export const FIRST: IChoices = {
   look: { model: '', active: '', filter: '', sort: { column: 'order', descending: false }, collapsed: [] },
   plan: { widths: {}, rule: { kind: 'hand' } },
   flow: { step: 'compress', slim: '' },
-  compress: { calibration: '', preserve: 'dynamics' },
-  validate: { batches: '', loss: LOSSES[0], optimizer: 'SGD', rate: 0.05, steps: null, heldOut: '' },
-  export: { example: '', target: null, precision: 'float32', path: '', replace: false }
+  compress: { calibration: '', preserve: String(fieldOf('run', 'preserve').default) },
+  validate: {
+    batches: '',
+    heldOut: '',
+    loss: LOSSES[0],
+    optimizer: FIRST_OPTIMIZER,
+    rate: 0.05,
+    steps: null
+  },
+  export: {
+    example: '',
+    target: null,
+    precision: String(fieldOf('export', 'precision').default),
+    path: '',
+    overwrite: false
+  }
 };
 
 /** Sort by a column, then the other way, then by the model's own order again. */

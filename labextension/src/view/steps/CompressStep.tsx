@@ -2,7 +2,8 @@
 
 import * as React from 'react';
 import { DATA, INPUT_HINTS, pick } from '../../model/values';
-import { Preserve, compressCode, names, sweepCode } from '../../python/cells';
+import { choicesOf } from '../../python/actions';
+import { nameOf, requestOf } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
 import { useChoices, usePanel, useValues } from '../state/context';
 import { Choice, valueOptions } from '../parts/fields';
@@ -17,7 +18,7 @@ export function CompressStep({ model }: { model: IModel }): JSX.Element {
   const widths = useWidths(model);
   const blocks = Object.keys(widths);
   const calibration = pick(values, DATA, chosen, INPUT_HINTS);
-  const form = { model: model.name, widths, calibration, preserve };
+  const common = { model: model.name, calibration, preserve };
   const hindrance =
     blocks.length === 0
       ? trans.__('Select a block first.')
@@ -35,23 +36,19 @@ export function CompressStep({ model }: { model: IModel }): JSX.Element {
       <Choice
         label={trans.__('Keep')}
         value={preserve}
-        options={[
-          ['dynamics', trans.__('outputs and training')],
-          ['function', trans.__('outputs only')],
-          ['moments', trans.__('parameter moments')]
-        ]}
-        onValue={value => change('compress', { preserve: value as Preserve })}
+        options={choicesOf('run', 'preserve').map(([aim, words]) => [aim, trans.__(words)])}
+        onValue={value => change('compress', { preserve: value })}
       />
       <RunBar
-        model={model.name}
         hindrance={hindrance}
-        commands={[
-          { step: 'compress', label: trans.__('Compress'), code: () => compressCode(form), fields: form },
+        buttons={[
           {
-            step: 'forecast',
+            label: trans.__('Compress'),
+            request: () => requestOf('run', model.name, { ...common, widths })
+          },
+          {
             label: trans.__('Predict errors'),
-            code: () => sweepCode({ model: model.name, blocks, calibration }),
-            fields: form,
+            request: () => requestOf('sweep', model.name, { ...common, widths: blocks }),
             secondary: true
           }
         ]}
@@ -62,7 +59,7 @@ export function CompressStep({ model }: { model: IModel }): JSX.Element {
         undo={trans.__(
           'The original, %1, is unchanged. The slim model is %2.',
           model.name,
-          names(model.name).slim
+          nameOf(model.name, 'slim')
         )}
       />
     </>

@@ -1,27 +1,25 @@
 /** Step 3: the slim model as a file, or as a folder that a server starts on. */
 
 import * as React from 'react';
-import {
-  FILES,
-  IExportForm,
-  LAYOUTS,
-  PRECISIONS,
-  Precision,
-  Target,
-  exportCode,
-  isLayout,
-  serveCode
-} from '../../python/cells';
 import { ITrans } from '../../host';
 import { IModel } from '../../kernel/messages';
 import { INPUT_HINTS, pick } from '../../model/values';
+import { ITarget, TARGETS, choicesOf, fieldOf, targetOf, usualPath } from '../../python/actions';
+import { Value, requestOf } from '../../python/cells';
 import { isIdentifier } from '../../python/literals';
-import { useChoices, useHostState, usePanel, useValues } from '../state/context';
 import { Choice, valueOptions } from '../parts/fields';
 import { Results } from '../results/Results';
+import { IChoices } from '../state/choices';
+import { useChoices, useHostState, usePanel, useValues } from '../state/context';
 import { RunBar } from './RunBar';
 import { useSlim } from './SlimChoice';
-import { IChoices } from '../state/choices';
+
+type Form = IChoices['export'];
+type Fields = { [parameter: string]: Value | null };
+
+/** A precision of the panel: int8 with ranges of activations that the example inputs give. */
+const CALIBRATED = 'int8 calibrated';
+const USUAL_PRECISION = String(fieldOf('export', 'precision').default);
 
 export function ExportStep({ model }: { model: IModel }): JSX.Element {
   const { change, trans } = usePanel();
@@ -29,61 +27,73 @@ export function ExportStep({ model }: { model: IModel }): JSX.Element {
   const first = useHostState(({ defaults }) => defaults.target);
   const values = useValues();
   const [slim, slimChoice] = useSlim(model);
-  const set = (fields: Partial<IChoices['export']>): void => change('export', fields);
-  const target = choices.target ?? first;
-  const usual = usualPath(target, slim || model.name);
-  const form: IExportForm = {
-    model: model.name,
-    slim,
-    example: pick(values, ['tensor'], choices.example, INPUT_HINTS),
-    target,
-    precision: target === 'pt2' ? 'float32' : choices.precision,
-    path: choices.path || usual,
-    replace: !isLayout(target) && choices.replace
+  const set = (fields: Partial<Form>): void => change('export', fields);
+  const target = TARGETS.find(({ name }) => name === (choices.target ?? first)) ?? TARGETS[0];
+  const example = pick(values, ['tensor'], choices.example, INPUT_HINTS);
+  const served = target.folder ? target : targetOf(String(fieldOf('serve', 'layout').default));
+  const pathIn = (place: ITarget): string => (place === target && choices.path) || usualPath(place, slim);
+  const own = target.options.includes('precision') ? choices.precision : USUAL_PRECISION;
+  const further: Fields = {
+    original: slim === model.name ? null : model.name,
+    precision: own === CALIBRATED ? 'int8' : own,
+    calibration: own === CALIBRATED ? example : null,
+    overwrite: choices.overwrite
   };
-  const served: IExportForm = isLayout(target)
-    ? form
-    : { ...form, target: 'triton', path: usualPath('triton', slim), replace: false };
+  const fieldsFor = ({ options }: ITarget): Fields => ({
+    slim,
+    example_inputs: example,
+    ...Object.fromEntries(Object.entries(further).filter(([option]) => options.includes(option)))
+  });
   return (
     <>
       {slimChoice}
       <Choice
         label={trans.__('Example input')}
-        value={form.example}
+        value={example}
         options={valueOptions(values, ['tensor'])}
-        onValue={example => set({ example })}
+        onValue={value => set({ example: value })}
       />
       <Choice
         label={trans.__('Write')}
-        value={target}
-        options={targetOptions(trans)}
-        onValue={value => set({ target: value as Target, path: '' })}
+        value={target.name}
+        options={TARGETS.map(({ name, label }) => [name, trans.__(label)])}
+        onValue={value => set({ target: value, path: '' })}
       />
-      {target !== 'pt2' && (
+      {target.options.includes('precision') && (
         <Choice
           label={trans.__('Precision')}
-          value={form.precision}
-          options={precisionOptions(trans)}
-          onValue={value => set({ precision: value as Precision })}
+          value={choices.precision}
+          options={precisions(trans)}
+          onValue={value => set({ precision: value })}
         />
       )}
-      <PathField form={form} usual={usual} set={set} />
+      <PathField target={target} usual={usualPath(target, slim || model.name)} set={set} />
       <RunBar
-        model={model.name}
         hindrance={
           !isIdentifier(slim)
             ? trans.__('Compress the model first.')
-            : !isIdentifier(form.example)
+            : !isIdentifier(example)
               ? trans.__('Assign an example input to a variable in the notebook.')
               : null
         }
-        commands={[
-          { step: 'export', label: trans.__('Export'), code: () => exportCode(form), fields: { ...form } },
+        buttons={[
           {
-            step: 'serve',
+            label: trans.__('Export'),
+            request: () =>
+              requestOf('export', model.name, {
+                ...fieldsFor(target),
+                target: target.name,
+                path: pathIn(target)
+              })
+          },
+          {
             label: trans.__('Serve here and compare'),
-            code: () => serveCode(served),
-            fields: { ...served },
+            request: () =>
+              requestOf('serve', model.name, {
+                ...fieldsFor(served),
+                layout: served.name,
+                directory: pathIn(served)
+              }),
             secondary: true
           }
         ]}
@@ -94,70 +104,46 @@ export function ExportStep({ model }: { model: IModel }): JSX.Element {
 }
 
 interface IPathField {
-  form: IExportForm;
+  target: ITarget;
   usual: string;
-  set: (fields: Partial<IChoices['export']>) => void;
+  set: (fields: Partial<Form>) => void;
 }
 
 /** Where it is written; a file may be replaced, a folder gets one version more. */
-function PathField({ form, usual, set }: IPathField): JSX.Element {
+function PathField({ target, usual, set }: IPathField): JSX.Element {
   const { trans } = usePanel();
-  const choices = useChoices(all => all.export);
-  const folder = isLayout(form.target);
+  const { path, overwrite } = useChoices(all => all.export);
   return (
     <>
       <label className="jlc-Field">
-        <span>{folder ? trans.__('Folder') : trans.__('File')}</span>
+        <span>{target.folder ? trans.__('Folder') : trans.__('File')}</span>
         <input
           type="text"
           className="jlc-Input"
-          value={choices.path}
+          value={path}
           placeholder={usual}
           onChange={event => set({ path: event.target.value })}
         />
       </label>
-      {folder ? (
-        <p className="jlc-Hint">{trans.__('Each export is the next version; earlier ones stay.')}</p>
-      ) : (
+      {target.options.includes('overwrite') ? (
         <label className="jlc-Check">
           <input
             type="checkbox"
-            checked={choices.replace}
-            onChange={event => set({ replace: event.target.checked })}
+            checked={overwrite}
+            onChange={event => set({ overwrite: event.target.checked })}
           />
           {trans.__('Overwrite an existing file')}
         </label>
+      ) : (
+        <p className="jlc-Hint">{trans.__('Each export is the next version; earlier ones stay.')}</p>
       )}
     </>
   );
 }
 
-function usualPath(target: Target, model: string): string {
-  return isLayout(target)
-    ? target === 'mlflow'
-      ? 'mlflow_models'
-      : 'model_repository'
-    : `${model}.${target}`;
-}
-
-function targetOptions(trans: ITrans): [Target, string][] {
-  const words: { [target in Target]: string } = {
-    onnx: trans.__('ONNX file'),
-    pt2: trans.__('torch program (.pt2)'),
-    triton: trans.__('repository for Triton'),
-    kserve: trans.__('repository for KServe'),
-    openvino: trans.__('repository for OpenVINO'),
-    mlflow: trans.__('MLflow model')
-  };
-  return [...FILES, ...LAYOUTS].map(target => [target, words[target]]);
-}
-
-function precisionOptions(trans: ITrans): [Precision, string][] {
-  const words: { [precision in Precision]: string } = {
-    float32: trans.__('float32, unchanged'),
-    float16: trans.__('float16'),
-    int8: trans.__('int8 weights'),
-    'int8 calibrated': trans.__('int8, activation ranges calibrated on the example input')
-  };
-  return PRECISIONS.map(precision => [precision, words[precision]]);
+function precisions(trans: ITrans): [string, string][] {
+  return [
+    ...choicesOf('export', 'precision').map(([name, words]): [string, string] => [name, trans.__(words)]),
+    [CALIBRATED, trans.__('int8, activation ranges calibrated on the example input')]
+  ];
 }

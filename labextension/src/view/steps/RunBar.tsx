@@ -1,27 +1,27 @@
 /** The buttons of a step with the cell that they write, and while one runs its progress and the notebook's own stop. */
 
 import * as React from 'react';
-import { ITrans, Step } from '../../host';
+import { ITrans } from '../../host';
+import { ActionName } from '../../python/actions';
+import { IRequest, codeOf } from '../../python/cells';
 import { useHostState, usePanel } from '../state/context';
 import { Code } from '../parts/fields';
 import { duration } from '../parts/format';
 
-interface ICommandButton {
-  step: Step;
+interface IRequestButton {
   label: string;
-  code: () => string;
-  fields?: { [key: string]: unknown };
+  /** Made when it is asked for: names that are no names yet are refused then. */
+  request: () => IRequest;
   secondary?: boolean;
 }
 
 interface IRunBar {
-  model: string;
   /** Why nothing of it can run yet, or null. */
   hindrance: string | null;
-  commands: ICommandButton[];
+  buttons: IRequestButton[];
 }
 
-export function RunBar({ model, hindrance, commands }: IRunBar): JSX.Element {
+export function RunBar({ hindrance, buttons }: IRunBar): JSX.Element {
   const { host, trans } = usePanel();
   const run = useHostState(state => state.run);
   const here = useHostState(({ situation }) => situation.kind === 'ready' || situation.kind === 'busy');
@@ -30,14 +30,14 @@ export function RunBar({ model, hindrance, commands }: IRunBar): JSX.Element {
   return (
     <>
       <div className="jlc-Run">
-        {commands.map(({ step, label, code, fields, secondary }) => (
+        {buttons.map(({ label, request, secondary }) => (
           <button
-            key={step}
+            key={label}
             type="button"
             className={secondary ? 'jlc-Button' : 'jlc-Button jlc-mod-primary'}
             disabled={run !== null || why !== null}
             aria-describedby={why === null ? undefined : hint}
-            onClick={() => host.run({ step, model, code: code(), fields: fields ?? {} })}
+            onClick={() => host.run(request())}
           >
             {label}
           </button>
@@ -48,7 +48,7 @@ export function RunBar({ model, hindrance, commands }: IRunBar): JSX.Element {
           </span>
         )}
       </div>
-      {hindrance === null && !commands[0].secondary && <Code code={commands[0].code()} />}
+      {hindrance === null && !buttons[0].secondary && <Code code={codeOf(buttons[0].request())} />}
     </>
   );
 }
@@ -66,7 +66,7 @@ export function Progress(): JSX.Element | null {
       return () => clearInterval(timer);
     }
   }, [running]);
-  const label = progress?.label || (run === null ? '' : stepWords(run.step, trans));
+  const label = progress?.label || (run === null ? '' : wordsFor(run.action, trans));
   const share = progress !== null && progress.total ? progress.done / progress.total : null;
   const quarter = share === null ? -1 : Math.floor(4 * share);
   React.useEffect(() => {
@@ -102,14 +102,14 @@ export function Progress(): JSX.Element | null {
   );
 }
 
-function stepWords(step: Step, trans: ITrans): string {
+function wordsFor(action: ActionName, trans: ITrans): string {
   return {
-    find: trans.__('Finding blocks'),
-    compress: trans.__('Compressing'),
-    forecast: trans.__('Predicting errors'),
-    share: trans.__('Allocating widths'),
+    inspect: trans.__('Finding blocks'),
+    run: trans.__('Compressing'),
+    sweep: trans.__('Predicting errors'),
+    allocate: trans.__('Allocating widths'),
     validate: trans.__('Validating'),
     export: trans.__('Exporting'),
     serve: trans.__('Serving and comparing')
-  }[step];
+  }[action];
 }

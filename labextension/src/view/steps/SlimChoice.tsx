@@ -1,7 +1,7 @@
 /** Which live slim model belongs to the one that is looked at, and the choice of another. */
 
 import * as React from 'react';
-import { names } from '../../python/cells';
+import { nameOf } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
 import { useChoices, useHostState, usePanel } from '../state/context';
 import { Choice } from '../parts/fields';
@@ -26,7 +26,7 @@ export function useSlim(model: IModel): [string, JSX.Element] {
 }
 
 function slimOf(slims: IModel[], model: IModel, chosen: string): string {
-  const own = names(model.name).slim;
+  const own = nameOf(model.name, 'slim');
   const known = slims.map(({ name }) => name);
   if (known.includes(chosen)) {
     return chosen;

@@ -2,7 +2,8 @@
 
 import * as React from 'react';
 import { pairs, pick } from '../../model/values';
-import { IValidateForm, LOSSES, OPTIMIZERS, validateCode } from '../../python/cells';
+import { LOSSES, choicesOf } from '../../python/actions';
+import { requestOf } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
 import { isData, isIdentifier } from '../../python/literals';
 import { useChoices, useHostState, usePanel, useValues } from '../state/context';
@@ -27,16 +28,8 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
   const heldOut = pick(values, HELD_OUT, choices.heldOut, ['held', 'test', 'val']);
   const own = valueOptions(values, ['loss', 'function']);
   const loss = [...LOSSES, ...own.map(([name]) => name)].includes(choices.loss) ? choices.loss : LOSSES[0];
-  const form: IValidateForm = {
-    model: model.name,
-    slim,
-    batches,
-    loss,
-    optimizer: choices.optimizer,
-    rate: choices.rate,
-    steps: choices.steps ?? usual,
-    heldOut: heldOut === batches ? '' : heldOut
-  };
+  const steps = choices.steps ?? usual;
+  const apart = heldOut === batches ? '' : heldOut;
   const hindrance = !isIdentifier(slim)
     ? trans.__('Compress the model first.')
     : !isData(batches)
@@ -44,7 +37,6 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
           'Assign the training batches to a variable in the notebook: a list of (inputs, targets) or a DataLoader.'
         )
       : null;
-  const { heldOut: held, ...rest } = form;
   return (
     <>
       {slimChoice}
@@ -56,7 +48,7 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
       />
       <Choice
         label={trans.__('Held out')}
-        value={form.heldOut}
+        value={apart}
         options={valueOptions(values, HELD_OUT)}
         none={trans.__('none')}
         onValue={value => set({ heldOut: value })}
@@ -64,14 +56,14 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
       <Choice
         label={trans.__('Loss')}
         value={loss}
-        options={[...LOSSES.map(name => [name, name.replace(/_/g, ' ')] as const), ...own]}
+        options={[...choicesOf('validate', 'loss_fn'), ...own]}
         onValue={value => set({ loss: value })}
       />
       <Choice
         label={trans.__('Optimizer')}
         value={choices.optimizer}
-        options={OPTIMIZERS.map(name => [name, name] as const)}
-        onValue={value => set({ optimizer: value as IValidateForm['optimizer'] })}
+        options={choicesOf('validate', 'optimizer')}
+        onValue={value => set({ optimizer: value })}
       />
       <div className="jlc-Numbers">
         <NumberField
@@ -84,21 +76,28 @@ export function ValidateStep({ model }: { model: IModel }): JSX.Element {
         />
         <NumberField
           label={trans.__('steps')}
-          value={form.steps}
+          value={steps}
           least={1}
           most={1e6}
-          onValue={steps => set({ steps })}
+          onValue={value => set({ steps: value })}
         />
       </div>
       <RunBar
-        model={model.name}
         hindrance={hindrance}
-        commands={[
+        buttons={[
           {
-            step: 'validate',
             label: trans.__('Validate'),
-            code: () => validateCode(form),
-            fields: { ...rest, held_out: held }
+            request: () =>
+              requestOf('validate', model.name, {
+                original: model.name,
+                slim,
+                batches,
+                loss_fn: loss,
+                optimizer: choices.optimizer,
+                rate: choices.rate,
+                steps,
+                held_out: apart || null
+              })
           }
         ]}
       />
