@@ -12,7 +12,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, get_args
 
-from jlab_compress.compression.compress import Preserve
 from jlab_compress.deployment.onnx.form import PRECISIONS
 from jlab_compress.deployment.targets import TARGETS
 from jlab_compress.fitting.effort import EffortName
@@ -91,7 +90,7 @@ def write(*, path: str, target: str = "onnx", name: str = "model", **given: Any)
 
 
 def _aims() -> Choices:
-    return {aim: AIMS[aim] for aim in get_args(Preserve)}
+    return AIMS
 
 
 def _efforts() -> Choices:

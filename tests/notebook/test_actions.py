@@ -14,7 +14,7 @@ from torch import nn
 import jlab_compress
 from jlab_compress.deployment.targets import TARGETS
 from jlab_compress.notebook.actions import ACTIONS, AIMS, exported, write
-from jlab_compress.notebook.kernel.block_cache import looked_at
+from jlab_compress.notebook.kernel.prepared_cache import looked_at
 from jlab_compress.notebook.widget.operations import BUTTONS, carry_out
 from jlab_compress.public import HOMES, public
 

@@ -21,8 +21,8 @@ from IPython.core.error import UsageError
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.notebook.actions import ACTIONS
 from jlab_compress.notebook.kernel.block_cache import recall_blocks
+from jlab_compress.notebook.magic.help import parser_of
 from jlab_compress.notebook.magic.names import model_names, model_of, value_of
-from jlab_compress.notebook.magic.parsers import parser_of
 
 IDENTIFIER = "jlab_compress.completion"
 LINE = re.compile(r"\s*(?:[^%=]+=\s*%|%?)compress\s+(?P<typed>.*)", re.DOTALL)

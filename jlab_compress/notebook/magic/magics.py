@@ -16,9 +16,11 @@ from jlab_compress.compression.prepared import Prepared
 from jlab_compress.deployment.targets import TARGETS
 from jlab_compress.notebook.actions import ACTIONS, AIMS
 from jlab_compress.notebook.fields import Action
-from jlab_compress.notebook.kernel.block_cache import looked_at, remember_blocks
+from jlab_compress.notebook.kernel.block_cache import remember_blocks
+from jlab_compress.notebook.kernel.prepared_cache import looked_at
+from jlab_compress.notebook.magic.help import OVERVIEW, help_of, parser_of, whole_help
 from jlab_compress.notebook.magic.names import did_you_mean, read_words
-from jlab_compress.notebook.magic.parsers import OVERVIEW, help_of, parser_of, split_line, whole_help
+from jlab_compress.notebook.magic.parsers import split_line
 
 Names = Mapping[str, Any]
 HOME = Path(__file__).parents[2]

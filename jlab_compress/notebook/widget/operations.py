@@ -16,7 +16,8 @@ from torch import nn
 
 from jlab_compress.notebook.actions import ACTIONS, LOSSES, OPTIMIZERS
 from jlab_compress.notebook.fields import Action, Field
-from jlab_compress.notebook.kernel.block_cache import looked_at, remember_blocks
+from jlab_compress.notebook.kernel.block_cache import remember_blocks
+from jlab_compress.notebook.kernel.prepared_cache import looked_at
 
 BATCH = 64
 EXAMPLE_ROWS = 8

@@ -8,8 +8,8 @@ from torch import nn
 
 from jlab_compress.notebook import actions, fields
 from jlab_compress.notebook.actions import ACTIONS
-from jlab_compress.notebook.magic import parsers
-from jlab_compress.notebook.magic.parsers import help_of, parser_of, whole_help
+from jlab_compress.notebook.magic import help as texts
+from jlab_compress.notebook.magic.help import help_of, parser_of, whole_help
 
 
 @pytest.fixture
@@ -372,7 +372,7 @@ def test_help_of_an_action_whose_package_is_missing_is_its_sentence(monkeypatch)
         raise ImportError('onnx is needed for exports to ONNX: pip install "jlab-compress[onnx]"')
 
     monkeypatch.setattr(fields, "public", missing)
-    monkeypatch.setattr(parsers, "parser_of", parser_of.__wrapped__)
+    monkeypatch.setattr(texts, "parser_of", parser_of.__wrapped__)
     monkeypatch.setitem(ACTIONS, "export", replace(ACTIONS["export"]))
     assert help_of("export").endswith('pip install "jlab-compress[onnx]"')
     assert "usage: %compress run" in whole_help()
