@@ -18,8 +18,7 @@ from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.conversion import count_units
-from jlab_compress.slim.surgery import open_layers, settle
-from jlab_compress.slim.units import select_units
+from jlab_compress.slim.surgery import open_layers, select_units, settle
 
 # Blocks with their place among all, by which each is permuted and split in its own way: blocks that
 # depend on one another's order or number must not pass together because they change alike.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
 
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
-from jlab_compress.slim.operators import OPERATORS, operator_of
+from jlab_compress.slim.operators import OPERATORS, known_operator, operator_of
 from jlab_compress.slim.plan import Plan
-from jlab_compress.slim.units import Located, Operator
+from jlab_compress.slim.units import Located, Operator, modules_of
 from jlab_compress.slim.weighted import WeightedLayer, along, remember
 
 _PLAN = "jlab_compress_plan"
@@ -70,7 +69,10 @@ def fold(slim: nn.Module) -> nn.Module:
     counted = {name for name, layer in layers.items() if layer.input_multiplicities is not None}
     for layer in layers.values():
         _fold_layer(layer)
-    blocks = tuple(replace(b, gauge="folded") if b.outgoing in counted else b for b in plan.blocks)
+    blocks = tuple(
+        replace(block, gauge="folded") if counted.intersection(modules_of(block.units, "reads")) else block
+        for block in plan.blocks
+    )
     attach_plan(folded, replace(plan, blocks=blocks))
     return folded
 
@@ -78,12 +80,11 @@ def fold(slim: nn.Module) -> nn.Module:
 def _fold_layer(layer: WeightedLayer) -> None:
     operator, counts = operator_of(layer), layer.input_multiplicities
     assert operator is not None
-    for tensor, axis in operator.reads.items():
-        value = getattr(layer, tensor)
-        if counts is None:
-            continue
-        folded = value.detach().double() * along(counts.double(), axis, value)
-        setattr(layer, tensor, nn.Parameter(folded.to(value), value.requires_grad))
+    if counts is not None:
+        for tensor, axis in operator.reads.items():
+            value = getattr(layer, tensor)
+            folded = value.detach().double() * along(counts.double(), axis, value)
+            setattr(layer, tensor, nn.Parameter(folded.to(value), value.requires_grad))
     as_stock(layer)
 
 
@@ -98,18 +99,16 @@ def as_stock(module: nn.Module) -> None:
     module.__class__ = module.__dict__.pop("stock_class", operator.stock)
 
 
-def as_weighted(module: nn.Module, more: Sequence[Operator] = ()) -> None:
+def as_weighted(module: nn.Module, operator: Operator) -> None:
     """Turn a stock layer into a slim one in place; its hooks, flags and attributes stay.
 
     Parameters
     ----------
     module : nn.Module
-        Of a type that the table of layers knows, or one of `more`.
-    more : sequence of Operator
-        Rows besides those of the table; the layer keeps its own.
+        Any layer.
+    operator : Operator
+        What is known of its type; a layer keeps it where it is not of the table.
     """
-    operator = operator_of(module, more)
-    assert operator is not None, f"no row of the table is about a {type(module).__name__}"
     if isinstance(module, operator.weighted):
         return
     if operator.stock is not type(module):
@@ -122,15 +121,11 @@ def as_weighted(module: nn.Module, more: Sequence[Operator] = ()) -> None:
         module.register_buffer(buffer, None)
 
 
-def set_multiplicities(
-    module: nn.Module, buffer: str, counts: Tensor | None, more: Sequence[Operator] = ()
-) -> None:
-    """Give a layer multiplicities on one side, or take them away; its class follows."""
-    operator = operator_of(module, more)
-    assert operator is not None, f"no row of the table is about a {type(module).__name__}"
+def set_multiplicities(module: nn.Module, operator: Operator, buffer: str, counts: Tensor | None) -> None:
+    """Give a layer multiplicities in one of its buffers, or take them away; its class follows."""
     if counts is None and not isinstance(module, operator.weighted):
         return
-    as_weighted(module, more)
+    as_weighted(module, operator)
     like = next(module.parameters())
     setattr(module, buffer, None if counts is None else counts.detach().to(like, copy=True))
     if all(getattr(module, name) is None for name in operator.counts.values()):
@@ -141,11 +136,10 @@ def count_units(model: nn.Module, block: Located, counts: Tensor | None) -> None
     """Give a block's layers the multiplicities (s,) of its units, in place, or None where all are single."""
     done: set[tuple[str, str]] = set()
     for unit in block.units:
-        module = model.get_submodule(unit.module)
-        operator = operator_of(module, block.operators)
-        buffer = None if operator is None else operator.counts.get(unit.role)
-        if operator is None or buffer is None or (unit.module, buffer) in done:
+        operator = known_operator(model, unit.module, block.operators)
+        buffer = operator.counts.get(unit.role)
+        if buffer is None or (unit.module, buffer) in done:
             continue
         done.add((unit.module, buffer))
         each = counts if counts is None or operator.one_count_each else unit.spread(counts)
-        set_multiplicities(module, buffer, each, block.operators)
+        set_multiplicities(model.get_submodule(unit.module), operator, buffer, each)

@@ -109,6 +109,23 @@ def operator_of(module: nn.Module, more: Sequence[Operator] = ()) -> Operator | 
     return known or next((row for row in (*more, *OPERATORS) if row.meant(module)), None)
 
 
+def known_operator(model: nn.Module, name: str, more: Sequence[Operator] = ()) -> Operator:
+    """Return what is known of the type of the layer at a dotted path; see `operator_of`.
+
+    Raises
+    ------
+    ValueError
+        If nothing is.
+    """
+    module = model.get_submodule(name)
+    found = operator_of(module, more)
+    if found is None:
+        raise ValueError(
+            f"{name}: where a {type(module).__name__} keeps its units is not known; pass an Operator for it"
+        )
+    return found
+
+
 def axes_of(
     model: nn.Module,
     name: str,
@@ -136,14 +153,11 @@ def axes_of(
     Raises
     ------
     ValueError
-        If nothing is known of the layer's type, or an axis does not fall into equal parts.
+        If nothing is known of the layer's type, or an axis does not fall into equal parts, one for each unit.
     """
-    module = model.get_submodule(name)
-    operator = operator_of(module, more)
-    if operator is None or not operator.tensors(role):
-        raise ValueError(
-            f"{name}: where a {type(module).__name__} {role} units is not known; pass an Operator for it"
-        )
+    module, operator = model.get_submodule(name), known_operator(model, name, more)
+    if not operator.tensors(role):
+        raise ValueError(f"{name}: by its Operator, a {type(module).__name__} {role} no units")
     for tensor, axis in operator.tensors(role).items():
         value = getattr(module, tensor, None)
         if isinstance(value, Tensor):

@@ -18,7 +18,7 @@ from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import check_model, device_of, unwrapped
 from jlab_compress.slim.attributes import count_of_heads, rename_config
 from jlab_compress.slim.conversion import as_weighted, attach_plan, plan_of
-from jlab_compress.slim.operators import operator_of, units_of
+from jlab_compress.slim.operators import known_operator, units_of
 from jlab_compress.slim.plan import BlockPlan, Plan
 from jlab_compress.slim.surgery import open_layers, settle
 from jlab_compress.slim.units import Operator, UnitAxis, modules_of, tensor_of
@@ -220,11 +220,11 @@ def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> N
     open_layers(slim, block)
     for name in modules_of(block.units):
         module = slim.get_submodule(name)
-        operator = operator_of(module, block.operators)
+        operator = known_operator(slim, name, block.operators)
         own = {key.rpartition(".")[2]: t for key, t in tensors.items() if key.rpartition(".")[0] == name}
         like = next(module.parameters())
-        if operator is not None and not own.keys().isdisjoint(operator.counts.values()):
-            as_weighted(module, block.operators)
+        if not own.keys().isdisjoint(operator.counts.values()):
+            as_weighted(module, operator)
         for key, stored in own.items():
             old = getattr(module, key, None)
             new = (like if old is None else old).new_empty(stored.shape)

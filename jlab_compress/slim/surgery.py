@@ -1,7 +1,8 @@
-"""Write other units in the place of a block's units, on a copy."""
+"""Put other units in the place of a block's units, on a copy."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,8 +12,8 @@ from jlab_compress.fitting.layer import Layer
 from jlab_compress.slim.attributes import leave_fast_path, rename_sizes
 from jlab_compress.slim.conversion import count_units
 from jlab_compress.slim.layers import input_scale
-from jlab_compress.slim.operators import operator_of
-from jlab_compress.slim.units import Located, UnitAxis, modules_of, put_tensor, tensor_of
+from jlab_compress.slim.operators import known_operator
+from jlab_compress.slim.units import Located, UnitAxis, modules_of, tensor_of
 
 
 def write_layer(
@@ -106,22 +107,54 @@ def _write_reader(model: nn.Module, block: Located, layer: Layer) -> None:
         reader.bias = nn.Parameter(bias.detach().to(like, copy=True), like.requires_grad)
 
 
+def put_tensor(model: nn.Module, unit: UnitAxis, value: Tensor) -> None:
+    """Put a tensor in the place of an axis's, in place: of the old dtype, device and `requires_grad`."""
+    module = model.get_submodule(unit.module)
+    old: Any = getattr(module, unit.tensor)
+    new = value.detach().to(old).clone(memory_format=torch.contiguous_format)
+    parameter = isinstance(old, nn.Parameter)
+    setattr(module, unit.tensor, nn.Parameter(new, old.requires_grad) if parameter else new)
+
+
+def select_units(
+    model: nn.Module, units: Iterable[UnitAxis], indices: Tensor, shares: Tensor | None = None
+) -> None:
+    """Let a model have the units at `indices` (s,), in this order, in place: pass a copy.
+
+    Only tensors change, not the size attributes of layers; see `settle`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A copy.
+    units : iterable of UnitAxis
+        All axes that run over them; a tensor may have more than one.
+    indices : Tensor (s,)
+        A permutation leaves the function as it is.
+    shares : Tensor (s,), optional
+        Factors for what reads the units: halves where a unit comes twice leave the function as it is.
+    """
+    for unit in units:
+        value = unit.select(tensor_of(model, unit), indices)
+        put_tensor(
+            model, unit, value if shares is None or unit.role != "reads" else unit.scale(value, shares)
+        )
+
+
 def open_layers(model: nn.Module, block: Located) -> None:
     """Make a block's layers ready for another number of units, and for hooks, in place; see `Operator`."""
     for name in modules_of(block.units):
-        module = model.get_submodule(name)
-        operator = operator_of(module, block.operators)
-        if operator is not None and operator.open is not None:
-            operator.open(module)
+        operator = known_operator(model, name, block.operators)
+        if operator.open is not None:
+            operator.open(model.get_submodule(name))
 
 
 def settle(model: nn.Module, block: Located, before: int, after: int) -> None:
     """Bring size attributes in line with tensors that have been replaced, and leave fused fast paths."""
     for name in modules_of(block.units):
-        module = model.get_submodule(name)
-        operator = operator_of(module, block.operators)
-        for attribute, size in operator.sizes(module).items() if operator is not None else ():
+        module, operator = model.get_submodule(name), known_operator(model, name, block.operators)
+        for attribute, size in operator.sizes(module).items():
             setattr(module, attribute, size)
-        if operator is not None and isinstance(module, operator.weighted):
+        if isinstance(module, operator.weighted):
             leave_fast_path(model, name)
     rename_sizes(model, block, before, after)

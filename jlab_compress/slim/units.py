@@ -252,37 +252,3 @@ def tensor_of(model: nn.Module, unit: UnitAxis) -> Tensor:
     if not isinstance(found, Tensor):
         raise AttributeError(f"{unit.module} has no tensor {unit.tensor}")
     return found.detach()
-
-
-def put_tensor(model: nn.Module, unit: UnitAxis, value: Tensor) -> None:
-    """Put a tensor in the place of an axis's, in place: of the old dtype, device and `requires_grad`."""
-    module = model.get_submodule(unit.module)
-    old: Any = getattr(module, unit.tensor)
-    new = value.detach().to(old).clone(memory_format=torch.contiguous_format)
-    parameter = isinstance(old, nn.Parameter)
-    setattr(module, unit.tensor, nn.Parameter(new, old.requires_grad) if parameter else new)
-
-
-def select_units(
-    model: nn.Module, units: Iterable[UnitAxis], indices: Tensor, shares: Tensor | None = None
-) -> None:
-    """Let a model have the units at `indices` (s,), in this order, in place: pass a copy.
-
-    Only tensors change, not the size attributes of layers; see `settle`.
-
-    Parameters
-    ----------
-    model : nn.Module
-        A copy.
-    units : iterable of UnitAxis
-        All axes that run over them; a tensor may have more than one.
-    indices : Tensor (s,)
-        A permutation leaves the function as it is.
-    shares : Tensor (s,), optional
-        Factors for what reads the units: halves where a unit comes twice leave the function as it is.
-    """
-    for unit in units:
-        value = unit.select(tensor_of(model, unit), indices)
-        put_tensor(
-            model, unit, value if shares is None or unit.role != "reads" else unit.scale(value, shares)
-        )

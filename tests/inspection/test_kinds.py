@@ -10,7 +10,8 @@ from torch import nn
 
 import jlab_compress as jc
 from jlab_compress.slim.operators import units_of
-from jlab_compress.slim.units import Located, select_units
+from jlab_compress.slim.surgery import select_units
+from jlab_compress.slim.units import Located
 from tests.inspection import waves
 from tests.inspection.waves import SINES, WAVES, Sines
 from tests.models import rows, seeded

@@ -7,8 +7,8 @@ from torch import nn
 
 from jlab_compress.slim.conversion import attach_plan, count_units
 from jlab_compress.slim.plan import BlockPlan, Plan
-from jlab_compress.slim.surgery import settle
-from jlab_compress.slim.units import Located, UnitAxis, select_units
+from jlab_compress.slim.surgery import select_units, settle
+from jlab_compress.slim.units import Located, UnitAxis
 from tests.models import seeded
 
 

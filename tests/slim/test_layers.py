@@ -17,7 +17,7 @@ from jlab_compress.slim.layers import (
     on_cpu,
     read_layer,
 )
-from jlab_compress.slim.operators import units_of
+from jlab_compress.slim.operators import operator_of, units_of
 from jlab_compress.slim.units import Located
 from tests.models import Gated, mlp, neurons, rows, seeded
 
@@ -63,10 +63,10 @@ def test_units_that_count_scale_what_enters():
     linear, flat = nn.Linear(2, 3), nn.Linear(4, 3)
     assert input_scale(linear) is None
     for layer in (linear, flat):
-        set_multiplicities(layer, "input_multiplicities", counts)
+        set_multiplicities(layer, operator_of(layer), "input_multiplicities", counts)
     assert input_scale(linear).tolist() == [2.0, 3.0]
     conv = nn.Conv1d(2, 3, 2)
-    set_multiplicities(conv, "input_multiplicities", counts)
+    set_multiplicities(conv, operator_of(conv), "input_multiplicities", counts)
     assert input_scale(conv).tolist() == [2.0, 2.0, 3.0, 3.0]
 
 
@@ -88,7 +88,7 @@ def test_a_gated_block_without_biases():
 def test_multiplicities_in_front_are_in_the_rows():
     net = mlp(4, 6, 3, activation=nn.Tanh)
     counts = torch.tensor([1.0, 2.0, 3.0, 1.0]).double()
-    set_multiplicities(net[0], "input_multiplicities", counts)
+    set_multiplicities(net[0], operator_of(net[0]), "input_multiplicities", counts)
     x = rows(5, 4)
     assert torch.allclose(read_layer(net, neurons(net), torch.tanh)(x * counts.sqrt()), net(x))
 

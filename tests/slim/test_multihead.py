@@ -9,8 +9,8 @@ from torch import nn
 from jlab_compress.slim.conversion import count_units
 from jlab_compress.slim.multihead import SlimMultiheadAttention, open_attention
 from jlab_compress.slim.operators import units_of
-from jlab_compress.slim.surgery import settle
-from jlab_compress.slim.units import Located, select_units
+from jlab_compress.slim.surgery import select_units, settle
+from jlab_compress.slim.units import Located
 from tests.models import rows, seeded
 
 

@@ -87,7 +87,9 @@ def test_a_fused_projection_has_its_parts_where_it_is_told():
 
 def test_what_is_not_known_is_refused():
     net = nn.ModuleDict({"a": nn.LayerNorm(4), "b": nn.Linear(4, 6), "c": nn.Linear(6, 2)})
-    with pytest.raises(ValueError, match="a: where a LayerNorm treats units is not known; pass an Operator"):
+    with pytest.raises(
+        ValueError, match="a: where a LayerNorm keeps its units is not known; pass an Operator"
+    ):
         units_of(net, ("b",), "c", 6, treating=("a",))
     with pytest.raises(ValueError, match=r"b.weight: its 6 entries do not fall into 1 x 4 equal parts"):
         units_of(net, ("b",), "c", 4)

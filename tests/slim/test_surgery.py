@@ -11,8 +11,8 @@ from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.multihead import SlimMultiheadAttention
 from jlab_compress.slim.operators import units_of
-from jlab_compress.slim.surgery import open_layers, settle, write_layer
-from jlab_compress.slim.units import Located, select_units
+from jlab_compress.slim.surgery import open_layers, select_units, settle, write_layer
+from jlab_compress.slim.units import Located
 from jlab_compress.slim.weighted import WeightedLinear
 from tests.models import Gated, mlp, neurons, rows, seeded
 from tests.slim.saved.models import Attending, HandWritten, conv, depthwise, inputs

@@ -10,14 +10,8 @@ from torch import nn
 
 from jlab_compress.slim.conversion import fold
 from jlab_compress.slim.storage import load, save
-from jlab_compress.slim.units import (
-    Located,
-    UnitAxis,
-    modules_of,
-    put_tensor,
-    select_units,
-    tensor_of,
-)
+from jlab_compress.slim.surgery import put_tensor, select_units
+from jlab_compress.slim.units import Located, UnitAxis, modules_of, tensor_of
 from jlab_compress.training.gradient_sums import copies_of
 from jlab_compress.training.optimizer_transfer import transfer_optimizer
 from tests.models import rows

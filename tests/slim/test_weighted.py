@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from jlab_compress.slim.conversion import as_weighted, set_multiplicities
+from jlab_compress.slim.operators import operator_of
 from jlab_compress.slim.weighted import (
     WeightedBatchNorm2d,
     WeightedConv2d,
@@ -49,7 +50,7 @@ def test_gradients_are_those_of_one_copy():
 
 def slim_of(layer, buffer):
     slim = copy.deepcopy(layer)
-    set_multiplicities(slim, buffer, COUNTS)
+    set_multiplicities(slim, operator_of(slim), buffer, COUNTS)
     return slim
 
 
@@ -107,7 +108,7 @@ def test_a_linear_layer_stored_the_other_way_round():
     slim(x).square().sum().backward()
     few(x).square().sum().backward()
     assert torch.allclose(slim.weight.grad * COUNTS, few.weight.grad, rtol=1e-12)
-    set_multiplicities(slim, "output_multiplicities", None)
+    set_multiplicities(slim, operator_of(slim), "output_multiplicities", None)
     assert type(slim) is Conv1D
 
 
@@ -118,7 +119,7 @@ def test_along_runs_along_one_axis():
 
 def test_slim_layers_are_known_while_they_live():
     layer = nn.Linear(2, 3)
-    as_weighted(layer)
+    as_weighted(layer, operator_of(layer))
     seen = weakref.ref(layer)
     assert any(other is layer for other in living_layers())
     assert isinstance(layer, WeightedLinear)
