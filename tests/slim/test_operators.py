@@ -87,6 +87,8 @@ def test_a_fused_projection_has_its_parts_where_it_is_told():
 
 def test_what_is_not_known_is_refused():
     net = nn.ModuleDict({"a": nn.LayerNorm(4), "b": nn.Linear(4, 6), "c": nn.Linear(6, 2)})
+    with pytest.raises(ValueError, match="by its Operator, a Linear treats no units"):
+        units_of(net, ("b",), "c", 6, treating=("c",))
     with pytest.raises(
         ValueError, match="a: where a LayerNorm keeps its units is not known; pass an Operator"
     ):
