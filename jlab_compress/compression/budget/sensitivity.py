@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.capture import Change, Tap, capture
+from jlab_compress.execution.closeness import function_gap
 from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.inspection.block import Block
 
@@ -38,28 +40,24 @@ def sensitivity(model: nn.Module, block: Block, calls: Sequence[Call], *, seed: 
         0.0 for a block whose outputs do not matter.
     """
     place = block.residual.norm if block.residual is not None and block.residual.last else block.outgoing
-    sums = torch.zeros(4, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
 
     def noise(output: Tensor) -> Tensor:
         drawn = torch.randn(output.shape, generator=generator).to(output)
         return output + SIZE * output.square().mean().sqrt() * drawn
 
-    for call in calls:
-        near, far = _run(model, call, place)
-        shaken, end = _run(model, call, place, {block.outgoing: noise})
-        pairs = ([shaken], [near]), (end, far)
-        for i, (found, wanted) in enumerate(pairs):
-            sums[2 * i] += sum(
-                float((a - b).double().square().sum()) for a, b in zip(found, wanted, strict=True)
-            )
-            sums[2 * i + 1] += sum(float(b.double().square().sum()) for b in wanted)
-    inside, outside = (float((sums[i] / sums[i + 1].clamp_min(1e-300)).sqrt()) for i in (0, 2))
+    before = [_run(model, call, place) for call in calls]
+    after = [_run(model, call, place, {block.outgoing: noise}) for call in calls]
+    inside = function_gap([near for near, _ in before], [near for near, _ in after])
+    outside = function_gap(
+        chain.from_iterable(far for _, far in before), chain.from_iterable(far for _, far in after)
+    )
     return outside / inside if inside > 0 else 0.0
 
 
 def _run(
     model: nn.Module, call: Call, place: str, changes: Mapping[str, Change] | None = None
 ) -> tuple[Tensor, list[Tensor]]:
+    """Return what leaves a module, and the model's outputs."""
     found = capture(model, call, {"place": Tap(place)}, changes=changes, to_the_end=True)
     return found.values["place"], outputs_of(found.result)
