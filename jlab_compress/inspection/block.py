@@ -59,6 +59,8 @@ class Block(Located):
         The norm behind the residual stream that the outputs are added to.
     apart : str or None
         Why one width for all blocks does not mean this one, which has to be named; None where it does.
+    noun : str
+        What its units are called in a sentence.
     activation_only : bool
         Whether only a run of the model tells what one unit gives: heads, and channels that further layers
         treat before they are read.
@@ -74,11 +76,7 @@ class Block(Located):
     dropout: bool = False
     residual: Residual | None = None
     apart: str | None = None
-
-    @property
-    def noun(self) -> str:
-        """What the block's units are called in a sentence."""
-        return "heads" if self.kind == "attention" else "neurons"
+    noun: str = "neurons"
 
 
 class Blocks(Reported, tuple[Block, ...]):

@@ -25,10 +25,8 @@ from jlab_compress.slim.surgery import open_layers, select_units, settle
 Numbered = Sequence[tuple[int, Block]]
 Change = Callable[[nn.Module, Block, int], None]
 
-_EXAMPLES = {
-    "heads": "a bias or mask for each head, attention weights that are returned, a fixed size",
-    "hidden neurons": "a norm or mean over the width, a fixed size",
-}
+_EXAMPLES = {"heads": "a bias or mask for each head, attention weights that are returned, a fixed size"}
+_EXAMPLE = "a norm or mean over the width, a fixed size"
 
 
 def confirmed(model: nn.Module, call: Call, blocks: Sequence[Block]) -> list[Block]:
@@ -64,7 +62,8 @@ def _reaction(
     scratch: nn.Module, call: Call, expected: list[Tensor], change: Change, words: str, blocks: Numbered
 ) -> str | None:
     """Return what one run with these blocks' units changed shows, or None where the outputs stay."""
-    units = "heads" if all(block.kind == "attention" for _, block in blocks) else "hidden neurons"
+    nouns = {block.noun for _, block in blocks}
+    units = nouns.pop() if len(nouns) == 1 else "neurons"
     try:
         with restored(scratch):
             for number, block in blocks:
@@ -76,7 +75,7 @@ def _reaction(
     if difference(got, expected) > tolerance(*(t.dtype for t in expected)):
         return (
             f"the model's outputs change when its {units} are {words}, so something depends on "
-            f"their order or number ({_EXAMPLES[units]})"
+            f"their order or number ({_EXAMPLES.get(units, _EXAMPLE)})"
         )
     return None
 

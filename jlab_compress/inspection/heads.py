@@ -89,6 +89,7 @@ def _block(
         macs=macs // max(1, trace.rows) or None,
         residual=None if output is None else residual_of(model, trace, output),
         apart=HEADS_APART,
+        noun="heads",
         activation_only=True,
     )
 

@@ -132,7 +132,8 @@ def _neurons(model: nn.Module, block: Located) -> tuple[tuple[Tensor, ...], tupl
 def no_activation(*parts: Tensor) -> Tensor:
     """Refuse to be called: what a unit gives is no function of one row."""
     raise TypeError(
-        "a layer of recorded objects (heads, channels with layers between) cannot be called on rows"
+        "layer: heads, and channels that further layers treat, cannot be called on rows; what they give takes a "
+        "run of the model"
     )
 
 

@@ -30,7 +30,7 @@ def test_blocks_are_equal_by_what_they_say_and_not_by_their_activation():
 
 def test_units_have_a_noun():
     assert block().noun == "neurons"
-    assert Block("a", "attention", AXES, 2, 3, 6, None, activation_only=True).noun == "heads"
+    assert block(noun="heads").noun == "heads"
 
 
 def test_a_list_of_blocks_knows_which_are_open_and_meant():

@@ -65,7 +65,7 @@ def test_what_depends_on_the_number_of_waves_is_locked():
 
     sines, *others = seeded(net)
     blocks = jc.find_blocks(nn.Sequential(sines, Mean(), *others), X, kinds=[WAVES])
-    assert "change when its hidden neurons are split in two" in blocks.named("0").locked
+    assert "change when its waves are split in two" in blocks.named("0").locked
 
 
 def test_repeated_waves_collapse_and_train_like_the_original_through_every_public_call(tmp_path):

@@ -47,7 +47,7 @@ def find_waves(uses, taken):
             units = units_of(uses.model, (name,), reader, module.waves, more=(SINES,))
             size = sum(tensor_of(uses.model, unit).numel() for unit in units)
             sizes = module.waves, size // module.waves, size
-            found[index] = Block(name, "waves", units, *sizes, None, activation_only=True)
+            found[index] = Block(name, "waves", units, *sizes, None, noun="waves", activation_only=True)
     return found
 
 
