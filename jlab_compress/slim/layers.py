@@ -132,8 +132,8 @@ def _neurons(model: nn.Module, block: Located) -> tuple[tuple[Tensor, ...], tupl
 def no_activation(*parts: Tensor) -> Tensor:
     """Refuse to be called: what a unit gives is no function of one row."""
     raise TypeError(
-        "layer: heads, and channels that further layers treat, cannot be called on rows; run the model to see "
-        "what they give"
+        "layer: heads, and channels that further layers treat, cannot be called on rows; run the model "
+        "to see what they give"
     )
 
 
