@@ -121,10 +121,10 @@ def _moved_from_starts(
 ) -> list[Fit]:
     """Return what moving nodes makes of each start; multiplicities that are all equal stay as they are."""
     seen = case.inputs[case.split.fit]
-    targets = teacher_batches(
+    batches = teacher_batches(
         case.layer, seen, smooth=case.untrained, seed=seed, minibatches=effort.node_batches
     )
-    scales = error_scales(targets, case.displacement)
+    scales = error_scales(batches, case.displacement)
     starts, steps = _starts(case, size, seed), node_steps(case.layer, size, effort)
     count = step_counter(progress, len(starts) * steps)
     fits = []
@@ -132,7 +132,7 @@ def _moved_from_starts(
         counts = start.multiplicities
         equal = bool((counts == counts[0]).all())
         slim = move_nodes(
-            start, targets, scales, steps=steps, rate=NODE_RATE, fixed_counts=equal, progress=count
+            start, batches, scales, steps=steps, rate=NODE_RATE, fixed_counts=equal, progress=count
         )
         fits.append(evaluated(slim, case.layer, case.inputs, MOVED, seed=seed))
     return fits

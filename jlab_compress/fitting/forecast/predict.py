@@ -184,12 +184,12 @@ def _trial_errors(
     wide, rows = layer.to(torch.float32), fit.float()
     displacement = layer_displacement(wide, rows)
     smooth = is_untrained(wide, rows, displacement)
-    targets = teacher_batches(wide, rows, smooth=smooth, seed=seed, minibatches=effort.trial_batches)
-    scales = error_scales(targets, displacement)
+    batches = teacher_batches(wide, rows, smooth=smooth, seed=seed, minibatches=effort.trial_batches)
+    scales = error_scales(batches, displacement)
     start = merge_clusters(wide, cluster_neurons(wide, size, seed))
     equal = wide.homogeneous
     start = start.with_equal_multiplicities() if equal else start
     steps = effort.trial_steps
-    slim = move_nodes(start, targets, scales, steps=steps, rate=TRIAL_RATE, fixed_counts=equal)
+    slim = move_nodes(start, batches, scales, steps=steps, rate=TRIAL_RATE, fixed_counts=equal)
     slim = slim.to(held.dtype)
     return relative_error(slim(held), layer(held)), kernel_error(slim, layer, held, seed=seed)

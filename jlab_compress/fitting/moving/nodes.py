@@ -97,19 +97,19 @@ def outputs_and_steps(layer: Layer, inputs: Tensor, residuals: Tensor, *, adapti
     return parts
 
 
-def error_scales(targets: list[TeacherBatch], displacement: float) -> list[Tensor]:
+def error_scales(batches: list[TeacherBatch], displacement: float) -> list[Tensor]:
     """Return what each part's squared error is divided by: mean f^2 + displacement^2, else its mean square.
 
     An output that training is expected to move by `displacement` need not be met better than that.
     """
-    means = [torch.stack([t.parts[i].square().mean() for t in targets]).mean() for i in range(5)]
+    means = [torch.stack([batch.parts[i].square().mean() for batch in batches]).mean() for i in range(5)]
     means[0] = means[0] + displacement**2
     return [mean.clamp_min(torch.finfo(mean.dtype).tiny) for mean in means]
 
 
 def move_nodes(
     start: Layer,
-    targets: list[TeacherBatch],
+    batches: list[TeacherBatch],
     scales: list[Tensor],
     *,
     steps: int,
@@ -126,7 +126,7 @@ def move_nodes(
     ----------
     start : Layer
         s neurons with multiplicities.
-    targets, scales
+    batches, scales
         From `teacher_batches` and `error_scales`.
     steps : int
         Adam steps; 500 give most of what 1500 give.
@@ -147,7 +147,7 @@ def move_nodes(
     optimizer = torch.optim.Adam(moving, rate, betas=(0.9, 0.99), fused=True)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * rate_share(step, steps)
-        batch = targets[step % len(targets)]
+        batch = batches[step % len(batches)]
         parts = outputs_and_steps(free.layer(), batch.inputs, batch.residuals, adaptive=True)
         errors = [
             (mine - part).square().mean() / scale
