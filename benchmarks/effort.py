@@ -5,8 +5,8 @@
 
 "passes" is the CPU time of `compress` over that of one forward pass of the model over the calibration, one
 thread. The digits network (64-1024-10, ReLU, trained) is narrowed to 64 neurons on 1200 rows, where a pass
-takes milliseconds and factorisations count most; the encoder (two layers, 64 wide, random weights) has its two
-feed-forward blocks narrowed from 256 to 64 on 256 sequences of 16 tokens, refined jointly.
+takes milliseconds and factorisations count most; of the encoder (two layers, 64 wide, random weights) the two
+feed-forward blocks are narrowed from 256 to 64 on 256 sequences of 16 tokens and refined jointly.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the digits network only")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| network | aim | effort | passes | s CPU | function gap | trains alike |\n|---|---|---|---|---|---|---|")
+    names = ("network", "aim", "effort", "passes", "s CPU", "function gap", "trains alike")
+    print(f"| {' | '.join(names)} |\n{'|---' * len(names)}|")
     nets = {"digits": digits_net, "encoder": encoder_net}
     for name in ("digits",) if options.quick else nets:
         model, calibration, width = nets[name]()
@@ -88,7 +89,8 @@ def main() -> None:
             seconds, table = time.process_time() - start, made.report.tables[0]
             alike = {row[table.columns.index("trains alike")] for row in table.rows}
             words = " and ".join(sorted({True: "yes", False: "no"}.get(a, "-") for a in alike))
-            figures = f"{seconds / one:.0f} | {seconds:.1f} | {made.report.facts['function_gap']:.4f} | {words}"
+            gap = made.report.facts["function_gap"]
+            figures = f"{seconds / one:.0f} | {seconds:.1f} | {gap:.4f} | {words}"
             print(f"| {name} | {aim} | {effort} | {figures} |", flush=True)
 
 

@@ -14,6 +14,9 @@ OnStep = Callable[[int, int], None]
 class Effort:
     """Budgets of every stage that moves weights; none of them depends on the clock.
 
+    `compress` at "quick" costs about a third of "normal", "thorough" about two and a half times as much. In
+    forward passes over the calibration: `benchmarks/effort.md`.
+
     Parameters
     ----------
     node_steps : int

@@ -1,11 +1,8 @@
-import numpy as np
 import pytest
 import torch
-from scipy.cluster.vq import kmeans2
 
 from jlab_compress.fitting.aims import baselines
 from jlab_compress.fitting.held_out import relative_error, split_rows
-from jlab_compress.fitting.solvers.kmeans import spread_rows
 from tests.fitting.problems import clustered, dense, draw, gated, same_bits, tensors
 
 X = draw(150, 5, seed=9)
@@ -65,18 +62,35 @@ def test_kmeans_counts_add_up_and_greedy_beats_the_plain_ones():
     assert greedy < min(m(layer, X, 15).function_error for m in EVERY[:3])
 
 
-@pytest.mark.parametrize("shape", [(90, 4, 20), (60, 33, 59), (30, 2, 30)])
-def test_the_rows_drawn_to_start_from_are_those_of_scipy(shape):
-    n, m, size = shape
-    points = draw(n, m, seed=2).numpy()
-    drawn = spread_rows(points, size, np.random.default_rng(7))
-    theirs, _ = kmeans2(points, size, iter=1, minit="++", rng=np.random.default_rng(7))
-    ours, _ = kmeans2(points, points[drawn], iter=1, minit="matrix")
-    assert np.array_equal(ours, theirs)
-    assert len(set(drawn)) == size
+def test_a_random_subset_is_unbiased_over_the_draw():
+    layer = dense(20, activation=torch.tanh)
+    mean = sum(baselines.random_subset(layer, X, 5, seed=s).layer(X) for s in range(400)) / 400
+    alone = baselines.random_subset(layer, X, 5, seed=0).layer(X)
+    assert relative_error(mean, layer(X)) < 0.2
+    assert relative_error(alone, layer(X)) > 0.5
 
 
-def test_more_rows_than_are_distinct_can_be_drawn():
-    points = np.repeat([[1.0], [5.0]], 4, axis=0)
-    drawn = spread_rows(points, 6, np.random.default_rng(0))
-    assert set(points[drawn, 0]) == {1.0, 5.0}
+def test_magnitude_keeps_the_neurons_with_the_largest_weights():
+    layer = dense(20)
+    loud = torch.ones(20).double()
+    loud[[3, 11]] = 50.0
+    louder = layer.with_outgoing(layer.outgoing * loud[:, None], layer.outgoing_bias)
+    assert baselines.magnitude(louder, X, 2).indices.tolist() == [3, 11]
+    assert baselines.magnitude(layer, X, 2).indices.tolist() != [3, 11]
+
+
+def test_interpolation_looks_at_activations_only():
+    layer = dense(40)
+    other = layer.with_outgoing(draw(40, 3, seed=7), layer.outgoing_bias)
+    first, second = (baselines.interpolative(one, X, 10).indices for one in (layer, other))
+    assert torch.equal(first, second)
+    first, second = (baselines.greedy_refit(one, X, 10).indices for one in (layer, other))
+    assert not torch.equal(first, second)
+
+
+def test_a_fixed_bias_stays_and_a_free_one_is_refitted():
+    layer = dense(40)
+    targets = layer(X) + 5.0
+    free, fixed = (baselines.greedy_refit(layer, X, 10, targets=targets, bias=bias) for bias in (True, False))
+    assert torch.equal(fixed.layer.outgoing_bias, layer.outgoing_bias)
+    assert free.function_error < 0.5 * fixed.function_error
