@@ -10,6 +10,7 @@ from jlab_compress.compression.signals.gradient_factors import (
 )
 from jlab_compress.execution.calls import Call
 from jlab_compress.slim.conversion import as_weighted
+from jlab_compress.slim.operators import operator_of
 from tests.models import rows
 
 
@@ -40,7 +41,7 @@ def test_factors_have_the_inner_products_of_gradients():
 
 def test_inputs_take_roots_of_multiplicities_and_cotangents_are_over_them():
     layer = nn.Linear(3, 2).double()
-    as_weighted(layer)
+    as_weighted(layer, operator_of(layer))
     x, r = rows(4, 3), rows(4, 2, seed=1)
     layer.input_multiplicities = torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64)
     layer.output_multiplicities = torch.tensor([4.0, 16.0], dtype=torch.float64)
