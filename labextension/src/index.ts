@@ -9,13 +9,13 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { UUID } from '@lumino/coreutils';
-import { compressIcon } from './lab/icons';
 import { LabHost } from './lab/host';
+import { compressIcon } from './lab/icons';
 import { CompressPanel } from './lab/panel';
-import { ActiveSession } from './lab/session';
-import { followSettings } from './lab/settings';
 import { showOutputs } from './lab/savedPanel';
 import { PanelService } from './lab/service';
+import { ActiveSession } from './lab/session';
+import { followSettings } from './lab/settings';
 import { COMMANDS, EXTENSION, ICompressPanel, OUTPUTS, PANEL, PLUGIN } from './tokens';
 
 export * from './tokens';

@@ -56,7 +56,7 @@ test('a repository in half precision, served here and compared', LIMIT, async ()
   await panel.getByRole('button', { name: 'Compress', exact: true }).click();
   await card(panel, 'net_compression').waitFor({ timeout: LONG });
   await panel.getByRole('tab', { name: /Export/ }).click();
-  await panel.getByLabel('Write').selectOption('kserve');
+  await panel.getByLabel('Target').selectOption('kserve');
   await panel.getByLabel('Precision').selectOption('float16');
   await panel.getByRole('button', { name: 'Export', exact: true }).click();
   await card(panel, 'net_export').waitFor({ timeout: LONG });

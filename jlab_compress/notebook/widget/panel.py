@@ -23,7 +23,7 @@ from jlab_compress.notebook.widget.still import width_bars
 from jlab_compress.report import Report
 
 OUTPUT = "application/vnd.jlab-compress.panel+json"  # `savedPanel.ts` shows the widget or what was saved
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"  # where `labextension/scripts/panel.mjs` writes
 
 
 def panel(model: nn.Module | None = None, *, calibration: Any = None, **data: Any) -> Panel:

@@ -1,10 +1,10 @@
 /** The side panel's host: requests become cells of the active notebook, plans live in its metadata. */
 
 import { CommandRegistry } from '@lumino/commands';
-import { insertAndRun } from './cells';
 import { DEFAULTS, HostAction, IDefaults, IHost, IHostState, IRun, ITrans } from '../host';
 import { IPlan, readPlans } from '../model/plan';
 import { IRequest, codeOf } from '../python/cells';
+import { insertAndRun } from './cells';
 import { ActiveSession } from './session';
 
 const PLANS = 'jlab-compress';

@@ -3,11 +3,11 @@
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { Message } from '@lumino/messaging';
 import * as React from 'react';
-import { compressIcon } from './icons';
-import { LabHost } from './host';
-import { ActiveSession } from './session';
 import { PANEL } from '../tokens';
 import { App } from '../view/App';
+import { LabHost } from './host';
+import { compressIcon } from './icons';
+import { ActiveSession } from './session';
 
 export class CompressPanel extends ReactWidget {
   constructor(session: ActiveSession, host: LabHost) {

@@ -2,10 +2,10 @@
 
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { DEFAULTS, IDefaults } from '../host';
-import { LabHost } from './host';
-import { ActiveSession } from './session';
 import { Width } from '../model/plan';
 import { PLUGIN } from '../tokens';
+import { LabHost } from './host';
+import { ActiveSession } from './session';
 
 const WIDTHS = new Map<string | undefined, Width>([
   ['half', 1 / 2],

@@ -8,10 +8,10 @@ import { FindBlocks } from './blocks/FindBlocks';
 import { Plans } from './blocks/Plans';
 import { Totals } from './blocks/Totals';
 import { WidthEditor } from './blocks/WidthEditor';
-import { recalled, withWidths } from './state/choices';
-import { PanelContext, panelOf, useChoices, useHostState, usePanel } from './state/context';
 import { ModelPicker } from './ModelPicker';
 import { SituationCard } from './SituationCard';
+import { recalled, withWidths } from './state/choices';
+import { PanelContext, panelOf, useChoices, useHostState, usePanel } from './state/context';
 import { Progress } from './steps/RunBar';
 import { Steps } from './steps/Steps';
 

@@ -2,8 +2,8 @@
 
 import * as React from 'react';
 import { IModel } from '../kernel/messages';
-import { useHostState, usePanel } from './state/context';
 import { bytes, count, shown } from './parts/format';
+import { useHostState, usePanel } from './state/context';
 
 export function ModelPicker({ models, model }: { models: IModel[]; model: IModel }): JSX.Element {
   const { host, change, trans } = usePanel();

@@ -2,9 +2,9 @@
 
 import * as React from 'react';
 import { HostAction, ITrans, Situation } from '../host';
-import { useHostState, usePanel } from './state/context';
 import { CopyButton } from './parts/fields';
 import { shown } from './parts/format';
+import { useHostState, usePanel } from './state/context';
 
 interface ICard {
   sentence: string;

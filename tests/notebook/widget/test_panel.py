@@ -1,6 +1,7 @@
 """The in-cell panel: the same messages, commands by name only, a still picture for those who run nothing."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ def press(made: Panel, name, **fields):
 def compress(made: Panel, **fields):
     usual = {"model": "model", "widths": {"0": 8}, "calibration": "calibration", "preserve": "function"}
     press(made, "run", **{**usual, "effort": "quick", **fields})
+
+
+def test_the_front_end_is_looked_for_where_the_package_carries_it():
+    root = Path(__file__).parents[3]
+    targets = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["hooks"]
+    assert str((room.STATIC / "panel.js").relative_to(root)) in targets["jupyter-builder"]["ensured-targets"]
 
 
 @pytest.mark.usefixtures("built")

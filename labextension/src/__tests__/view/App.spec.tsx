@@ -89,7 +89,7 @@ it('serves what is exported, and nothing without a kernel', () => {
   const host = new FakeHost();
   render(<App host={host} />);
   fireEvent.click(screen.getByRole('tab', { name: /Export/ }));
-  fireEvent.change(screen.getByLabelText('Write'), { target: { value: 'mlflow' } });
+  fireEvent.change(screen.getByLabelText('Target'), { target: { value: 'mlflow' } });
   fireEvent.change(screen.getByLabelText('Precision'), { target: { value: 'float16' } });
   fireEvent.click(screen.getByRole('button', { name: 'Serve here and compare' }));
   expect(host.ran[0].code).toContain('jlab_compress.serve_and_compare');
@@ -98,7 +98,7 @@ it('serves what is exported, and nothing without a kernel', () => {
     action: 'serve',
     fields: { layout: 'mlflow', precision: 'float16', directory: 'mlflow_models', original: 'net' }
   });
-  fireEvent.change(screen.getByLabelText('Write'), { target: { value: 'pt2' } });
+  fireEvent.change(screen.getByLabelText('Target'), { target: { value: 'pt2' } });
   expect(screen.queryByLabelText('Precision')).toBeNull();
   fireEvent.click(screen.getByRole('button', { name: 'Export' }));
   expect(host.ran[1].fields).toEqual({
@@ -134,7 +134,7 @@ it('offers the aims and targets that Python lists, in its words', () => {
     ]);
   expect(offered('Keep')).toEqual(choicesOf('run', 'preserve'));
   fireEvent.click(screen.getByRole('tab', { name: /Export/ }));
-  expect(offered('Write')).toEqual(TARGETS.map(({ name, label }) => [name, label]));
+  expect(offered('Target')).toEqual(TARGETS.map(({ name, label }) => [name, label]));
   expect(offered('Precision').slice(0, -1)).toEqual(choicesOf('export', 'precision'));
 });
 

@@ -1,10 +1,10 @@
 import { cleanup, render, screen, within } from '@testing-library/react';
 import * as React from 'react';
 import { IReport, ITable, readMessage } from '../../kernel/messages';
-import { PanelContext, panelOf } from '../../view/state/context';
 import { drawn } from '../../view/results/Chart';
 import { ReportTable, beside } from '../../view/results/ReportTable';
 import { ReportView, beforeAndAfter } from '../../view/results/Results';
+import { PanelContext, panelOf } from '../../view/state/context';
 import { FakeHost, STATE } from '../fakes';
 
 afterEach(cleanup);

@@ -1,13 +1,13 @@
 /** One rule or one budget for all chosen blocks. */
 
 import * as React from 'react';
-import { Rule, widthsByRule } from '../../model/budget';
 import { IBlock, IModel } from '../../kernel/messages';
+import { Rule, widthsByRule } from '../../model/budget';
 import { DATA, INPUT_HINTS, pick } from '../../model/values';
 import { requestOf } from '../../python/cells';
+import { NumberField } from '../parts/NumberField';
 import { withWidths } from '../state/choices';
 import { useChoices, useHostState, usePanel, useValues } from '../state/context';
-import { NumberField } from '../parts/NumberField';
 import { useCurves, useWidths } from '../state/planned';
 import { RunBar } from '../steps/RunBar';
 
@@ -23,9 +23,11 @@ export function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }
   const curves = useCurves(model);
   const apply = (next: Rule): void => {
     const widths = widthsByRule(model, chosen, next, curves);
-    change('plan', { rule: next });
+    change('plan', plan => ({
+      ...(widths === null ? plan : withWidths(plan, model.name, { ...before, ...widths })),
+      rule: next
+    }));
     if (widths !== null) {
-      change('plan', plan => withWidths(plan, model.name, { ...before, ...widths }));
       announce(trans._n('The width of %1 block is set.', 'The widths of %1 blocks are set.', chosen.length));
     }
   };

@@ -3,9 +3,9 @@
 import * as React from 'react';
 import { Curve, Width, errorAt, neurons } from '../../model/plan';
 import { IRow } from '../../model/tree';
+import { count, percent, short, shown } from '../parts/format';
 import { toggled, withBlocks, withoutBlocks } from '../state/choices';
 import { useHostState, usePanel } from '../state/context';
-import { count, percent, short, shown } from '../parts/format';
 
 /** What a width counts that is given without a word. */
 const USUAL_UNIT = 'neurons';

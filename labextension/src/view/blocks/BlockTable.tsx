@@ -4,10 +4,10 @@ import * as React from 'react';
 import { IBlock, IModel } from '../../kernel/messages';
 import { Curves, Widths } from '../../model/plan';
 import { Column, IRow, rowsOf } from '../../model/tree';
-import { BlockRow } from './BlockRow';
 import { ILook, sortedBy, toggled, withBlocks, withoutBlocks } from '../state/choices';
 import { useChoices, useHostState, usePanel } from '../state/context';
 import { useCurves, useWidths } from '../state/planned';
+import { BlockRow } from './BlockRow';
 
 const ROW = 30;
 const HEADER = 28;

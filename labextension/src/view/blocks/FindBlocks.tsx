@@ -1,9 +1,9 @@
 /** Finding blocks in a cell: for a model that is large, or that has to see a real input. */
 
 import * as React from 'react';
+import { IModel } from '../../kernel/messages';
 import { INPUT_HINTS, pick } from '../../model/values';
 import { requestOf } from '../../python/cells';
-import { IModel } from '../../kernel/messages';
 import { useChoices, usePanel, useValues } from '../state/context';
 import { RunBar } from '../steps/RunBar';
 

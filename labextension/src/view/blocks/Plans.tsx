@@ -1,13 +1,13 @@
 /** Plans under a name: kept, taken up again, laid side by side, copied as code. */
 
 import * as React from 'react';
-import { widthsLiteral } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
 import { IPlan, compare, totals } from '../../model/plan';
-import { fitting, withWidths } from '../state/choices';
-import { useHostState, usePanel } from '../state/context';
+import { widthsLiteral } from '../../python/cells';
 import { CopyButton } from '../parts/fields';
 import { count, percent, shown } from '../parts/format';
+import { fitting, withWidths } from '../state/choices';
+import { useHostState, usePanel } from '../state/context';
 import { useCurves, useWidths } from '../state/planned';
 
 export function Plans({ model }: { model: IModel }): JSX.Element {

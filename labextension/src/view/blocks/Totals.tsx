@@ -3,9 +3,9 @@
 import * as React from 'react';
 import { IModel } from '../../kernel/messages';
 import { totals } from '../../model/plan';
+import { bytes, count, percent, short } from '../parts/format';
 import { BeforeAfter, IChange } from '../results/BeforeAfter';
 import { usePanel } from '../state/context';
-import { bytes, count, percent, short } from '../parts/format';
 import { useCurves, useWidths } from '../state/planned';
 
 export function Totals({ model }: { model: IModel }): JSX.Element | null {

@@ -3,12 +3,12 @@
 import * as React from 'react';
 import { IBlock, IModel } from '../../kernel/messages';
 import { Width, ladder, neurons, stopOf } from '../../model/plan';
-import { AllWidths } from './AllWidths';
+import { count, shown } from '../parts/format';
+import { NumberField } from '../parts/NumberField';
 import { withWidth } from '../state/choices';
 import { useChoices, usePanel } from '../state/context';
-import { NumberField } from '../parts/NumberField';
-import { count, shown } from '../parts/format';
 import { useWidths } from '../state/planned';
+import { AllWidths } from './AllWidths';
 
 export function WidthEditor({ model }: { model: IModel }): JSX.Element {
   const { trans } = usePanel();

@@ -2,9 +2,9 @@
 
 import * as React from 'react';
 import { ITable, Scalar } from '../../kernel/messages';
-import { Chart, drawn } from './Chart';
-import { usePanel } from '../state/context';
 import { labelOf, scalar, shown } from '../parts/format';
+import { usePanel } from '../state/context';
+import { Chart, drawn } from './Chart';
 
 const MOST_ROWS = 200;
 const MOST_OPEN = 12;

@@ -2,11 +2,11 @@
 
 import * as React from 'react';
 import { IReport, IResult, Scalar } from '../../kernel/messages';
-import { BeforeAfter } from './BeforeAfter';
-import { usePanel, useResults } from '../state/context';
 import { CopyButton } from '../parts/fields';
-import { ReportTable } from './ReportTable';
 import { labelOf, scalar, shown } from '../parts/format';
+import { usePanel, useResults } from '../state/context';
+import { BeforeAfter } from './BeforeAfter';
+import { ReportTable } from './ReportTable';
 
 interface IResults {
   kinds: string[];

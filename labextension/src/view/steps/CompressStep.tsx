@@ -1,14 +1,14 @@
 /** Step 1: the plan becomes a slim model. */
 
 import * as React from 'react';
+import { IModel } from '../../kernel/messages';
 import { DATA, INPUT_HINTS, pick } from '../../model/values';
 import { choicesOf } from '../../python/actions';
 import { nameOf, requestOf } from '../../python/cells';
-import { IModel } from '../../kernel/messages';
-import { useChoices, usePanel, useValues } from '../state/context';
 import { Choice, valueOptions } from '../parts/fields';
-import { useWidths } from '../state/planned';
 import { Results } from '../results/Results';
+import { useChoices, usePanel, useValues } from '../state/context';
+import { useWidths } from '../state/planned';
 import { RunBar } from './RunBar';
 
 export function CompressStep({ model }: { model: IModel }): JSX.Element {

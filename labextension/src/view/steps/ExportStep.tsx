@@ -54,7 +54,7 @@ export function ExportStep({ model }: { model: IModel }): JSX.Element {
         onValue={value => set({ example: value })}
       />
       <Choice
-        label={trans.__('Write')}
+        label={trans.__('Target')}
         value={target.name}
         options={TARGETS.map(({ name, label }) => [name, trans.__(label)])}
         onValue={value => set({ target: value, path: '' })}

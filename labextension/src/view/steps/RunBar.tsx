@@ -4,9 +4,9 @@ import * as React from 'react';
 import { ITrans } from '../../host';
 import { ActionName } from '../../python/actions';
 import { IRequest, codeOf } from '../../python/cells';
-import { useHostState, usePanel } from '../state/context';
 import { Code } from '../parts/fields';
 import { duration } from '../parts/format';
+import { useHostState, usePanel } from '../state/context';
 
 interface IRequestButton {
   label: string;

@@ -1,10 +1,10 @@
 /** Which live slim model belongs to the one that is looked at, and the choice of another. */
 
 import * as React from 'react';
-import { nameOf } from '../../python/cells';
 import { IModel } from '../../kernel/messages';
-import { useChoices, useHostState, usePanel } from '../state/context';
+import { nameOf } from '../../python/cells';
 import { Choice } from '../parts/fields';
+import { useChoices, useHostState, usePanel } from '../state/context';
 
 /** The slim model that a step works on: its name, and the field that chooses it. */
 export function useSlim(model: IModel): [string, JSX.Element] {

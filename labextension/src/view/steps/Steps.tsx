@@ -2,10 +2,10 @@
 
 import * as React from 'react';
 import { IModel } from '../../kernel/messages';
-import { CompressStep } from './CompressStep';
-import { useChoices, usePanel, useResults } from '../state/context';
-import { ExportStep } from './ExportStep';
 import { StepName } from '../state/choices';
+import { useChoices, usePanel, useResults } from '../state/context';
+import { CompressStep } from './CompressStep';
+import { ExportStep } from './ExportStep';
 import { ValidateStep } from './ValidateStep';
 
 export function Steps({ model }: { model: IModel }): JSX.Element {

@@ -1,15 +1,15 @@
 /** Step 2: original and slim train side by side on the same batches. */
 
 import * as React from 'react';
+import { IModel } from '../../kernel/messages';
 import { pairs, pick } from '../../model/values';
 import { LOSSES, choicesOf } from '../../python/actions';
 import { requestOf } from '../../python/cells';
-import { IModel } from '../../kernel/messages';
 import { isData, isIdentifier } from '../../python/literals';
-import { useChoices, useHostState, usePanel, useValues } from '../state/context';
 import { Choice, valueOptions } from '../parts/fields';
 import { NumberField } from '../parts/NumberField';
 import { Results } from '../results/Results';
+import { useChoices, useHostState, usePanel, useValues } from '../state/context';
 import { RunBar } from './RunBar';
 import { useSlim } from './SlimChoice';
 
