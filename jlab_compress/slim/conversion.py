@@ -10,7 +10,7 @@ from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
 from jlab_compress.slim.operators import OPERATORS, known_operator, operator_of
 from jlab_compress.slim.plan import Plan
-from jlab_compress.slim.units import Located, Operator, modules_of
+from jlab_compress.slim.units import Located, Operator, modules_of, tensor_of
 from jlab_compress.slim.weighted import WeightedLayer, along, remember
 
 _PLAN = "jlab_compress_plan"
@@ -143,3 +143,17 @@ def count_units(model: nn.Module, block: Located, counts: Tensor | None) -> None
         done.add((unit.module, buffer))
         each = counts if counts is None or operator.one_count_each else unit.spread(counts)
         set_multiplicities(model.get_submodule(unit.module), operator, buffer, each)
+
+
+def multiplicities_of(model: nn.Module, block: Located) -> Tensor | None:
+    """Return what `count_units` gave a block: c of its units, (s,), or None where no layer holds any."""
+    for unit in block.units:
+        module, operator = (
+            model.get_submodule(unit.module),
+            known_operator(model, unit.module, block.operators),
+        )
+        counts: Tensor | None = getattr(module, operator.counts.get(unit.role, ""), None)
+        if counts is not None:
+            each = unit.each if not operator.one_count_each else 1
+            return counts.detach()[: unit.width(tensor_of(model, unit)) * each : each]
+    return None

@@ -21,7 +21,7 @@ from jlab_compress.slim.conversion import as_weighted, attach_plan, plan_of
 from jlab_compress.slim.operators import known_operator, units_of
 from jlab_compress.slim.plan import BlockPlan, Plan
 from jlab_compress.slim.surgery import open_layers, settle
-from jlab_compress.slim.units import Operator, UnitAxis, modules_of, tensor_of
+from jlab_compress.slim.units import Operator, length_in, modules_of, tensor_of
 
 FORMAT = "jlab-compress 2"
 # Its plan names the layers of a block, not the axes of its units.
@@ -174,18 +174,9 @@ def _with_axes(model: nn.Module, block: BlockPlan) -> BlockPlan:
     return replace(block, units=units) if single and units[-1].each == block.repeat else block
 
 
-def _length(model: nn.Module, unit: UnitAxis) -> int | None:
-    """Return the length of an axis in a model, or None where it has no such tensor."""
-    try:
-        value = getattr(model.get_submodule(unit.module), unit.tensor, None)
-    except AttributeError:
-        return None
-    return value.shape[unit.axis] if isinstance(value, Tensor) and value.dim() > unit.axis else None
-
-
 def _check_block(model: nn.Module, block: BlockPlan) -> None:
     for unit in block.units:
-        wanted, found = unit.length(block.width_before), _length(model, unit)
+        wanted, found = unit.length(block.width_before), length_in(model, unit)
         if found != wanted:
             raise ValueError(
                 f"model: block {block.name} of the file needs a layer {unit.module} with {wanted} neurons, "

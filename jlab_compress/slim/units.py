@@ -252,3 +252,12 @@ def tensor_of(model: nn.Module, unit: UnitAxis) -> Tensor:
     if not isinstance(found, Tensor):
         raise AttributeError(f"{unit.module} has no tensor {unit.tensor}")
     return found.detach()
+
+
+def length_in(model: nn.Module, unit: UnitAxis) -> int | None:
+    """Return the length of an axis in a model, or None where it has no such layer, tensor or axis."""
+    try:
+        value = tensor_of(model, unit)
+    except AttributeError:
+        return None
+    return value.shape[unit.axis] if value.dim() > unit.axis else None

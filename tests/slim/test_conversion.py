@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.slim.conversion import attach_plan, fold, plan_of
+from jlab_compress.slim.conversion import attach_plan, count_units, fold, multiplicities_of, plan_of
+from jlab_compress.slim.operators import units_of
 from jlab_compress.slim.plan import Plan
+from jlab_compress.slim.units import Located
 from jlab_compress.slim.weighted import WeightedLayer, WeightedLinear
 from tests.models import mlp, rows
 
@@ -136,3 +138,19 @@ def test_plan_is_found_through_wrappers(slim):
     assert plan_of(nn.DataParallel(slim)) == plan_of(slim)
     attach_plan(other := nn.Linear(2, 2), Plan(()))
     assert plan_of(other) == Plan(())
+
+
+def test_multiplicities_are_read_as_they_were_given():
+    """One for each unit, also where a layer has several entries for each, in several fused parts."""
+    net = nn.ModuleDict({"qkv": nn.Linear(4, 24), "out": nn.Linear(8, 4)})
+    block = Located(
+        "qkv", "attention", units_of(net, ("qkv",), "out", 2, sections=(3,)), activation_only=True
+    )
+    counts = torch.tensor([3.0, 2.0])
+    assert multiplicities_of(net, block) is None
+    count_units(net, block, counts)
+    assert net["qkv"].output_multiplicities.tolist() == [3.0, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0, 2.0] * 3
+    assert net["out"].input_multiplicities.tolist() == [3.0] * 4 + [2.0] * 4
+    assert torch.equal(multiplicities_of(net, block), counts)
+    count_units(net, block, None)
+    assert type(net["qkv"]) is nn.Linear

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.slim.conversion import count_units
+from jlab_compress.slim.conversion import count_units, multiplicities_of
 from jlab_compress.slim.multihead import SlimMultiheadAttention, open_attention
 from jlab_compress.slim.operators import units_of
 from jlab_compress.slim.surgery import select_units, settle
@@ -50,6 +50,8 @@ def test_a_head_that_counts_for_several_computes_and_learns_like_them(sizes):
     select_units(full, block.units, ORDER)
     settle(full, block, 2, 5)
     count_units(net, block, COUNTS)
+    assert torch.equal(multiplicities_of(net, block), COUNTS)
+    assert multiplicities_of(full, block) is None
     assert full["a"].num_heads == 5
     x = rows(4, 3, 8)
     other = x[..., :5] if sizes else x

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from jlab_compress.core.cloud import Cloud
 from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.extras import require
+from jlab_compress.slim.conversion import multiplicities_of
 from jlab_compress.slim.plan import BlockPlan
-from jlab_compress.slim.weighted import WeightedLayer
 from jlab_compress.training.matching import match_neurons
 
 MOST_COSTS = 4_000_000  # exact transport takes about a second there, and grows with the square
@@ -60,9 +60,8 @@ def neuron_clouds(original: nn.Module, slim: nn.Module) -> dict[str, tuple[Cloud
 def _multiplicities(slim: nn.Module, block: BlockPlan) -> Tensor:
     if block.multiplicities is not None:
         return torch.tensor(block.multiplicities)
-    maker = slim.get_submodule(block.incoming[0])
-    counts = maker.output_multiplicities if isinstance(maker, WeightedLayer) else None
-    return torch.ones(block.width_after) if counts is None else counts.detach().cpu()
+    counts = multiplicities_of(slim, block)
+    return torch.ones(block.width_after) if counts is None else counts.cpu()
 
 
 def cloud_distance(first: Cloud, second: Cloud, *, smoothing: float = 0.05) -> CloudDistance:

@@ -14,6 +14,8 @@ from jlab_compress.execution.calls import tensors_in
 from jlab_compress.execution.models import unwrapped
 from jlab_compress.fitting.effort import Effort, EffortName, read_effort
 from jlab_compress.slim.conversion import plan_of
+from jlab_compress.slim.plan import BlockPlan
+from jlab_compress.slim.units import length_in, modules_of
 from jlab_compress.validation.roles import FUNCTION, RANDOM, REFERENCES
 
 ROWS = 4096  # of the training inputs, at least, that the references are fitted on
@@ -152,26 +154,23 @@ def check_shared_plan(original: nn.Module, slim: nn.Module) -> None:
             (original, "original", block.width_before),
             (slim, "slim", block.width_after),
         ):
-            found = _width(model, block.incoming[0])
-            if found != width:
-                raise ValueError(
-                    f"{side}: block {block.name!r} should have {width} neurons by the slim model's plan, "
-                    f"found {found or 'no such layer'}; pass the model that the slim one was made from"
-                )
+            _check_width(unwrapped(model), side, block, width)
     _check_other_shapes(original, slim)
 
 
-def _width(model: nn.Module, path: str) -> int | None:
-    """Return the number of neurons that a layer makes: its bias's, else its weight's leading size."""
-    layer = dict(unwrapped(model).named_modules()).get(path)
-    weight = getattr(layer, "weight", None)
-    if weight is None:
-        return None
-    return int(getattr(layer, "nf", weight.shape[0]))
+def _check_width(model: nn.Module, side: str, block: BlockPlan, width: int) -> None:
+    for unit in block.units:
+        length = length_in(model, unit)
+        if length != unit.length(width):
+            found = "no such layer" if length is None else length // unit.length(1)
+            raise ValueError(
+                f"{side}: block {block.name!r} should have {width} neurons by the slim model's plan, "
+                f"found {found}; pass the model that the slim one was made from"
+            )
 
 
 def _check_other_shapes(original: nn.Module, slim: nn.Module) -> None:
-    touched = {path for block in plan_of(slim).blocks for path in (*block.incoming, block.outgoing)}
+    touched = {path for block in plan_of(slim).blocks for path in modules_of(block.units)}
     shapes = {name: p.shape for name, p in unwrapped(original).named_parameters()}
     for name, parameter in unwrapped(slim).named_parameters():
         if name.rpartition(".")[0] not in touched and shapes.get(name) != parameter.shape:

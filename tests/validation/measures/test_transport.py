@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jlab_compress.compression.compress import compress_baseline
 from jlab_compress.compression.pipeline import plain_gauge
 from jlab_compress.core.cloud import Cloud
 from jlab_compress.execution.isolation import copy_model
@@ -17,6 +18,8 @@ from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.plan import Plan
 from jlab_compress.slim.surgery import write_layer
 from jlab_compress.validation.measures.transport import cloud_distance, neuron_clouds
+from tests.models import seeded
+from tests.slim.saved.models import Attending, depthwise, inputs
 
 
 def draw(seed, size, dimension=3):
@@ -110,3 +113,14 @@ def test_without_its_package_the_line_to_type_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "ot", None)
     with pytest.raises(ImportError, match=r'ot is needed for .*: pip install "jlab-compress\[validation\]"'):
         cloud_distance(draw(0, 5), draw(1, 5))
+
+
+def test_heads_and_channels_behind_depthwise_convolutions_are_clouds_too():
+    heads = Attending, inputs("heads"), "attention", 2
+    for build, x, name, width in (heads, (depthwise, inputs("depthwise"), "0", 4)):
+        wide = seeded(build).double().eval()
+        slim = compress_baseline(wide, {name: width}, calibration=x, method="random").model
+        whole, few = neuron_clouds(wide, slim)[name]
+        assert (whole.size, few.size) == (2 * width, width)
+        assert few.multiplicities.tolist() == [2.0] * width
+        assert whole.total == few.total
