@@ -14,14 +14,21 @@ Finder = Callable[[Uses, frozenset[str]], Mapping[int, Block]]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of block, as `find_blocks` looks for it.
+    """A kind of block that `find_blocks` and `prepare` look for.
+
+    The package knows neurons, channels and heads. Another kind takes three things: a finder; an `Operator`,
+    one row about each type of layer that the package does not know; and for such a type a `WeightedLayer`
+    that computes with multiplicities. Pass the kind to `find_blocks` or `prepare`, and its operators to
+    `load`; compressing, training, folding and saving then work as for all others.
 
     Parameters
     ----------
     find : callable
-        From the recorded model (`Uses`) and the layers whose units earlier finders have taken to blocks, each
-        by the index of the recorded operation where it stands among others. A block needs `units`; those
-        that are not locked are confirmed by running the model with them permuted and split.
+        From the recorded model, `Uses`, and the layers and parameters (dotted names) whose units earlier
+        finders have taken, to blocks by the index of the recorded operation where each stands among the others.
+        A block says by its `units` where these are. Where they are no neurons of linear layers it is
+        `activation_only`: its fits take recorded values. A block that is not locked is confirmed by running
+        the model with its units permuted and split.
     operators : tuple of Operator
         Rows for types of layers that the package does not know.
     """
