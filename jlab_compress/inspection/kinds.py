@@ -25,7 +25,7 @@ class Kind:
     ----------
     find : callable
         From the recorded model, `Uses`, and the layers and parameters (dotted names) whose units earlier
-        finders have taken, to blocks by the index of the recorded operation where each stands among the others.
+        finders have taken, to blocks by the index of the recorded operation where each stands among others.
         A block says by its `units` where these are. Where they are no neurons of linear layers it is
         `activation_only`: its fits take recorded values. A block that is not locked is confirmed by running
         the model with its units permuted and split.
