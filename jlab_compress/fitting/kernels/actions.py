@@ -8,12 +8,12 @@ from torch import Tensor
 from jlab_compress.fitting.held_out import relative_error
 from jlab_compress.fitting.layer import Layer
 
-Response = tuple[Tensor, tuple[Tensor, ...]]
-Directions = tuple[Tensor, tuple[tuple[Tensor, Tensor | None], ...]]
+HiddenAndSlopes = tuple[Tensor, tuple[Tensor, ...]]
+NeuronDirections = tuple[Tensor, tuple[tuple[Tensor, Tensor | None], ...]]
 DAMPING = 0.03
 
 
-def respond(layer: Layer, inputs: Tensor) -> Response:
+def hidden_and_slopes(layer: Layer, inputs: Tensor) -> HiddenAndSlopes:
     """Return the hidden activations and their slopes with respect to each pre-activation.
 
     The slope is the exact derivative of `layer.activation`; where the layer's tensors require
@@ -34,7 +34,7 @@ def respond(layer: Layer, inputs: Tensor) -> Response:
     Examples
     --------
     >>> w = torch.tensor([[1.0], [-1.0]])
-    >>> respond(Layer((w,), (None,), w, None, torch.ones(2), torch.relu), torch.tensor([[2.0]]))
+    >>> hidden_and_slopes(Layer((w,), (None,), w, None, torch.ones(2), torch.relu), torch.tensor([[2.0]]))
     (tensor([[2., 0.]]), (tensor([[1., 0.]]),))
     """
     tracked = any(w.requires_grad for w in layer.incoming)
@@ -50,7 +50,9 @@ def respond(layer: Layer, inputs: Tensor) -> Response:
     return (hidden, slopes) if tracked else (hidden.detach(), slopes)
 
 
-def pull(layer: Layer, inputs: Tensor, residuals: Tensor, response: Response) -> Directions:
+def neuron_gradients(
+    layer: Layer, inputs: Tensor, residuals: Tensor, forward: HiddenAndSlopes
+) -> NeuronDirections:
     """Return every neuron's per-copy gradient of sum_x R(x) . f(x), for P probes R at once.
 
     Parameters
@@ -61,8 +63,8 @@ def pull(layer: Layer, inputs: Tensor, residuals: Tensor, response: Response) ->
         Rows x.
     residuals : Tensor (P, q, n_out)
         Probes R.
-    response : tuple
-        What `respond` returned for these rows.
+    forward : tuple
+        What `hidden_and_slopes` returned for these rows.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def pull(layer: Layer, inputs: Tensor, residuals: Tensor, response: Response) ->
         The gradients of the outgoing rows (P, n, n_out), and for each incoming matrix those of its
         rows (P, n, n_in) and of its biases (P, n) or None. Cost O(P q n (n_in + n_out)).
     """
-    hidden, slopes = response
+    hidden, slopes = forward
     through = residuals @ layer.outgoing.T
     incoming = []
     for slope, bias in zip(slopes, layer.biases, strict=True):
@@ -79,17 +81,19 @@ def pull(layer: Layer, inputs: Tensor, residuals: Tensor, response: Response) ->
     return hidden.T @ residuals, tuple(incoming)
 
 
-def push(layer: Layer, inputs: Tensor, directions: Directions, response: Response) -> tuple[Tensor, Tensor]:
+def first_order_change(
+    layer: Layer, inputs: Tensor, directions: NeuronDirections, forward: HiddenAndSlopes
+) -> tuple[Tensor, Tensor]:
     """Return how the function moves, to first order, when every copy of a neuron moves in a direction.
 
-    Parameters are those of `pull`, with the directions in place of the residuals.
+    Parameters are those of `neuron_gradients`, with the directions in place of the residuals.
 
     Returns
     -------
     tuple of Tensor
         Two parts (P, q, n_out): of the outgoing and of the incoming parameters.
     """
-    hidden, slopes = response
+    hidden, slopes = forward
     outgoing, incoming = directions
     change = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
     for slope, (rows, biases) in zip(slopes, incoming, strict=True):
@@ -125,8 +129,8 @@ def kernel_actions(layer: Layer, inputs: Tensor, residuals: Tensor) -> tuple[Ten
     >>> kernel_actions(layer, torch.tensor([[3.0]]), torch.ones(1, 1, 1))
     (tensor([[[18.]]]), tensor([[[18.]]]))
     """
-    response = respond(layer, inputs)
-    return push(layer, inputs, pull(layer, inputs, residuals, response), response)
+    forward = hidden_and_slopes(layer, inputs)
+    return first_order_change(layer, inputs, neuron_gradients(layer, inputs, residuals, forward), forward)
 
 
 def kernel_error(slim: Layer, layer: Layer, inputs: Tensor, *, seed: int = 0, n_probes: int = 4) -> float:
@@ -158,15 +162,15 @@ def kernel_error(slim: Layer, layer: Layer, inputs: Tensor, *, seed: int = 0, n_
 
 
 def adaptive_directions(
-    gradients: Directions, layer: Layer, inputs: Tensor, response: Response
-) -> Directions:
+    gradients: NeuronDirections, layer: Layer, inputs: Tensor, forward: HiddenAndSlopes
+) -> NeuronDirections:
     """Divide every entry of the gradients by its usual size, as Adam does.
 
     The usual size is the root mean square over white residuals: that of h_j for the outgoing row of
     neuron j, and of |v_j| act'_j x_i for its incoming weight i; a little of the tensor's mean is added.
-    Parameters are those of `push`.
+    Parameters are those of `first_order_change`.
     """
-    (hidden, slopes), (outgoing, incoming) = response, gradients
+    (hidden, slopes), (outgoing, incoming) = forward, gradients
     squared_norms = layer.outgoing.square().sum(dim=1)
     parts = []
     for slope, (rows, biases) in zip(slopes, incoming, strict=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jlab_compress.fitting.kernels.actions import respond
+from jlab_compress.fitting.kernels.actions import hidden_and_slopes
 from jlab_compress.fitting.kernels.row_kernels import linear_kernel, squared_kernel_error
 from jlab_compress.fitting.layer import Layer
 
@@ -58,7 +58,7 @@ def block_kernel(layer: Layer, inputs: Tensor, cotangents: Tensor) -> BlockKerne
     >>> found.outgoing.item(), found.incoming.item()
     (18.0, 18.0)
     """
-    hidden, slopes = respond(layer, inputs)
+    hidden, slopes = hidden_and_slopes(layer, inputs)
     through, counts = cotangents @ layer.outgoing.T, layer.multiplicities
     outgoing = linear_kernel(hidden, cotangents, biased=False, input_counts=counts)
     incoming = torch.zeros_like(outgoing)
@@ -78,7 +78,7 @@ def back_propagate(layer: Layer, inputs: Tensor, cotangents: Tensor) -> Tensor:
     >>> back_propagate(Layer((one,), (None,), one, None, 2 * one[0], torch.relu), 3 * one, one).item()
     2.0
     """
-    _, slopes = respond(layer, inputs)
+    _, slopes = hidden_and_slopes(layer, inputs)
     through = cotangents @ (layer.outgoing * layer.multiplicities[:, None]).T
     parts = [(through * slope) @ weight for weight, slope in zip(layer.incoming, slopes, strict=True)]
     return torch.stack(parts).sum(dim=0)

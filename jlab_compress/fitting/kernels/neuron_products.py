@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jlab_compress.fitting.kernels.actions import respond
+from jlab_compress.fitting.kernels.actions import hidden_and_slopes
 from jlab_compress.fitting.layer import Layer
 
 NEURON_PROBES = 16
@@ -64,7 +64,7 @@ def neuron_products(
     NeuronProducts
         Cost O(P q n (n + n_in)) time, O(n^2) memory.
     """
-    hidden, slopes = respond(layer, inputs)
+    hidden, slopes = hidden_and_slopes(layer, inputs)
     between_outgoing, between_hidden = layer.outgoing @ layer.outgoing.T, hidden.T @ hidden
     generator = torch.Generator().manual_seed(seed)
     probes = torch.randn(n_probes, len(inputs), 1, generator=generator, dtype=torch.float64).to(inputs)

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from jlab_compress.fitting.effort import NORMAL
-from jlab_compress.fitting.kernels.actions import adaptive_directions, pull, push, respond
+from jlab_compress.fitting.kernels.actions import (
+    adaptive_directions,
+    first_order_change,
+    hidden_and_slopes,
+    neuron_gradients,
+)
 from jlab_compress.fitting.kernels.probes import smooth_probes, white_probes
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.moving.adam import rate_share
@@ -88,12 +93,17 @@ def teacher_batches(
 
 def outputs_and_steps(layer: Layer, inputs: Tensor, residuals: Tensor, *, adaptive: bool) -> list[Tensor]:
     """Return the parts of `TeacherBatch` for any layer; without `adaptive` only the first three."""
-    response = respond(layer, inputs)
-    hidden, _ = response
-    gradients = pull(layer, inputs, residuals, response)
-    parts = [(hidden * layer.multiplicities) @ layer.outgoing, *push(layer, inputs, gradients, response)]
+    forward = hidden_and_slopes(layer, inputs)
+    hidden, _ = forward
+    gradients = neuron_gradients(layer, inputs, residuals, forward)
+    parts = [
+        (hidden * layer.multiplicities) @ layer.outgoing,
+        *first_order_change(layer, inputs, gradients, forward),
+    ]
     if adaptive:
-        parts += push(layer, inputs, adaptive_directions(gradients, layer, inputs, response), response)
+        parts += first_order_change(
+            layer, inputs, adaptive_directions(gradients, layer, inputs, forward), forward
+        )
     return parts
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from jlab_compress.fitting.kernels.actions import respond
+from jlab_compress.fitting.kernels.actions import hidden_and_slopes
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.fitting.solvers.least_squares import least_squares
 
@@ -73,7 +73,7 @@ def move_by_projection(
     def loss_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal first_loss
         layer = unpack(start, flat, scales)
-        hidden, slopes = respond(layer, inputs)
+        hidden, slopes = hidden_and_slopes(layer, inputs)
         outgoing, bias = least_squares(hidden, targets, intercept=start.biased)
         error = hidden @ outgoing + bias - targets
         loss = float(error.square().sum() / spread)

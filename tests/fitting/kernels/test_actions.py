@@ -4,11 +4,11 @@ import torch
 from jlab_compress.fitting.kernels.actions import (
     DAMPING,
     adaptive_directions,
+    first_order_change,
+    hidden_and_slopes,
     kernel_actions,
     kernel_error,
-    pull,
-    push,
-    respond,
+    neuron_gradients,
 )
 from jlab_compress.fitting.layer import Layer
 from tests.fitting.problems import clustered, dense, draw, gated
@@ -45,7 +45,7 @@ def test_actions_are_those_of_the_kernel_of_the_jacobian(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_slopes_are_derivatives_and_can_be_differentiated_again(name):
     layer = LAYERS[name]
-    hidden, slopes = respond(layer, X)
+    hidden, slopes = hidden_and_slopes(layer, X)
     torch.testing.assert_close(hidden, layer.hidden(X))
     before = [
         (X @ w.T + (0 if b is None else b)).requires_grad_()
@@ -63,17 +63,17 @@ def test_slopes_are_derivatives_and_can_be_differentiated_again(name):
         layer.multiplicities,
         layer.activation,
     )
-    assert respond(tracked, X)[0].requires_grad
+    assert hidden_and_slopes(tracked, X)[0].requires_grad
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_pull_and_push_are_adjoint_to_each_other(name):
-    """<R, push(d)> = sum_j c_j <pull(R)_j, d_j> for any residual R and any direction d."""
+def test_gradients_and_changes_are_adjoint_to_each_other(name):
+    """<R, change(d)> = sum_j c_j <gradients(R)_j, d_j> for any residual R and any direction d."""
     layer = LAYERS[name].select(torch.arange(7), COUNTS)
-    response, residual = respond(layer, X), draw(1, 6, 3, seed=5)
-    gradients = pull(layer, X, residual, response)
-    directions = pull(layer, X, draw(1, 6, 3, seed=6), response)
-    reached = sum(push(layer, X, directions, response))
+    forward, residual = hidden_and_slopes(layer, X), draw(1, 6, 3, seed=5)
+    gradients = neuron_gradients(layer, X, residual, forward)
+    directions = neuron_gradients(layer, X, draw(1, 6, 3, seed=6), forward)
+    reached = sum(first_order_change(layer, X, directions, forward))
     pairs = [(gradients[0], directions[0])]
     for (rows, biases), (their_rows, their_biases) in zip(gradients[1], directions[1], strict=True):
         pairs.append((rows, their_rows))
@@ -86,10 +86,10 @@ def test_pull_and_push_are_adjoint_to_each_other(name):
 
 def test_adam_s_directions_are_gradients_over_their_usual_size():
     layer, x = LAYERS["tanh"], draw(50, 5, seed=1)
-    response = respond(layer, x)
+    forward = hidden_and_slopes(layer, x)
     residuals = draw(3000, 50, 3, seed=2)
-    gradients = pull(layer, x, residuals, response)
-    outgoing, ((rows, biases),) = adaptive_directions(gradients, layer, x, response)
+    gradients = neuron_gradients(layer, x, residuals, forward)
+    outgoing, ((rows, biases),) = adaptive_directions(gradients, layer, x, forward)
     for found, gradient in (
         (outgoing, gradients[0]),
         (rows, gradients[1][0][0]),

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from jlab_compress.fitting.kernels.actions import respond
+from jlab_compress.fitting.kernels.actions import hidden_and_slopes
 from jlab_compress.fitting.kernels.neuron_products import neuron_products
 from tests.fitting.problems import dense, draw, gated
 
@@ -11,7 +11,7 @@ COUNTS = torch.linspace(0.5, 2, 12).double()
 
 def kernels(layer, x):
     """K_v and K_w as matrices over (row, output) pairs, from every neuron's gradients."""
-    hidden, slopes = respond(layer, x)
+    hidden, slopes = hidden_and_slopes(layer, x)
     outgoing = torch.kron(hidden * layer.multiplicities @ hidden.T, torch.eye(3, dtype=x.dtype))
     near = [x @ x.T + float(b is not None) for b in layer.biases]
     total = 0
