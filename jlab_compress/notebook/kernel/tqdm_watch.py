@@ -48,7 +48,11 @@ class Watch:
 
 
 def reading() -> dict[str, Any] | None:
-    """Return the outermost tqdm bar as a message, or None where no bar is shown."""
+    """Return the outermost tqdm bar as a message, or None where no bar is shown.
+
+    tqdm has no public list of its bars; without the private one, which its own monitor reads too, nothing is
+    told and nothing fails.
+    """
     tqdm = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
     if tqdm is None:
         return None

@@ -10,11 +10,11 @@ from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class, needs_local_scope, no_var_expand
-from traitlets import Bool, Enum, Float, Int, Unicode, Union
+from traitlets import Bool, Enum, Float, Int, TraitError, Unicode, Union, default, validate
 
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.deployment.targets import TARGETS
-from jlab_compress.notebook.actions import ACTIONS, AIMS
+from jlab_compress.notebook.actions import ACTIONS
 from jlab_compress.notebook.fields import Action
 from jlab_compress.notebook.kernel.block_cache import remember_blocks
 from jlab_compress.notebook.kernel.prepared_cache import looked_at
@@ -36,7 +36,7 @@ class Compress(Magics):
         default_value=0.25,
         help="Width where none is written: a count, a fraction or 'polylog'.",
     ).tag(config=True)
-    preserve = Enum(tuple(AIMS), default_value="dynamics", help="What a slim model keeps.").tag(config=True)
+    preserve = Unicode(help="What a slim model keeps.").tag(config=True)
     tolerance = Float(
         None, allow_none=True, min=0.0, help="Predicted error that widths meet where none is written."
     ).tag(config=True)
@@ -46,6 +46,17 @@ class Compress(Magics):
     )
     opset = Int(18, min=17, max=23, help="ONNX opset of an export.").tag(config=True)
     cards = Bool(False, help="Show every torch.nn.Module as a card with its blocks.").tag(config=True)
+
+    @default("preserve")
+    def _usual_aim(self) -> Any:
+        return ACTIONS["run"].fields["preserve"].default
+
+    @validate("preserve")
+    def _known_aim(self, proposal: Mapping[str, Any]) -> Any:
+        known = ACTIONS["run"].fields["preserve"].choices
+        if proposal["value"] not in known:
+            raise TraitError(f"preserve: expected one of {', '.join(known)}, got {proposal['value']!r}")
+        return proposal["value"]
 
     @needs_local_scope
     @no_var_expand

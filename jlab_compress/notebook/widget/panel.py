@@ -18,6 +18,7 @@ from jlab_compress.notebook.kernel.channel import MESSAGE_CAP, size_of
 from jlab_compress.notebook.kernel.messages import Digest
 from jlab_compress.notebook.kernel.namespace import survey
 from jlab_compress.notebook.kernel.tqdm_watch import message
+from jlab_compress.notebook.magic.magics import Compress
 from jlab_compress.notebook.widget.operations import BUTTONS, carry_out, check_fields
 from jlab_compress.notebook.widget.still import width_bars
 from jlab_compress.report import Report
@@ -164,7 +165,7 @@ class Panel(anywidget.AnyWidget):
 def _defaults() -> dict[str, Any]:
     """Return what `%config Compress` says, for the fields that the panel fills first."""
     configurables = getattr(get_ipython(), "configurables", ())
-    options = next((c for c in configurables if type(c).__name__ == "Compress"), None)
+    options = next((c for c in configurables if isinstance(c, Compress)), None)
     if options is None:
         return {}
     tolerance = {} if options.tolerance is None else {"tolerance": 100 * options.tolerance}

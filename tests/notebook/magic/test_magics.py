@@ -1,15 +1,11 @@
 """`%compress` hands names and options to the public functions and shows what comes back."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 
-from jlab_compress.notebook import actions, fields
+from jlab_compress.notebook import actions
 from jlab_compress.notebook.actions import ACTIONS
-from jlab_compress.notebook.magic import help as texts
-from jlab_compress.notebook.magic.help import help_of, parser_of, whole_help
 
 
 @pytest.fixture
@@ -340,17 +336,6 @@ def test_a_wrong_option_value_is_refused_and_the_old_one_kept(session, option):
     assert magics.trait_values(config=True) == before
 
 
-def test_help_is_generated_for_every_action_and_option(session, capsys):
-    run(session, "")
-    text = capsys.readouterr().out
-    for name in ACTIONS:
-        assert f"usage: %compress {name}" in text
-        assert all(option in text for option in parser_of(name).options)
-    assert session.object_inspect("%compress")["docstring"].strip() in text
-    run(session, "run --help")
-    assert capsys.readouterr().out.startswith("usage: %compress run")
-
-
 def test_every_example_of_the_help_is_understood(session):
     session.user_ns |= {"x_train": torch.ones(16, 3), "models": {"bert": session.user_ns["net"]}}
     doc = session.object_inspect("%compress")["docstring"]
@@ -365,14 +350,3 @@ def test_config_lists_every_option(session, capsys):
     session.run_line_magic("config", "Compress")
     text = capsys.readouterr().out
     assert all(f"Compress.{name}" in text for name in ("width", "preserve", "tolerance", "steps", "target"))
-
-
-def test_help_of_an_action_whose_package_is_missing_is_its_sentence(monkeypatch):
-    def missing(name):
-        raise ImportError('onnx is needed for exports to ONNX: pip install "jlab-compress[onnx]"')
-
-    monkeypatch.setattr(fields, "public", missing)
-    monkeypatch.setattr(texts, "parser_of", parser_of.__wrapped__)
-    monkeypatch.setitem(ACTIONS, "export", replace(ACTIONS["export"]))
-    assert help_of("export").endswith('pip install "jlab-compress[onnx]"')
-    assert "usage: %compress run" in whole_help()

@@ -9,11 +9,8 @@ import torch
 from torch import nn
 
 from jlab_compress.notebook.actions import ACTIONS
-from jlab_compress.notebook.kernel.block_cache import known_blocks
 from jlab_compress.notebook.widget import panel as room
-from jlab_compress.notebook.widget.operations import carry_out, data_of, loss_of, read_value
 from jlab_compress.notebook.widget.panel import Panel, panel
-from jlab_compress.notebook.widget.still import bars, width_bars
 
 FIXTURES = Path(__file__).parents[3] / "labextension" / "fixtures"
 COMMANDS = json.loads((FIXTURES / "commands.json").read_text("utf-8"))
@@ -173,36 +170,6 @@ class TestPanel:
         assert "64" in content["text/plain"]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("widths", 8),
-        ("preserve", ["dynamics"]),
-        ("plain", 1),
-        ("seed", True),
-        ("seed", 1.5),
-        ("tolerance", "0.1"),
-    ],
-)
-def test_a_plain_value_of_another_type_is_refused(field, value):
-    with pytest.raises(ValueError, match=f"^{field}: expected "):
-        read_value(ACTIONS["run"].fields[field], value, {})
-
-
-def test_an_optimizer_is_one_of_three():
-    field = ACTIONS["validate"].fields["optimizer"]
-    assert read_value(field, "AdamW", {}) is torch.optim.AdamW
-    for value in ("Optimizer", "torch.optim.SGD", None, ["SGD"]):
-        with pytest.raises(ValueError, match="optimizer: expected one of SGD, Adam, AdamW"):
-            read_value(field, value, {"torch": torch})
-
-
-def test_a_search_by_button_is_known_to_the_side_panel(noted):
-    model = net()
-    found = carry_out(ACTIONS["inspect"], "net", {"model": "net"}, {"net": model}, lambda *_: None)
-    assert known_blocks(model) is found["net_blocks"]
-
-
 def test_refuses_what_is_no_model():
     with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module, got int"):
         panel(5)
@@ -212,34 +179,3 @@ def test_says_when_the_front_end_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr(room, "STATIC", tmp_path)
     with pytest.raises(FileNotFoundError, match="front end is not built"):
         panel(net())
-
-
-def test_a_loss_is_a_stock_one_or_one_of_the_notebook():
-    def own(outputs, targets):
-        return 0
-
-    values = {"own": own, "criterion": nn.MSELoss(), "exit": exit, "shell": print, "x": torch.ones(1)}
-    assert loss_of("mse_loss", values) is nn.functional.mse_loss
-    assert loss_of("own", values) is own
-    assert loss_of("criterion", values) is values["criterion"]
-    for name in ("exit", "shell", "x", "softmax", "__builtins__", "own()", None, ["own"]):
-        with pytest.raises(ValueError, match="knows no loss named"):
-            loss_of(name, values)
-
-
-def test_data_by_one_name_or_by_two():
-    x, y = torch.arange(5), torch.arange(5, 10)
-    values = {"x": x, "y": y}
-    assert data_of("x", values) is x
-    assert data_of("x, y", values) == (x, y)
-    cut = data_of("x, y", values, batch=2)
-    assert [pair[1].tolist() for pair in cut] == [[5, 6], [7, 8], [9]]
-    with pytest.raises(ValueError, match="knows no data"):
-        data_of("x, y, x", values)
-
-
-def test_the_picture_quotes_names():
-    row = {"name": "<b>&", "width": 3}
-    assert "&lt;b&gt;&amp;" in bars([row])
-    assert "<b>" not in bars([row])
-    assert width_bars({"models": []}).summary == "No torch model is alive."
