@@ -13,7 +13,9 @@ from jlab_compress.public import HOMES, public
 
 if TYPE_CHECKING:
     from jlab_compress.compression.budget.allocation import allocate_widths
-    from jlab_compress.compression.compress import Compression, compress, compress_baseline
+    from jlab_compress.compression.compress import compress, compress_baseline
+    from jlab_compress.compression.fits.aims import AIMS, Aim
+    from jlab_compress.compression.pipeline import Compression
     from jlab_compress.compression.prepared import Prepared, prepare
     from jlab_compress.compression.widths.sweep import sweep
     from jlab_compress.core.cloud import Cloud, merge_clouds
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from jlab_compress.validation.validate import Validation, validate
 
 __all__ = [
+    "AIMS",
+    "Aim",
     "Block",
     "Cloud",
     "Compression",

@@ -11,9 +11,11 @@ from typing import Any
 from jlab_compress.extras import explained
 
 HOMES = {
+    "AIMS": "compression.fits.aims",
+    "Aim": "compression.fits.aims",
     "Block": "inspection.block",
     "Cloud": "core.cloud",
-    "Compression": "compression.compress",
+    "Compression": "compression.pipeline",
     "Effort": "fitting.effort",
     "ExportMismatchError": "errors",
     "ExportReport": "deployment.onnx.export_report",

@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 from torch import nn
 
-from jlab_compress.compression.pipeline import Method, shrink
+from jlab_compress.compression.fits.aims import BASELINES, Aim, read_aim
+from jlab_compress.compression.fits.network import share_stream
+from jlab_compress.compression.pipeline import Compression, Settings, shrink
 from jlab_compress.compression.prepared import Prepared, read_prepared
-from jlab_compress.compression.widths.sweep import Within
-from jlab_compress.execution.progress import Progress, Step
-from jlab_compress.fitting.aims import baselines
-from jlab_compress.fitting.aims.dynamics import fit_dynamics
-from jlab_compress.fitting.aims.function import fit_function, fit_subset, fit_weighted_subset
-from jlab_compress.fitting.aims.moments import fit_moments
+from jlab_compress.compression.widths.forecasts import forecaster
+from jlab_compress.compression.widths.request import Resolved, WidthRequest, given_widths, read_request
+from jlab_compress.execution.progress import Progress
 from jlab_compress.fitting.effort import Effort, EffortName, read_effort
-from jlab_compress.fitting.fit import Fit
-from jlab_compress.fitting.fit_rows import FitRows
-from jlab_compress.fitting.layer import Layer
-from jlab_compress.report import Report, Reported
-from jlab_compress.slim.plan import Plan
-
-Preserve = Literal["dynamics", "function", "moments"]
-
-
-@dataclass(frozen=True, repr=False)
-class Compression(Reported):
-    """A slim model, how it was made, and what is known about it.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The slim model: a new module that runs and trains in place of the original.
-    plan : Plan
-        Also stored in the model; see `plan_of`.
-    report : Report
-        Widths, costs, errors on held-out rows and the guard's forecast.
-    """
-
-    kind = "compression"
-
-    model: nn.Module
-    plan: Plan
-    report: Report
 
 
 def compress(
@@ -54,7 +22,7 @@ def compress(
     *,
     calibration: Any = None,
     tolerance: float | None = None,
-    preserve: Preserve = "dynamics",
+    preserve: str | Aim = "dynamics",
     effort: EffortName | Effort = "normal",
     seed: int = 0,
     plain: bool = False,
@@ -81,10 +49,10 @@ def compress(
     calibration : Tensor, tuple, mapping or iterable of these
         Real inputs, without targets: one batch, or a list or loader of batches. At least six rows for
         each kept neuron serve best.
-    preserve : {"dynamics", "function", "moments"}
+    preserve : {"dynamics", "function", "moments"} or Aim
         "dynamics" matches outputs and tangent kernel, so that the slim model also trains alike;
         "function" matches outputs best, for models that are only deployed; "moments" matches moments of
-        the parameters, for blocks of low dimension.
+        the parameters, for blocks of low dimension. An `Aim` of your own is taken as it is.
     effort : {"quick", "normal", "thorough"} or Effort
         How long neurons are moved.
     seed : int
@@ -133,17 +101,11 @@ def compress(
     >>> slim[0].out_features, slim[0].output_multiplicities
     (1, tensor([6.]))
     """
-    if preserve not in get_args(Preserve):
-        raise ValueError(f"preserve: expected one of {sorted(get_args(Preserve))}, got {preserve!r}")
-    if (widths is None) == (tolerance is None):
-        raise ValueError("widths, tolerance: give exactly one of them; a tolerance finds the widths itself")
-    if tolerance is not None:
-        widths = Within.read(tolerance, kernel=preserve == "dynamics")
-    method = _method(preserve, seed)
-    options: dict[str, Any] = {"plain": plain, "round_to": round_to, "progress": progress}
-    options |= {"seed": seed, "effort": read_effort(effort)}
+    aim = read_aim(preserve)
+    request = read_request(widths, tolerance, kernel=aim.matches_training, round_to=round_to)
+    settings = Settings(seed, read_effort(effort), plain, progress)
     prepared = read_prepared(model, calibration, seed=seed)
-    return Compression(*shrink(prepared, widths, method=method, **options))
+    return shrink(prepared, resolve(request, prepared, aim, settings), aim, settings)
 
 
 def compress_baseline(
@@ -170,57 +132,22 @@ def compress_baseline(
     ValueError
         If the method is unknown, and as `compress`.
     """
-    if method not in _BASELINES:
-        raise ValueError(f"method: expected one of {sorted(_BASELINES)}, got {method!r}")
-    chosen = _baseline(method, seed)
-    budgets = read_effort(effort)
+    if method not in BASELINES:
+        raise ValueError(f"method: expected one of {sorted(BASELINES)}, got {method!r}")
+    aim, settings = BASELINES[method], Settings(seed, read_effort(effort))
     prepared = read_prepared(model, calibration, seed=seed)
-    return Compression(*shrink(prepared, widths, method=chosen, seed=seed, effort=budgets))
+    return shrink(prepared, resolve(given_widths(widths), prepared, aim, settings), aim, settings)
 
 
-def _baseline(method: str, seed: int) -> Method:
-    chosen = _BASELINES[method]
-
-    def fit(layer: Layer, rows: FitRows, size: int, effort: Effort, step: Step) -> Fit:
-        return chosen(layer, rows.inputs, size, seed=seed)
-
-    return Method(method, fit)
-
-
-_BASELINES: dict[str, Callable[..., Fit]] = {
-    "random": baselines.random_subset,
-    "magnitude": baselines.magnitude,
-    "k-means": baselines.kmeans_merge,
-    "greedy": baselines.greedy_refit,
-    "interpolative": baselines.interpolative,
-    "nnls": baselines.nnls_outputs,
-}
-
-
-def _dynamics(layer: Layer, rows: FitRows, size: int, effort: Effort, step: Step, *, seed: int) -> Fit:
-    return fit_dynamics(layer, rows.inputs, size, seed=seed, effort=effort, progress=step)
-
-
-def _aimed(
-    fit: Callable[..., Fit], layer: Layer, rows: FitRows, size: int, effort: Effort, step: Step, *, seed: int
-) -> Fit:
-    moves = {"effort": effort, "progress": step} if fit is fit_function else {}
-    return fit(layer, rows, size, seed=seed, **moves)
-
-
-def _moments(layer: Layer, rows: FitRows, size: int, effort: Effort, step: Step, *, seed: int) -> Fit:
-    return fit_moments(layer, size, inputs=rows.inputs, seed=seed)
-
-
-def _method(preserve: Preserve, seed: int) -> Method:
-    def aimed(fit: Callable[..., Fit], *, kernels: bool = False) -> Method:
-        return Method(preserve, partial(_aimed, fit, seed=seed), aims=True, kernels=kernels)
-
-    if preserve == "function":
-        chosen_only, greedy = aimed(fit_subset), _baseline("greedy", seed)
-        chosen_only = replace(chosen_only, rival=greedy)
-        return replace(aimed(fit_function), streamed=chosen_only, rival=greedy)
-    if preserve == "moments":
-        return Method(preserve, partial(_moments, seed=seed))
-    streamed = aimed(fit_weighted_subset, kernels=True)
-    return Method(preserve, partial(_dynamics, seed=seed), tangents=True, streamed=streamed)
+def resolve(request: WidthRequest, prepared: Prepared, aim: Aim, settings: Settings) -> Resolved:
+    """Return the widths that a request means for a model, by forecasts for the aim where it takes some."""
+    forecast = forecaster(
+        prepared,
+        aim,
+        prepared.fit,
+        shares_stream=share_stream(prepared.blocks.meant),
+        kernel=aim.matches_training,
+        seed=settings.seed,
+        effort=settings.effort,
+    )
+    return request.resolve(prepared.blocks, forecast)

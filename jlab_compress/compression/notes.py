@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
 
+from jlab_compress.compression.prepared import Prepared
 from jlab_compress.fitting.fit import Fit
-from jlab_compress.inspection.block import Block
 from jlab_compress.slim.attributes import drops_weights
 
 
-def notes_on(
-    original: nn.Module, blocks: list[Block], fits: dict[str, Fit], *, cut: bool, held: bool
-) -> tuple[str, ...]:
-    """Return what a reader must know of a slim model, whatever became of its blocks together.
-
-    `cut` says that batches held more values than the model takes, `held` that there are unseen rows.
-    """
-    told: dict[str, list[str]] = {}
+def notes_on(prepared: Prepared, fits: Mapping[str, Fit]) -> tuple[str, ...]:
+    """Return what a reader must know of a slim model with these fits by block, whatever its aim."""
+    blocks = [block for block in prepared.blocks if block.name in fits]
+    of_fits: dict[str, list[str]] = {}
     for block in blocks:
         for note in fits[block.name].notes:
-            told.setdefault(note, []).append(block.name)
+            of_fits.setdefault(note, []).append(block.name)
     notes = [
-        f"block{'s' if len(names) > 1 else ''} {', '.join(names)}: {note}" for note, names in told.items()
+        f"block{'s' if len(names) > 1 else ''} {', '.join(names)}: {note}" for note, names in of_fits.items()
     ]
-    if cut:
+    if prepared.cut:
         notes.append(
             "The calibration holds more values per batch than the model takes; only the first were used."
         )
@@ -32,10 +28,10 @@ def notes_on(
         notes.append(
             f"Errors of {', '.join(conv)} are those of what channels add at single positions, before pooling."
         )
-    if not held:
+    if not prepared.held:
         notes.append("Too few calibration rows to keep some apart: the function gap is not on unseen rows.")
     heads = [block.name for block in blocks if block.kind == "attention"]
-    loose = [name for name in heads if drops_weights(original, name)]
+    loose = [name for name in heads if drops_weights(prepared.original, name)]
     if loose:
         notes.append(
             f"Dropout acts on attention weights of {', '.join(loose)}: in training mode the slim model "

@@ -41,7 +41,7 @@ class Prepared:
     fit, held : tuple of Call
         Nine rows in ten to fit to, and one in ten on which the function gap of a slim model is measured.
     trace : Trace
-        What ran, on the first rows.
+        One recorded run, on the first rows.
     blocks : Blocks
         As `find_blocks` gives them.
     seed : int

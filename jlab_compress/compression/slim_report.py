@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from jlab_compress.compression.fits.evaluation import Evaluation
 from jlab_compress.compression.joint.refinement import is_refined
-from jlab_compress.compression.widths.sweep import LARGE_ERROR
-from jlab_compress.execution.calls import Call
+from jlab_compress.compression.prepared import Prepared
+from jlab_compress.execution.splits import first_rows
+from jlab_compress.fitting.criteria import FUNCTION_ERROR_LIMIT
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.graph.costs import count_bytes, count_macs, count_parameters
 from jlab_compress.inspection.block import Block
@@ -31,32 +33,23 @@ COLUMNS = (
 )
 
 
-def summarise(
-    original: nn.Module,
-    slim: nn.Module,
-    blocks: list[Block],
-    fits: Mapping[str, Fit],
-    gap: float,
-    call: Call,
-    notes: tuple[str, ...],
-) -> Report:
+def summarise(prepared: Prepared, slim: nn.Module, evaluation: Evaluation, notes: tuple[str, ...]) -> Report:
     """Return the report of a compression.
 
     Parameters
     ----------
-    original, slim : nn.Module
-        Before and after.
-    blocks : list of Block
-        Those that were compressed.
-    fits : mapping of str to Fit
-        By block name.
-    gap : float
-        The function gap of the whole model on rows kept apart.
-    call : Call
-        A call to count multiply-adds with.
+    prepared : Prepared
+        The model before.
+    slim : nn.Module
+        And after.
+    evaluation : Evaluation
+        What became of its blocks.
     notes : tuple of str
         Conditions to state.
     """
+    original, fits, gap = prepared.original, evaluation.fits, evaluation.function_gap
+    blocks = [block for block in prepared.blocks if block.name in fits]
+    call = first_rows(prepared.calls[0])
     before, after = count_parameters(original), count_parameters(slim)
     facts: dict[str, Scalar] = {
         "blocks": len(blocks),
@@ -75,7 +68,7 @@ def summarise(
     )
     notes = (*notes, *gauge_notes(slim))
     warnings = tuple(w for block in blocks for w in _warnings(block, fits[block.name]))
-    warnings = (*_warnings_together(blocks, fits, gap), *warnings)
+    warnings = (*_warnings_jointly(blocks, fits, gap), *warnings)
     return Report(
         "Compression",
         summary,
@@ -98,7 +91,7 @@ def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:
 def _warnings(block: Block, fit: Fit) -> list[str]:
     width = f"block {block.name}: at {fit.layer.width} of {block.width} {block.noun}"
     found = []
-    if not is_refined(fit) and not fit.function_error <= LARGE_ERROR:
+    if not is_refined(fit) and not fit.function_error <= FUNCTION_ERROR_LIMIT:
         found.append(
             f"{width} its held-out function error is {fit.function_error:.2g}, so it is not compressible to "
             f"that width; keep more {block.noun} or leave it out"
@@ -108,10 +101,10 @@ def _warnings(block: Block, fit: Fit) -> list[str]:
     return found
 
 
-def _warnings_together(blocks: list[Block], fits: Mapping[str, Fit], gap: float) -> list[str]:
+def _warnings_jointly(blocks: list[Block], fits: Mapping[str, Fit], gap: float) -> list[str]:
     """Judge blocks that were refined jointly by the whole model: their own errors are from before."""
     names = [block.name for block in blocks if is_refined(fits[block.name])]
-    if not names or gap <= LARGE_ERROR:
+    if not names or gap <= FUNCTION_ERROR_LIMIT:
         return []
     return [
         f"blocks refined jointly ({', '.join(names)}): the held-out function gap is {gap:.2g}, so they are "

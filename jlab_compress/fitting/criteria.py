@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 TRAINING_GAP_LIMIT = 0.25
 KERNEL_ERROR_LIMIT = 0.5
+# A block with a larger function error is called not compressible to that width.
+FUNCTION_ERROR_LIMIT = 0.3
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.conversion import count_units
+from jlab_compress.slim.snapshot import Snapshot
 from jlab_compress.slim.surgery import open_layers, select_units, settle
 
 # Blocks with their place among all, by which each is permuted and split in its own way: blocks that
@@ -86,18 +86,12 @@ def restored(model: nn.Module) -> Iterator[None]:
 
     Parameters that were replaced are the old ones again; nothing may write into a parameter.
     """
-    before = [
-        (m, type(m), {k: copy.copy(v) if isinstance(v, dict) else v for k, v in vars(m).items()})
-        for m in model.modules()
-    ]
+    before = Snapshot.of(model)
     values = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield
     finally:
-        for module, kind, attributes in before:
-            module.__class__ = kind
-            vars(module).clear()
-            vars(module).update(attributes)
+        before.put_back()
         with torch.no_grad():
             for buffer, value in values:
                 buffer.copy_(value)

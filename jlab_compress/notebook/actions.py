@@ -21,7 +21,6 @@ from jlab_compress.public import public
 SHARED = frozenset({"model", "calibration", "round_to", "effort", "seed"})
 LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits")
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
-AIMS = {"dynamics": "outputs and training", "function": "outputs only", "moments": "parameter moments"}
 PRECISION_WORDS = {"float32": "float32, unchanged", "int8": "int8 weights"}
 
 
@@ -90,7 +89,7 @@ def write(*, path: str, target: str = "onnx", name: str = "model", **given: Any)
 
 
 def _aims() -> Choices:
-    return AIMS
+    return {name: aim.label for name, aim in public("AIMS").items()}
 
 
 def _efforts() -> Choices:

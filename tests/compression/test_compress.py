@@ -108,7 +108,7 @@ def test_an_interrupt_anywhere_leaves_the_random_states():
 def test_progress_is_told_block_by_block():
     seen = []
     compress(mlp(6, 40, 20, 3), 0.5, calibration=X, progress=lambda *given: seen.append(given))
-    assert list(dict.fromkeys(name for name, _, _ in seen)) == ["0", "2", "all blocks together"]
+    assert list(dict.fromkeys(name for name, _, _ in seen)) == ["0", "2", "joint refinement"]
     assert all(0 < done <= total for _, done, total in seen)
     assert [done for name, done, _ in seen if name == "0"] == sorted(d for n, d, _ in seen if n == "0")
 
@@ -119,7 +119,11 @@ def test_progress_is_told_block_by_block():
         (rows(0, 6), ValueError, "calibration batch 0: holds an empty tensor"),
         ([], ValueError, "expected at least one batch, got none"),
         (rows(10, 5), ValueError, "the model fails on them .RuntimeError"),
-        ([rows(10, 6), rows(10, 5)], ValueError, "calibration batch 1: the model fails on it"),
+        (
+            [rows(10, 6), rows(10, 5)],
+            ValueError,
+            "calibration batch 1: it gives 5 features at 0 where 6 were",
+        ),
         (torch.full((10, 6), torch.inf), ValueError, "batch 0: holds NaN or infinite values"),
         ([rows(10, 6), "text"], TypeError, "not str"),
         (7, TypeError, "got int"),
@@ -147,7 +151,9 @@ def test_a_block_reached_by_infinite_values_is_named():
         def forward(self, x):
             return self.net(x / (x > -2))
 
-    with pytest.raises(ValueError, match=r"block net.0: calibration batch 0 reaches it with NaN or infinite"):
+    with pytest.raises(
+        ValueError, match=r"^block net.0: calibration batch 0: it reaches net.0 with NaN or infinite"
+    ):
         narrow(Bad(), 5, rows(500, 6))
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.compression.pipeline import plain_gauge
+from jlab_compress.compression.plain import plain_gauge
 from jlab_compress.slim.conversion import attach_plan, fold, plan_of
 from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.plan import BlockPlan, Plan

@@ -11,9 +11,10 @@ from torch import nn
 from jlab_compress.compression.budget.candidates import best_tried
 from jlab_compress.compression.budget.cost_model import Kind, Prices, read_prices
 from jlab_compress.compression.budget.sensitivity import sensitivity
+from jlab_compress.compression.fits.aims import AIMS
 from jlab_compress.compression.prepared import Prepared, read_prepared
-from jlab_compress.compression.widths.request import block_named, check_round_to, open_blocks, rounded_up
-from jlab_compress.compression.widths.sweep import forecast
+from jlab_compress.compression.widths.forecasts import Forecaster, forecaster
+from jlab_compress.compression.widths.values import block_named, check_round_to, open_blocks, rounded_up
 from jlab_compress.errors import UnsupportedBlockError
 from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.execution.splits import first_rows
@@ -94,14 +95,15 @@ def allocate_widths(
     """
     check_round_to(round_to)
     kind, share = _budget({"parameters": parameters, "macs": macs, "latency": latency})
-    how: dict[str, Any] = {"round_to": round_to, "seed": seed}
     budgets = read_effort(effort)
     prepared = read_prepared(model, calibration, seed=seed)
     chosen = _chosen(blocks, prepared.blocks)
     prices = read_prices(prepared.original, chosen, prepared.calls[0], kind)
-    curves = {b.name: error_curve(prepared, b, effort=budgets, **how) for b in chosen}
+    rows, aim = prepared.calls, AIMS["function"]
+    forecast = forecaster(prepared, aim, rows, shares_stream=True, kernel=False, seed=seed, effort=budgets)
+    curves = {b.name: error_curve(prepared, b, forecast, round_to=round_to, seed=seed) for b in chosen}
     widths = shrink_to(prices, curves, share, kind, round_to)
-    return best_tried(prepared, widths, prices, share=share, **how)
+    return best_tried(prepared, widths, prices, share=share, round_to=round_to, seed=seed)
 
 
 def _budget(given: Mapping[str, Any]) -> tuple[Kind, float]:
@@ -131,17 +133,14 @@ def _chosen(names: Sequence[str] | None, blocks: Blocks) -> list[Block]:
 
 
 def error_curve(
-    prepared: Prepared, block: Block, *, round_to: int, seed: int, effort: Effort
+    prepared: Prepared, block: Block, forecast: Forecaster, *, round_to: int, seed: int
 ) -> dict[int, float]:
     """Return the expected squared error of the model's outputs at some widths of one block."""
     low = max(1, round(NARROWEST * block.width))
     ratio = block.width / low
     sizes = sorted({rounded_up(round(low * ratio ** (i / STEPS)), block, round_to) for i in range(STEPS + 1)})
-    calls = list(prepared.calls)
-    how: dict[str, Any] = {"seed": seed, "effort": effort}
-    found = forecast(prepared.original, block, calls, sizes, aims=True, kernel=False, **how)
-    errors = found.function_errors
-    reach = sensitivity(prepared.original, block, [first_rows(calls[0], LOOK_ROWS)], seed=seed)
+    errors = forecast(block, sizes).function_errors
+    reach = sensitivity(prepared.original, block, [first_rows(prepared.calls[0], LOOK_ROWS)], seed=seed)
     return {s: (reach * error) ** 2 for s, error in zip(sizes, errors, strict=True)}
 
 
@@ -159,7 +158,8 @@ def shrink_to(prices: Prices, curves: Curves, share: float, kind: str, round_to:
     least = prices({name: min(curve) for name, curve in curves.items()})
     if least > share:
         raise ValueError(
-            f"{kind}: {share} of the present cost is not to be had from these blocks; they allow {least:.3f}"
+            f"{kind}: expected a share of at least {least:.3f}, got {share}; so much of the cost remains "
+            "with these blocks at their narrowest, so allow more or name more blocks"
         )
     while prices(widths) > share:
         name, width = min(_steps(prices, curves, widths), key=lambda step: step[0])[1:]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from torch import nn
 
 from jlab_compress.compression.budget.cost_model import Prices
-from jlab_compress.compression.pipeline import Method, shrink
+from jlab_compress.compression.fits.aims import BASELINES
+from jlab_compress.compression.pipeline import Settings, narrow
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.closeness import function_gap
+from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.outputs import outputs_on
-from jlab_compress.fitting.aims.baselines import greedy_refit
-from jlab_compress.fitting.fit import Fit
-from jlab_compress.fitting.layer import Layer
+from jlab_compress.slim.snapshot import Snapshot
 
 # On too few rows uneven widths look better than they are; differences below three percent are chance.
 MOST_CALLS = 24
@@ -67,8 +68,8 @@ def best_tried(
     count = min(MOST_CALLS, len(calls) - len(calls) // 4)
     few = [calls[len(calls) * i // count] for i in range(count)]
     others = [call for call in calls if not any(call is one for one in few)]
-    part = prepared.on(few, seed=seed)
-    gaps = [tried_gap(part, plan, others, seed=seed) for plan in plans]
+    part, scratch = prepared.on(few, seed=seed), copy_model(prepared.original)
+    gaps = [tried_gap(part, scratch, plan, others, seed=seed) for plan in plans]
     return plans[clearly_best(gaps, usual=1)]
 
 
@@ -105,17 +106,29 @@ def scaled_to(prices: Prices, shape: Mapping[str, float], share: float, round_to
     return at(high) if prices(at(high)) <= share else at(low)
 
 
-def tried_gap(prepared: Prepared, widths: Mapping[str, int], others: list[Call], *, seed: int) -> float:
+def tried_gap(
+    prepared: Prepared, scratch: nn.Module, widths: Mapping[str, int], others: list[Call], *, seed: int
+) -> float:
     """Return the function gap of the whole model after greedy selection and refit.
 
-    On other calls, or where there are none on rows that are kept apart.
+    Parameters
+    ----------
+    prepared : Prepared
+        What is fitted to.
+    scratch : nn.Module
+        A copy of its model; it ends as it was.
+    widths : mapping of str to int
+        To try.
+    others : list of Call
+        What the gap is measured on; where there are none, on rows that are kept apart.
+    seed : int
+        Of the draws.
     """
-
-    def fit(layer: Layer, rows: Any, size: int, *more: Any) -> Fit:
-        return greedy_refit(layer, rows.inputs, size, seed=seed)
-
-    slim, _, report = shrink(prepared, dict(widths), method=Method("trial", fit), seed=seed)
-    if others:
-        return function_gap(outputs_on(prepared.original, others), outputs_on(slim, others))
-    gap = report.facts["function_gap"]
-    return float(gap) if isinstance(gap, float) else math.inf
+    before = Snapshot.of(scratch)
+    try:
+        made = narrow(prepared, scratch, widths, BASELINES["greedy"], Settings(seed))
+        if not others:
+            return made.evaluation.function_gap
+        return function_gap(outputs_on(prepared.original, others), outputs_on(scratch, others))
+    finally:
+        before.put_back()

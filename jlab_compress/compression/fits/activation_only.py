@@ -6,20 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from jlab_compress.compression.fits.site import Site
 from jlab_compress.compression.signals.block_rows import gather_inputs, gather_rows
 from jlab_compress.compression.signals.layer_rows import rows_with_graph
 from jlab_compress.execution.augmentation import augmented
 from jlab_compress.execution.calls import Call
-from jlab_compress.fitting.aims import activation_only as fits
 from jlab_compress.fitting.aims.activation_only import UnitRows
-from jlab_compress.fitting.aims.moments import fit_units_moments
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.forecast.forecast import Forecast, predict_unit_errors
 from jlab_compress.fitting.post_norm import PostNormMap
-from jlab_compress.inspection.block import Block
-from jlab_compress.slim.layers import on_cpu, read_layer
 from jlab_compress.slim.surgery import open_layers
 from jlab_compress.slim.units import UnitAxis
 
@@ -27,70 +24,60 @@ PROBES = 96
 PROBED_CALLS = 4
 PROBED_ROWS = 8
 
-_FITS: dict[str, Callable[..., Fit]] = {
-    "dynamics": fits.fit_units_dynamics,
-    "function": fits.fit_units_function,
-    "moments": fit_units_moments,
-    "random": fits.random_units,
-    "magnitude": fits.largest_units,
-    "greedy": fits.fit_units_function,
-    "nnls": fits.weighted_units,
-}
+UnitFit = Callable[..., Fit]
 
 
-def fit_heads(slim: nn.Module, block: Block, size: int, method: str, *, calls: list[Call], seed: int) -> Fit:
-    """Return `size` objects for a block, by an aim of `compress` or a method of `compress_baseline`.
+def unit_start(
+    fit: UnitFit, *, kernels: bool = False, synthetic: bool = False, behind: bool = True
+) -> Callable[[Site, int], Fit]:
+    """Return a start for activation-only blocks: `fit` on what their units gave.
 
-    Raises
-    ------
-    ValueError
-        If the method needs to compute what an object gives.
+    Parameters
+    ----------
+    fit : callable
+        From (layer, rows, size) and a seed to a Fit, as in `jlab_compress.fitting.aims.activation_only`.
+    kernels : bool
+        Whether it looks at the units' tangent kernels.
+    synthetic : bool
+        Whether rows of augmented calibration follow.
+    behind : bool
+        Whether outputs are compared behind the residual stream and its norm.
     """
-    if method not in _FITS:
-        raise ValueError(
-            f"method: block {block.name} is known by its recorded values only (heads, or channels with "
-            f"layers between), for which {method!r} is not defined; expected one of {sorted(_FITS)}"
-        )
-    layer = on_cpu(read_layer(slim, block))
-    rows = head_rows(slim, block, calls, views=method == "function", seed=seed)
-    if method == "greedy":
-        rows = replace(rows, post_norm=PostNormMap())
-    if method == "dynamics":
-        rows = replace(rows, kernels=head_kernels(slim, block, calls, seed=seed))
-    return _FITS[method](layer, rows, size, seed=seed)
+
+    def start(site: Site, size: int) -> Fit:
+        rows = unit_rows(site, synthetic=synthetic)
+        rows = rows if behind else replace(rows, post_norm=PostNormMap())
+        rows = replace(rows, kernels=unit_kernels(site)) if kernels else rows
+        return fit(site.layer, rows, size, seed=site.seed)
+
+    return start
 
 
-def forecast_heads(
-    model: nn.Module, block: Block, calls: list[Call], widths: Sequence[int], *, seed: int
-) -> Forecast:
-    """Return the held-out errors of a block's fits at several numbers of heads."""
-    layer = on_cpu(read_layer(model, block))
-    rows = head_rows(model, block, calls, seed=seed)
-    rows = replace(rows, kernels=head_kernels(model, block, calls, seed=seed))
-    return predict_unit_errors(layer, rows, widths, seed=seed)
+def forecast_units(site: Site, widths: Sequence[int]) -> Forecast:
+    """Return the held-out errors of a block's fits at several numbers of units."""
+    rows = replace(unit_rows(site), kernels=unit_kernels(site))
+    return predict_unit_errors(site.layer, rows, widths, seed=site.seed)
 
 
-def head_rows(
-    slim: nn.Module, block: Block, calls: list[Call], *, views: bool = False, seed: int
-) -> UnitRows:
-    """Return what a block's heads give in `slim` on the calibration, and what stands behind them.
+def unit_rows(site: Site, *, synthetic: bool = False) -> UnitRows:
+    """Return what a block's units give on the calibration, and what their outputs go through.
 
-    The goal is what the block itself would give there. Heads that also make up for the errors of earlier
-    slim blocks fit each row better and the whole model worse. With `views` rows from exchanged views of the
-    calibration follow.
+    The goal is what the block itself would give in the slim model so far. Units that also make up for the
+    errors of earlier slim blocks fit each row better and the whole model worse.
     """
+    slim, block, calls, seed = site.slim, site.block, list(site.calls), site.seed
     if block.chain:
         return UnitRows(gather_inputs(slim, block.outgoing, calls, seed=seed))
     open_layers(slim, block)
     place = (block.outgoing, block.outgoing, block.residual)
     goal = gather_rows(slim, slim, place, calls, moved=False, scaled=False, seed=seed)
-    if views and (synthetic := augmented(calls, seed=seed)):
-        goal = goal.joined(gather_rows(slim, slim, place, synthetic, moved=False, scaled=False, seed=seed))
+    if synthetic and (more := augmented(calls, seed=seed)):
+        goal = goal.joined(gather_rows(slim, slim, place, more, moved=False, scaled=False, seed=seed))
     return UnitRows(goal.inputs, post_norm=goal.post_norm, synthetic=goal.synthetic)
 
 
-def head_kernels(slim: nn.Module, block: Block, calls: list[Call], *, seed: int) -> tuple[Tensor, Tensor]:
-    """Return each head's inner products of gradients for random probes, (n, P, P), in float64.
+def unit_kernels(site: Site) -> tuple[Tensor, Tensor]:
+    """Return each unit's inner products of gradients for random probes, (n, P, P), in float64.
 
     A probe is a random direction of the block's output at one calibration row. First come the gradients
     of queries, keys and values together, then those of the output weights.
@@ -100,6 +87,7 @@ def head_kernels(slim: nn.Module, block: Block, calls: list[Call], *, seed: int)
     Cost: at most 4 runs of the model up to the block on 8 rows each, and 96 backward passes through the
     block; P times the block's parameters in memory.
     """
+    slim, block, calls, seed = site.slim, site.block, list(site.calls), site.seed
     open_layers(slim, block)
     values = {unit: getattr(slim.get_submodule(unit.module), unit.tensor) for unit in block.units}
     free = {unit: value for unit, value in values.items() if isinstance(value, torch.nn.Parameter)}

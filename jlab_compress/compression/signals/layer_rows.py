@@ -62,7 +62,8 @@ def layer_rows(
         rows = next(iter(found.values())).shape[0]
         keys.append(torch.rand(rows, generator=generator))
         for label, values in found.items():
-            _check_rows(values, rows, taps[label].module, number)
+            earlier = kept[label][0] if kept[label] else values
+            _check_rows(values, (rows, earlier.shape[1]), taps[label].module, number)
             kept[label].append(values)
         if sum(len(k) for k in keys) > 2 * most:
             _thin(kept, keys, most)
@@ -108,14 +109,16 @@ def rows_with_graph(model: nn.Module, call: Call, name: str) -> Tensor:
     return rows_of(output.movedim(1, -1) if is_conv(model.get_submodule(name)) else output, call)
 
 
-def _check_rows(values: Tensor, rows: int, name: str, number: int) -> None:
-    if values.shape[0] != rows:
-        raise ValueError(
-            f"block {name}: calibration batch {number} gives {values.shape[0]} rows where {rows} were "
-            "expected; pass batches in which every layer sees the same rows"
-        )
+def _check_rows(values: Tensor, shape: tuple[int, int], name: str, number: int) -> None:
+    advice = {"rows": "in which every layer sees the same rows", "features": "with the same features"}
+    for what, found, expected in zip(advice, values.shape, shape, strict=True):
+        if found != expected:
+            raise ValueError(
+                f"calibration batch {number}: it gives {found} {what} at {name} where {expected} were "
+                f"expected; pass batches {advice[what]}"
+            )
     if not bool(torch.isfinite(values).all()):
         raise ValueError(
-            f"block {name}: calibration batch {number} reaches it with NaN or infinite values; "
+            f"calibration batch {number}: it reaches {name} with NaN or infinite values; "
             "check the model's weights and inputs"
         )

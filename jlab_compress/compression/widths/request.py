@@ -1,117 +1,176 @@
-"""What `widths` may say, turned into one number of neurons per block."""
+"""What widths a caller asks for: read once, and resolved once the blocks of a model are known."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from jlab_compress.errors import UnsupportedBlockError
+from jlab_compress.compression.widths.forecasts import Forecaster
+from jlab_compress.compression.widths.tolerance import error_at, width_within
+from jlab_compress.compression.widths.values import (
+    POLYLOG,
+    block_named,
+    check_round_to,
+    open_blocks,
+    read_width,
+    read_widths,
+    rounded_up,
+)
+from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.inspection.block import Block, Blocks
 
-POLYLOG_FACTOR = 2.0
-POLYLOG_POWER = 2.0
+GRID = 12
 
 
-def read_widths(widths: Any, blocks: Blocks, *, round_to: int = 1) -> dict[str, int]:
-    """Return the width wanted for each block that is to be compressed.
+@dataclass(frozen=True)
+class Resolved:
+    """A number of units for each block that is to be compressed.
 
     Parameters
     ----------
-    widths : int, float, str or mapping of str to these
-        A number of neurons; a fraction of the present width in (0, 1); or "polylog" for
-        c (ln n)^p neurons, rounded up, with c = p = 2. One value stands for every block that is not
-        locked or `apart` (heads are); a mapping names blocks.
-    blocks : Blocks
-        From `find_blocks`.
+    widths : mapping of str to int
+        By block name.
+    notes : tuple of str
+        What the report says on them: expected errors, and which blocks were left out.
+    """
+
+    widths: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+
+class WidthRequest(Protocol):
+    """What a caller asks for, before it is known which blocks a model has."""
+
+    def resolve(self, blocks: Blocks, forecast: Forecaster) -> Resolved:
+        """Return the width of each block to compress.
+
+        Parameters
+        ----------
+        blocks : Blocks
+            Those of the model.
+        forecast : callable
+            From (Block, widths) to the errors that are expected there; asked once for a block at most.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a width cannot be that of its block, or a block is unknown; see `read_width`.
+        UnsupportedBlockError
+            If a named block is locked, or none is open.
+        """
+
+
+@dataclass(frozen=True)
+class NamedWidths:
+    """A value for each of some blocks, by name."""
+
+    values: Mapping[str, Any]
+    round_to: int = 1
+
+    def resolve(self, blocks: Blocks, forecast: Forecaster) -> Resolved:
+        """Return what the values mean."""
+        if not self.values:
+            name = next((block.name for block in blocks.unlocked), "block")
+            raise ValueError(f"widths: names no block; pass for example {{{name!r}: 0.5}}")
+        pairs = [(block_named(name, blocks), value) for name, value in self.values.items()]
+        return Resolved({b.name: read_width(value, b, round_to=self.round_to) for b, value in pairs})
+
+
+@dataclass(frozen=True)
+class SameWidths:
+    """One value for every block that is neither locked nor opt-in."""
+
+    value: Any
+    round_to: int = 1
+
+    def resolve(self, blocks: Blocks, forecast: Forecaster) -> Resolved:
+        """Return what the value means, with the expected errors where it is a rule."""
+        widths = read_widths(self.value, blocks, round_to=self.round_to)
+        expected = tuple[str, ...]()
+        if isinstance(self.value, str) and self.value == POLYLOG:
+            each = [(block, widths[block.name]) for block in open_blocks(blocks)]
+            expected = tuple(expectation(b, width, forecast(b, [width])) for b, width in each)
+        return Resolved(widths, (*expected, *blocks.left_out))
+
+
+@dataclass(frozen=True)
+class Within:
+    """The smallest widths at which the expected held-out errors are within a tolerance.
+
+    Errors are forecast at some widths and taken to lie on straight lines between them, in logarithms.
+
+    Parameters
+    ----------
+    tolerance : float
+        Relative error.
+    kernel : bool
+        Whether the tangent kernel's error must meet it too.
+    """
+
+    tolerance: float
+    kernel: bool
+    round_to: int = 1
+
+    def resolve(self, blocks: Blocks, forecast: Forecaster) -> Resolved:
+        """Return the widths and what is expected at them; present ones where no smaller one will do."""
+        widths, expected = {}, []
+        for block in open_blocks(blocks):
+            grid = sorted({max(1, round(block.width ** (i / GRID))) for i in range(1, GRID + 1)})
+            found = forecast(block, grid)
+            parts = [found.function_errors, *([found.kernel_errors] if self.kernel else [])]
+            worst = [max(errors) for errors in zip(*parts, strict=True)]
+            width = rounded_up(width_within(grid, worst, self.tolerance), block, self.round_to)
+            widths[block.name] = width
+            expected.append(expectation(block, width, found))
+        return Resolved(widths, (*expected, *blocks.left_out))
+
+
+def expectation(block: Block, width: int, found: Forecast) -> str:
+    """Return one sentence on the errors expected at a width, without that of the kernel where it is NaN."""
+    function = error_at(found.widths, found.function_errors, width)
+    kernel = error_at(found.widths, found.kernel_errors, width)
+    words = f"block {block.name}: at {width} of {block.width} {block.noun} the forecast was a function error"
+    also = "" if math.isnan(kernel) else f" and a tangent kernel error of {kernel:.2g}"
+    return f"{words} of {function:.2g}{also}."
+
+
+def read_request(widths: Any, tolerance: Any, *, kernel: bool, round_to: Any) -> WidthRequest:
+    """Return what a caller asks for by widths, or by a tolerance in their place.
+
+    Parameters
+    ----------
+    widths : int, float, "polylog", mapping of str to these, or None
+        For every block, or by block name.
+    tolerance : float or None
+        See `Within`.
+    kernel : bool
+        Whether a tolerance is one of the tangent kernel too.
     round_to : int
-        Widths are multiples of this many neurons, or the present width: those that are not given as a
-        number of neurons are rounded up. Attention heads are not rounded.
+        Of what widths are multiples; see `read_width`.
 
     Raises
     ------
     TypeError, ValueError
-        If a width is not a number, not positive, above the present width or a number of neurons that is
-        no multiple of `round_to`, or a block is unknown.
-    UnsupportedBlockError
-        If a named block is locked, or none is open.
+        If not exactly one of the first two is given, or a number cannot be used.
     """
-    if isinstance(widths, Mapping):
-        if not widths:
-            raise ValueError(f"widths: names no block; pass for example {{{_some_name(blocks)!r}: 0.5}}")
-        return {
-            name: read_width(value, block_named(name, blocks), round_to=round_to)
-            for name, value in widths.items()
-        }
-    return {block.name: read_width(widths, block, round_to=round_to) for block in open_blocks(blocks)}
+    multiple = check_round_to(round_to)
+    if (widths is None) == (tolerance is None):
+        raise ValueError("widths, tolerance: give exactly one of them; a tolerance finds the widths itself")
+    if tolerance is not None:
+        return Within(_checked(tolerance), kernel, multiple)
+    return given_widths(widths, round_to=multiple)
 
 
-def open_blocks(blocks: Blocks) -> tuple[Block, ...]:
-    """Return the blocks that one width for all means; UnsupportedBlockError where there is none."""
-    if not blocks.meant:
-        reasons = "; ".join(f"{b.name}: {b.locked or b.apart}" for b in blocks) or "it has no hidden neurons"
-        raise UnsupportedBlockError(f"model: no block can be compressed ({reasons}); see find_blocks(model)")
-    return blocks.meant
+def given_widths(widths: Any, *, round_to: int = 1) -> WidthRequest:
+    """Return what a caller asks for by widths alone: one value for every block, or one for each name."""
+    return NamedWidths(widths, round_to) if isinstance(widths, Mapping) else SameWidths(widths, round_to)
 
 
-def _some_name(blocks: Blocks) -> str:
-    return next((b.name for b in blocks.unlocked), "block")
-
-
-def block_named(name: Any, blocks: Blocks) -> Block:
-    """Return the block of that name that is not locked; errors as in `read_widths`."""
-    try:
-        block = blocks.named(name)
-    except KeyError:
-        near = difflib.get_close_matches(str(name), [b.name for b in blocks], n=1)
-        names = f"did you mean {near[0]!r}?" if near else f"the model has {[b.name for b in blocks]}"
-        raise ValueError(f"widths: there is no block {name!r}; {names}") from None
-    if block.locked is not None:
-        raise UnsupportedBlockError(f"block {name}: it is locked: {block.locked}; leave it out of widths")
-    return block
-
-
-def read_width(value: Any, block: Block, *, round_to: int = 1) -> int:
-    """Return the number of neurons that one value means for one block; errors as in `read_widths`."""
-    n: int = block.width
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, str) and value == "polylog":
-        return rounded_up(math.ceil(POLYLOG_FACTOR * math.log(n) ** POLYLOG_POWER), block, round_to)
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not 1 <= value <= n:
-            raise ValueError(
-                f"widths: block {block.name} has {n} {block.noun}, so expected 1 to {n}, got {value}"
-            )
-        if rounded_up(value, block, round_to) != value:
-            raise ValueError(
-                f"widths: block {block.name}: {value} neurons are no multiple of round_to={round_to}; "
-                f"pass {rounded_up(value, block, round_to)}, or a fraction, which is rounded up"
-            )
-        return int(value)
-    if isinstance(value, float):
-        if not 0 < value < 1:
-            raise ValueError(
-                f"widths: block {block.name}: expected a fraction between 0 and 1, got {value}; "
-                "pass a whole number for a number of neurons"
-            )
-        return rounded_up(max(1, round(float(value) * n)), block, round_to)
-    raise TypeError(
-        f'widths: block {block.name}: expected a number of neurons, a fraction or "polylog", '
-        f"got {value!r} ({type(value).__name__})"
-    )
-
-
-def rounded_up(width: int, block: Block, round_to: int) -> int:
-    """Return the next multiple of `round_to` neurons, at most the block's width; heads as they are."""
-    multiple = 1 if block.kind == "attention" else round_to
-    return int(min(block.width, -(-width // multiple) * multiple))
-
-
-def check_round_to(value: Any) -> int:
-    """Return the multiple, or refuse what is no positive whole number with a TypeError or ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"round_to: expected a whole number of neurons such as 64, got {value!r}")
-    if value < 1:
-        raise ValueError(f"round_to: expected a positive number of neurons such as 64, got {value}")
-    return value
+def _checked(tolerance: Any) -> float:
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
+        raise TypeError(f"tolerance: expected a relative error such as 0.05, got {tolerance!r}")
+    if not 0 < tolerance < math.inf:
+        raise ValueError(f"tolerance: expected a positive relative error such as 0.05, got {tolerance}")
+    return float(tolerance)

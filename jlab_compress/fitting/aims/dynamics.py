@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,8 +85,53 @@ def fit_dynamics(
     if distinct.width <= size:
         exact = evaluated(distinct, layer, inputs, "exact duplicates", seed=seed)
         return replace(exact, kernel_error=0.0, criteria=EXACT)
+    start = fit_start(distinct, inputs, size, displacement=displacement, seed=seed)
+    return move_start(
+        distinct,
+        inputs,
+        size,
+        start,
+        displacement=displacement,
+        seed=seed,
+        effort=effort,
+        progress=progress,
+    )
+
+
+def fit_start(
+    layer: Layer, inputs: Tensor, size: int, *, displacement: float | None = None, seed: int = 0
+) -> Fit:
+    """Choose the weighted subset of at most `size` neurons from which they move.
+
+    For a trained layer its multiplicities reproduce the outputs. The neurons of an untrained layer are random
+    draws, and a random subset of them, all with one multiplicity, represents them without bias. Parameters
+    and errors are those of `fit_dynamics`.
+    """
+    check_fit(layer, inputs, size)
+    case = _case(merge_duplicates(layer), inputs, displacement, seed)
+    subset = random_subset if case.untrained else nnls_outputs
+    return replace(subset(case.layer, case.inputs, size, seed=seed), indices=None)
+
+
+def move_start(
+    layer: Layer,
+    inputs: Tensor,
+    size: int,
+    start: Fit,
+    *,
+    displacement: float | None = None,
+    seed: int = 0,
+    effort: Effort = NORMAL,
+    progress: OnStep | None = None,
+) -> Fit:
+    """Move the neurons of a start from `fit_start`, and take what trains most like the wide layer.
+
+    Parameters and what is returned are those of `fit_dynamics`.
+    """
+    distinct = merge_duplicates(layer)
     case = _case(distinct, inputs, displacement, seed)
-    moved = _moved_from_starts(case, size, seed, effort, progress)
+    starts = _starts(case, start.layer, size, seed)
+    moved = _moved_from(starts, case, node_steps(distinct, size, effort), seed, effort, progress)
     plain = [method(distinct, inputs, size, seed=seed) for method in PLAIN_FITS]
     held = inputs[case.split.held]
     known = [
@@ -116,8 +162,8 @@ def _case(layer: Layer, inputs: Tensor, displacement: float | None, seed: int) -
     return _Case(wide, rows, split, expected, is_untrained(wide, seen, expected))
 
 
-def _moved_from_starts(
-    case: _Case, size: int, seed: int, effort: Effort, progress: OnStep | None
+def _moved_from(
+    starts: Sequence[Layer], case: _Case, steps: int, seed: int, effort: Effort, progress: OnStep | None
 ) -> list[Fit]:
     """Return what moving nodes makes of each start; multiplicities that are all equal stay as they are."""
     seen = case.inputs[case.split.fit]
@@ -125,7 +171,6 @@ def _moved_from_starts(
         case.layer, seen, smooth=case.untrained, seed=seed, minibatches=effort.node_batches
     )
     scales = error_scales(batches, case.displacement)
-    starts, steps = _starts(case, size, seed), node_steps(case.layer, size, effort)
     count = step_counter(progress, len(starts) * steps)
     fits = []
     for start in starts:
@@ -145,21 +190,17 @@ def node_steps(layer: Layer, size: int, effort: Effort = NORMAL) -> int:
     return round(effort.node_steps * max(share, LEAST_STEPS_SHARE))
 
 
-def _starts(case: _Case, size: int, seed: int) -> tuple[Layer, ...]:
+def _starts(case: _Case, subset: Layer, size: int, seed: int) -> tuple[Layer, ...]:
     """Return the layers from which nodes move: merged clusters and a weighted subset, or the subset alone.
 
-    For a trained layer the subset's multiplicities reproduce the outputs. The neurons of an untrained layer
-    are random draws, and a random subset of them, all with one multiplicity, represents them without bias.
     Multiplicities are made equal where the activation allows it (as ReLU does); the subset then starts near
     enough to a trained layer that clusters are not needed.
     """
-    subset = random_subset if case.untrained else nnls_outputs
-    chosen = subset(case.layer, case.inputs, size, seed=seed).layer
     equal = case.layer.homogeneous
     if equal and not case.untrained:
-        return (chosen.with_equal_multiplicities(),)
+        return (subset.with_equal_multiplicities(),)
     merged = merge_clusters(case.layer, cluster_neurons(case.layer, size, seed))
-    return merged.with_equal_multiplicities() if equal else merged, chosen
+    return merged.with_equal_multiplicities() if equal else merged, subset
 
 
 def _unbeaten(fits: list[Fit]) -> list[Fit]:

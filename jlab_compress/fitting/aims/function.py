@@ -65,15 +65,36 @@ def fit_function(
     ValueError
         If the size or the rows cannot be used.
     """
-    subset = _subset(layer, rows, size, seed)
-    moves = _plan_moves(layer, rows, size, effort, seed)
+    start = fit_subset(layer, rows, size, seed=seed)
+    return move_subset(layer, rows, start, seed=seed, effort=effort, progress=progress)
+
+
+def move_subset(
+    layer: Layer,
+    rows: FitRows,
+    start: Fit,
+    *,
+    seed: int = 0,
+    effort: Effort = NORMAL,
+    progress: OnStep | None = None,
+) -> Fit:
+    """Move the neurons that `fit_subset` chose on the same rows with the same seed, as `fit_function` does.
+
+    Returns
+    -------
+    Fit
+        The start itself where moving does not lower the error on held-out rows.
+    """
+    assert start.indices is not None
+    subset = _fitted(layer, rows.completed(layer), start.indices, seed)
+    moves = _plan_moves(layer, rows, len(start.indices), effort, seed)
     count = step_counter(progress, moves.steps)
     moved = _move(subset.layer, subset.rows, subset.seen, moves, FIRST_SHARE, count)
     error = _held_out_error(moved, subset.rows, subset.held)
     if error < subset.error:
         final = _move(moved, subset.rows, subset.real, moves, LAST_SHARE, count)
         return Fit(final.to(layer.outgoing.dtype), None, "moved nodes", error, notes=(REFITTED,))
-    return _refitted(subset, layer)
+    return start
 
 
 def fit_subset(layer: Layer, rows: FitRows, size: int, *, seed: int = 0) -> Fit:
@@ -86,7 +107,12 @@ def fit_subset(layer: Layer, rows: FitRows, size: int, *, seed: int = 0) -> Fit:
     Fit
         Untouched incoming weights, every neuron counted once.
     """
-    return _refitted(_subset(layer, rows, size, seed), layer)
+    check_fit(layer, rows.inputs, size)
+    full = rows.completed(layer)
+    indices = _chosen(layer.to(torch.float64), full, split_rows(full.n_real, seed).fit, size)
+    subset = _fitted(layer, full, indices, seed)
+    final = _refit(subset.layer, full, subset.real).to(layer.outgoing.dtype)
+    return Fit(final, indices, "greedy + refit", subset.error, notes=(REFITTED,))
 
 
 def fit_weighted_subset(layer: Layer, rows: FitRows, size: int, *, seed: int = 0) -> Fit:
@@ -121,7 +147,6 @@ class _Subset:
     """
 
     layer: Layer
-    indices: Tensor
     error: float
     rows: FitRows
     seen: Tensor
@@ -132,18 +157,10 @@ class _Subset:
         return torch.arange(self.rows.n_real)
 
 
-def _subset(layer: Layer, rows: FitRows, size: int, seed: int) -> _Subset:
-    check_fit(layer, rows.inputs, size)
-    wide, full = layer.to(torch.float64), rows.completed(layer)
-    split = split_rows(full.n_real, seed)
-    indices = _chosen(wide, full, split.fit, size)
-    slim = _refit(wide.select(indices), full, split.fit)
-    return _Subset(slim, indices, _held_out_error(slim, full, split.held), full, split.fit, split.held)
-
-
-def _refitted(subset: _Subset, layer: Layer) -> Fit:
-    final = _refit(subset.layer, subset.rows, subset.real).to(layer.outgoing.dtype)
-    return Fit(final, subset.indices, "greedy + refit", subset.error, notes=(REFITTED,))
+def _fitted(layer: Layer, rows: FitRows, indices: Tensor, seed: int) -> _Subset:
+    split = split_rows(rows.n_real, seed)
+    slim = _refit(layer.to(torch.float64).select(indices), rows, split.fit)
+    return _Subset(slim, _held_out_error(slim, rows, split.held), rows, split.fit, split.held)
 
 
 def _wanted(rows: FitRows) -> Tensor:

@@ -106,7 +106,11 @@ def test_shrinking_is_the_best_of_all_plans_on_convex_curves():
         ({"macs": 0.5, "latency": 0.5}, ValueError, "give exactly one budget; got 2"),
         ({"macs": 1.5}, ValueError, "macs: expected a share of the present cost between 0 and 1"),
         ({"parameters": "half"}, TypeError, "parameters: expected a share of the present cost such as"),
-        ({"parameters": 0.005}, ValueError, "0.005 of the present cost is not to be had from these blocks"),
+        (
+            {"parameters": 0.005},
+            ValueError,
+            "parameters: expected a share of at least 0.0.*, got 0.005; so much of",
+        ),
         ({"macs": 0.5, "blocks": "0"}, ValueError, "blocks: expected a list of block names"),
         ({"macs": 0.5, "blocks": ["9"]}, ValueError, "there is no block '9'"),
         ({"macs": 0.5, "round_to": 0}, ValueError, "round_to: expected a positive"),

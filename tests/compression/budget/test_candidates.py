@@ -1,11 +1,13 @@
 import pytest
 from torch import nn
 
-from jlab_compress import prepare
+from jlab_compress import compress_baseline, prepare
 from jlab_compress.compression.budget.candidates import best_tried, clearly_best, scaled_to, tried_gap
 from jlab_compress.compression.budget.cost_model import Prices, read_prices
 from jlab_compress.execution.calls import Call
+from jlab_compress.execution.closeness import function_gap
 from jlab_compress.execution.isolation import copy_model
+from jlab_compress.execution.outputs import outputs_on
 from jlab_compress.inspection.find import find_blocks
 from tests.models import mlp, rows
 
@@ -34,7 +36,8 @@ def test_a_bad_plan_gives_way_and_a_good_one_stays():
     share = PRICES(bad)
     found = best_tried(prepared, bad, PRICES, share=share, round_to=1, seed=0)
     assert PRICES(found) <= share
-    gaps = [tried_gap(prepared, plan, [], seed=0) for plan in (found, bad)]
+    scratch = copy_model(NET)
+    gaps = [tried_gap(prepared, scratch, plan, [], seed=0) for plan in (found, bad)]
     assert gaps[0] < 0.9 * gaps[1]
     good = scaled_to(PRICES, PRICES.present, share, 1)
     assert best_tried(prepared, good, PRICES, share=share, round_to=1, seed=0) == good
@@ -44,3 +47,16 @@ def test_a_plan_that_is_hardly_better_gives_way_to_the_usual_one():
     assert clearly_best([0.98, 1.0, 0.99], usual=1) == 1
     assert clearly_best([0.96, 1.0, 0.99], usual=1) == 0
     assert clearly_best([1.2, 1.0, 0.5], usual=1) == 2
+
+
+def test_a_trial_leaves_the_copy_as_it_was_and_gives_the_gap_of_the_baseline():
+    prepared, scratch = prepare(NET, X), copy_model(NET)
+    before = list(scratch.parameters())
+    gap = tried_gap(prepared, scratch, {"0": 9, "2": 7}, [], seed=0)
+    assert all(new is old for new, old in zip(scratch.parameters(), before, strict=True))
+    assert [scratch[0].out_features, scratch[2].in_features] == [40, 40]
+    made = compress_baseline(prepared, {"0": 9, "2": 7}, method="greedy")
+    assert made.report.facts["function_gap"] == gap
+    others = [Call((rows(50, 6, seed=4),))]
+    elsewhere = tried_gap(prepared, scratch, {"0": 9, "2": 7}, others, seed=0)
+    assert elsewhere == function_gap(outputs_on(NET, others), outputs_on(made.model, others))

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from jlab_compress.compression.compress import compress, compress_baseline
-from jlab_compress.compression.fits.activation_only import head_kernels, head_rows
-from jlab_compress.compression.widths.sweep import sweep
-from jlab_compress.execution.inputs import read_batches
+from jlab_compress import compress, compress_baseline, sweep
+from jlab_compress.compression.fits.activation_only import unit_kernels, unit_rows
+from jlab_compress.compression.fits.site import Site
+from jlab_compress.execution.calls import Call
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.surgery import write_layer
@@ -48,10 +48,14 @@ def one(model, name="layers.0.self_attn"):
     return find_blocks(model, X).named(name)
 
 
+def place(model, block):
+    return Site(model, copy.deepcopy(model), block, (Call((X,)),))
+
+
 def test_rows_and_what_stands_behind_them_are_those_of_the_model():
     model = seeded(Layers).double().eval()
-    block, (calls, _) = one(model), read_batches(model, X)
-    found = head_rows(copy.deepcopy(model), block, calls, seed=0)
+    block = one(model)
+    found = unit_rows(place(model, block))
     layer = read_layer(model, block)
     assert found.values.shape == (480, 12)
     stream = model.layers[0].norm1(found.outputs_of(layer) + found.post_norm.stream)
@@ -63,11 +67,11 @@ def test_rows_and_what_stands_behind_them_are_those_of_the_model():
 
 def test_kernels_of_equal_heads_are_equal_and_add_up():
     model = seeded(Layers).double().eval()
-    block, (calls, _) = one(model), read_batches(model, X)
+    block = one(model)
     copies = read_layer(model, block).select(torch.tensor([0, 1, 1, 2, 3, 0]))
     write_layer(model, block, copies)
     flags = [p.requires_grad for p in model.parameters()]
-    for kernel in head_kernels(model, block, calls, seed=0):
+    for kernel in unit_kernels(place(model, block)):
         assert torch.equal(kernel[0], kernel[5])
         assert torch.equal(kernel[1], kernel[2])
         assert not torch.allclose(kernel[3], kernel[4], rtol=0.01)
@@ -132,7 +136,9 @@ def test_a_sweep_measures_what_fits_reach():
 
 @pytest.mark.parametrize("method", ["k-means", "interpolative"])
 def test_ways_that_need_single_neurons_are_refused(method):
-    with pytest.raises(ValueError, match=rf"known by its recorded values only.*'{method}'"):
+    with pytest.raises(
+        ValueError, match=rf"^block layers.0.self_attn: only a run of the model tells .*'{method}'"
+    ):
         compress_baseline(seeded(Layers).double(), {"layers.0.self_attn": 3}, calibration=X, method=method)
 
 

@@ -58,9 +58,9 @@ def test_what_cannot_be_read_is_said(net):
         layer_rows(net, [CALLS[0], Call((X[:, :2],))], TAPS)
     with pytest.raises(ValueError, match="batch 0: it does not reach never; pass inputs that do"):
         layer_rows(Partly(net), CALLS, {"at": Tap("never")})
-    with pytest.raises(ValueError, match="block 2: calibration batch 0 reaches it with NaN"):
+    with pytest.raises(ValueError, match="calibration batch 0: it reaches 2 with NaN"):
         layer_rows(net, [Call((X * torch.nan,))], TAPS)
-    with pytest.raises(ValueError, match="block other: calibration batch 0 gives 50 rows where 1 were"):
+    with pytest.raises(ValueError, match="calibration batch 0: it gives 50 rows at other where 1 were"):
         layer_rows(Partly(net), [Call((X,))], {"sum": Tap("first", "input"), "at": Tap("other")})
 
 

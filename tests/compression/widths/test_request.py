@@ -1,3 +1,4 @@
+import math
 from functools import partial
 
 import pytest
@@ -5,6 +6,9 @@ import torch
 from torch import nn
 
 import jlab_compress
+from jlab_compress.compression.widths.request import NamedWidths, Resolved, SameWidths, Within
+from jlab_compress.fitting.forecast.forecast import Forecast
+from jlab_compress.inspection.block import Block, Blocks
 from tests.models import mlp, rows
 from tests.quick import FAST, X, narrow
 
@@ -47,6 +51,40 @@ def test_widths_may_be_numbers_fractions_or_polylog_for_all_or_each(widths, expe
 def test_bad_widths_are_refused_in_one_sentence(widths, kind, words):
     with pytest.raises(kind, match=words):
         narrow(mlp(6, 40, 20, 3), widths)
+
+
+BLOCK = Block("0", "mlp", (), 1000, 4, 4000, None)
+
+
+def asked(request, errors):
+    """Resolve a request for one block of 1,000 neurons; return what came of it and what was forecast."""
+    grids = []
+
+    def forecast(block, widths):
+        grids.append(list(widths))
+        pairs = [errors(width) for width in widths]
+        return Forecast(tuple(widths), *(tuple(part) for part in zip(*pairs, strict=True)))
+
+    return request.resolve(Blocks((BLOCK,)), forecast), grids
+
+
+def test_a_tolerance_is_forecast_once_and_says_what_it_expects_there():
+    found, grids = asked(Within(0.02, kernel=False), lambda s: (1 / s, math.nan))
+    assert found.widths == {"0": 50}
+    assert found.notes == ("block 0: at 50 of 1000 neurons the forecast was a function error of 0.02.",)
+    assert len(grids) == 1
+    assert len(grids[0]) == 12
+    both, _ = asked(Within(0.02, kernel=True, round_to=16), lambda s: (1 / s, 2 / s))
+    assert both.widths == {"0": 112}
+    assert both.notes[0].endswith("a function error of 0.0089 and a tangent kernel error of 0.018.")
+
+
+def test_a_rule_is_forecast_once_at_its_width_and_a_number_not_at_all():
+    found, grids = asked(SameWidths("polylog"), lambda s: (1 / s, 0.5))
+    assert grids == [[found.widths["0"]]] == [[96]]
+    assert found.notes[0].endswith("a function error of 0.01 and a tangent kernel error of 0.5.")
+    for request in (SameWidths(96), NamedWidths({"0": "polylog"})):
+        assert asked(request, None) == (Resolved({"0": 96}), [])
 
 
 def test_polylog_and_tolerance_show_the_forecast():

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -6,8 +7,9 @@ import torch
 from torch import nn
 
 import jlab_compress
-from jlab_compress import Effort, UnsupportedBlockError, compress
-from jlab_compress.compression.widths.sweep import interpolated_width
+from jlab_compress import Aim, Effort, UnsupportedBlockError, compress
+from jlab_compress.compression.fits.starts import subset
+from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.report import Chart
 from tests.models import TwoBranches, mlp, rows, seeded
 
@@ -78,6 +80,22 @@ def test_widths_default_to_halvings_and_polylog_for_all_or_named_blocks():
     assert sweep(NET, {"2": [3], "0": None}, calibration=X).forecasts["2"].widths == (3,)
 
 
+def test_errors_are_those_of_the_aim_that_is_asked_for():
+    seen = []
+
+    def forecast(site, widths, *, kernel=True):
+        seen.append((site.block.name, list(widths), kernel, site.effort.trial_steps))
+        return Forecast(tuple(widths), (0.9,) * len(widths), (0.9,) * len(widths))
+
+    aim = Aim("mine", subset, forecast=forecast)
+    found = sweep(NET, {"2": [3, 5]}, calibration=X, preserve=aim)
+    assert seen == [("2", [3, 5], True, 5)]
+    assert found.forecasts["2"].function_errors == (0.9, 0.9)
+    assert len(found.report.warnings) == 1
+    trains = replace(aim, matches_training=True)
+    assert len(sweep(NET, {"2": [3]}, calibration=X, preserve=trains).report.warnings) == 2
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="block 2 has 20 neurons, so expected 1 to 20, got 30"):
         sweep(NET, [30], calibration=X)
@@ -85,12 +103,7 @@ def test_bad_arguments_are_refused():
         sweep(NET, {"7": [3]}, calibration=X)
     with pytest.raises(TypeError, match="got 'wide'"):
         sweep(NET, ["wide"], calibration=X)
+    with pytest.raises(ValueError, match="preserve: expected one of"):
+        sweep(NET, [3], calibration=X, preserve="outputs")
     with pytest.raises(UnsupportedBlockError, match="no block can be compressed"):
         sweep(seeded(TwoBranches, "flip").double(), [3], calibration=rows(20, 5))
-
-
-@pytest.mark.parametrize(
-    ("tolerance", "width"), [(0.5, 10), (0.1, 10), (0.01, 100), (0.001, 1000), (1e-6, 1000)]
-)
-def test_the_width_for_a_tolerance_lies_on_the_line_between_two_forecasts(tolerance, width):
-    assert interpolated_width([10, 1000], [0.1, 0.001], tolerance) == width

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.compression.pipeline import plain_gauge
+from jlab_compress.compression.plain import plain_gauge
 from jlab_compress.core.cloud import Cloud
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.slim.conversion import attach_plan, plan_of

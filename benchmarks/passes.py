@@ -1,0 +1,157 @@
+"""What does each aim cost at each effort, in forward passes over the calibration?
+
+    python benchmarks/passes.py               # every aim and effort, a few minutes
+    python benchmarks/passes.py --quick       # quick effort only
+    python benchmarks/passes.py --json out.json
+
+Two nets: 64-1024-10 on scikit-learn's digits, trained, to 64 neurons (one block, fitted on its own), and an
+encoder of two pre-norm layers 64 wide over tokens, with FFNs of 256 to 64 neurons (two blocks in a residual
+stream, refined jointly). Printed are
+
+- runs: rows that go through the model or a copy of it, over the rows of the calibration;
+- work: products of matrices, in these runs, in backward passes and in fits alike, over those of one forward
+  pass over the calibration (factorisations are not counted);
+- seconds of CPU time on one thread, and the function gap on held-out rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from digits_problem import digits
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+
+from jlab_compress import Compression, compress, compress_baseline
+from jlab_compress.compression.fits.aims import AIMS
+from jlab_compress.execution.isolation import undisturbed
+from jlab_compress.fitting.effort import EFFORTS
+
+BASELINES = ("greedy", "nnls", "k-means")
+EPOCHS = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A net, its calibration in batches, and the width to which its blocks are compressed."""
+
+    name: str
+    net: nn.Module
+    batches: list[Tensor]
+    width: int
+
+    @property
+    def rows(self) -> int:
+        return sum(len(batch) for batch in self.batches)
+
+
+def digits_problem() -> Problem:
+    data = digits()
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 1024), nn.ReLU(), nn.Linear(1024, 10))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    for epoch in range(EPOCHS):
+        order = torch.randperm(len(data.inputs), generator=torch.Generator().manual_seed(epoch))
+        for rows in order.split(100):
+            optimizer.zero_grad()
+            cross_entropy(net(data.inputs[rows]), data.labels[rows]).backward()
+            optimizer.step()
+    return Problem("digits 64-1024-10 to 64", net, [data.inputs], 64)
+
+
+def encoder_problem() -> Problem:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(64, 4, 256, 0.0, activation="gelu", batch_first=True, norm_first=True)
+    layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    net = nn.Sequential(nn.Embedding(100, 64), layers, nn.Linear(64, 8)).eval()
+    tokens = torch.randint(100, (256, 16), generator=torch.Generator().manual_seed(1))
+    return Problem("encoder, 2 FFNs 256 to 64", net, list(tokens.split(32)), 64)
+
+
+def work_of(run: Callable[[], Any]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return float(counter.get_total_flops())
+
+
+def one_pass(problem: Problem) -> None:
+    with undisturbed(problem.net):
+        for batch in problem.batches:
+            problem.net(batch)
+
+
+def measure(problem: Problem, name: str, effort: str, run: Callable[[], Compression]) -> dict[str, Any]:
+    """Run once for the time and once, with the same bits, for the counts."""
+    seen: list[int] = []
+    began = time.process_time()
+    made = run()
+    seconds = time.process_time() - began
+    hook = problem.net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    try:
+        work = work_of(run)
+    finally:
+        hook.remove()
+    return {
+        "net": problem.name,
+        "aim": name,
+        "effort": effort,
+        "runs": sum(seen) / problem.rows,
+        "work": work / work_of(lambda: one_pass(problem)),
+        "seconds": seconds,
+        "function_gap": made.report.facts["function_gap"],
+    }
+
+
+def measured(problem: Problem, efforts: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    shared: dict[str, Any] = {"calibration": problem.batches}
+    for method in BASELINES:
+
+        def plain(method: str = method) -> Compression:
+            return compress_baseline(problem.net, problem.width, method=method, **shared)
+
+        rows.append(measure(problem, method, "-", plain))
+    for name in ("function", "dynamics"):
+        for effort in efforts:
+
+            def aimed(name: str = name, effort: Any = effort) -> Compression:
+                how = {**shared, "preserve": AIMS[name], "effort": effort, "progress": False}
+                return compress(problem.net, problem.width, **how)
+
+            rows.append(measure(problem, name, effort, aimed))
+    return rows
+
+
+def show(row: dict[str, Any]) -> str:
+    cells = [row["net"], row["aim"], row["effort"], f"{row['runs']:.1f}", f"{row['work']:.0f}"]
+    return " | ".join([*cells, f"{row['seconds']:.1f}", f"{row['function_gap']:.4f}"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="quick effort only")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    print("net | aim | effort | runs | work | CPU s | function gap\n---|---|---|---|---|---|---")
+    every = []
+    for problem in (digits_problem(), encoder_problem()):
+        for row in measured(problem, ["quick"] if given.quick else list(EFFORTS)):
+            print(show(row), flush=True)
+            every.append(row)
+    if given.json:
+        given.json.write_text(json.dumps(every, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""How often a model is copied, recorded and searched, and how many copies of it live at one time."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+from torch.overrides import _get_current_function_mode_stack
+
+from jlab_compress import allocate_widths, compress, compress_baseline, prepare, sweep
+from jlab_compress.graph import recorder
+from jlab_compress.inspection import find
+from tests.quick import FAST, X
+
+
+class Looks:
+    """What happened to a model and all copies of it."""
+
+    def __init__(self):
+        self.copies, self.recordings, self.searches, self.most = 0, 0, 0, 0
+        self.alive = weakref.WeakSet()
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Watched(nn.Module):
+    """6-40-30-3, which counts how often it is copied and run in a recorder, also in its copies."""
+
+    def __init__(self):
+        super().__init__()
+        self.looks = Looks()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.body = nn.Sequential(
+                nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 30), nn.Tanh(), nn.Linear(30, 3)
+            ).double()
+
+    def __deepcopy__(self, memo):
+        made = memo[id(self)] = type(self).__new__(type(self))
+        vars(made).update(copy.deepcopy(vars(self), memo))
+        gc.collect()
+        self.looks.copies += 1
+        self.looks.alive.add(made)
+        self.looks.most = max(self.looks.most, len(self.looks.alive))
+        return made
+
+    def forward(self, x):
+        modes = _get_current_function_mode_stack()
+        self.looks.recordings += any(type(mode).__module__ == recorder.__name__ for mode in modes)
+        return self.body(x)
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    net = Watched()
+
+    def confirmed(*args, plain=find.confirmed):
+        net.looks.searches += 1
+        return plain(*args)
+
+    monkeypatch.setattr(find, "confirmed", confirmed)
+    return net
+
+
+def counts(net):
+    return net.looks.copies, net.looks.recordings, net.looks.searches
+
+
+HOW = {"effort": FAST, "progress": False}
+
+
+@pytest.mark.parametrize("preserve", ["dynamics", "function"])
+def test_compress_looks_once_and_keeps_one_copy_beside_the_slim_model(watched, preserve):
+    made = compress(watched, {"body.0": 20, "body.2": 12}, calibration=X, preserve=preserve, **HOW)
+    assert counts(watched) == (3, 1, 1)
+    assert watched.looks.most == 2
+    gc.collect()
+    assert list(watched.looks.alive) == [made.model]
+
+
+def test_a_tolerance_and_a_baseline_take_no_further_look(watched):
+    compress(watched, tolerance=0.3, calibration=X, preserve="function", **HOW)
+    assert counts(watched) == (3, 1, 1)
+    compress_baseline(watched, 8, calibration=X, method="greedy")
+    assert counts(watched) == (6, 2, 2)
+    assert watched.looks.most == 2
+
+
+def test_one_look_serves_allocation_and_compression(watched):
+    prepared = prepare(watched, X)
+    widths = allocate_widths(prepared, parameters=0.4, effort=FAST)
+    assert counts(watched) == (3, 1, 1)
+    compress(prepared, widths, **HOW)
+    assert counts(watched) == (4, 1, 1)
+    sweep(prepared, [4], effort=FAST)
+    assert counts(watched) == (4, 1, 1)
+    assert watched.looks.most == 2
+
+
+def test_two_looks_are_counted_as_two(watched):
+    widths = allocate_widths(watched, calibration=X, parameters=0.4, effort=FAST)
+    compress(watched, widths, calibration=X, **HOW)
+    assert counts(watched) == (6, 2, 2)
+    kept = [copy.deepcopy(watched) for _ in range(3)]
+    assert watched.looks.most >= len(kept)
