@@ -55,7 +55,7 @@ def compared(
     label: str,
 ) -> list[Row]:
     """Return one row per fraction: the errors of uniform and of allocated widths at the same budget."""
-    present = {block.name: block.width for block in find_blocks(model, first(calibration)).meant}
+    present = {block.name: block.width for block in find_blocks(model, first(calibration)).by_default}
     rows = []
     for fraction in fractions:
         uniform = {name: round(fraction * width) for name, width in present.items()}

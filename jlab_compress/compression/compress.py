@@ -145,7 +145,7 @@ def resolve(request: WidthRequest, prepared: Prepared, aim: Aim, settings: Setti
         prepared,
         aim,
         prepared.fit,
-        shares_stream=share_stream(prepared.blocks.meant),
+        shares_stream=share_stream(prepared.blocks.by_default),
         kernel=aim.matches_training,
         seed=settings.seed,
         effort=settings.effort,

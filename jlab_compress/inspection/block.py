@@ -57,7 +57,7 @@ class Block(Located):
         Whether dropout acts on the units in training.
     residual : Residual or None
         The norm behind the residual stream that the outputs are added to.
-    apart : str or None
+    opt_in : str or None
         Why one width for all blocks does not mean this one, which has to be named; None where it does.
     noun : str
         What its units are called in a sentence.
@@ -75,7 +75,7 @@ class Block(Located):
     activation_name: str = "unknown"
     dropout: bool = False
     residual: Residual | None = None
-    apart: str | None = None
+    opt_in: str | None = None
     noun: str = "neurons"
 
 
@@ -91,17 +91,17 @@ class Blocks(Reported, tuple[Block, ...]):
         return tuple(block for block in self if block.locked is None)
 
     @property
-    def meant(self) -> tuple[Block, ...]:
-        """The blocks that one width for all stands for: those not locked and not `apart`."""
-        return tuple(block for block in self.unlocked if block.apart is None)
+    def by_default(self) -> tuple[Block, ...]:
+        """The blocks that one width for all stands for: those not locked and not `opt_in`."""
+        return tuple(block for block in self.unlocked if block.opt_in is None)
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """One sentence for each reason why one width for all leaves open blocks out."""
         found: dict[str, list[str]] = {}
         for block in self.unlocked:
-            if block.apart is not None:
-                found.setdefault(block.apart, []).append(block.name)
+            if block.opt_in is not None:
+                found.setdefault(block.opt_in, []).append(block.name)
         return tuple(f"{', '.join(names)}: {reason}." for reason, names in found.items())
 
     def named(self, name: str) -> Block:

@@ -87,14 +87,15 @@ def restored(model: nn.Module) -> Iterator[None]:
     Parameters that were replaced are the old ones again; nothing may write into a parameter.
     """
     before = Snapshot.of(model)
-    values = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    values = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
     try:
         yield
     finally:
         before.put_back()
         with torch.no_grad():
-            for buffer, value in values:
-                buffer.copy_(value)
+            for buffer, version, value in values:
+                if buffer._version != version:
+                    buffer.copy_(value)
 
 
 def permute(model: nn.Module, block: Block, number: int) -> None:

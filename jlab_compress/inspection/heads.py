@@ -21,7 +21,7 @@ from jlab_compress.inspection.residual import residual_of
 from jlab_compress.slim.operators import units_of
 from jlab_compress.slim.units import UnitAxis, tensor_of
 
-HEADS_APART = "attention heads are compressed only where widths name them"
+HEADS_OPT_IN = "attention heads are compressed only where widths name them"
 
 
 class _LockedError(Exception):
@@ -88,7 +88,7 @@ def _block(
         locked=locked,
         macs=macs // max(1, trace.rows) or None,
         residual=None if output is None else residual_of(model, trace, output),
-        apart=HEADS_APART,
+        opt_in=HEADS_OPT_IN,
         noun="heads",
         activation_only=True,
     )

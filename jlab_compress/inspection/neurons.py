@@ -17,7 +17,7 @@ from jlab_compress.slim.attributes import fixing_field
 from jlab_compress.slim.operators import units_of
 from jlab_compress.slim.units import UnitAxis
 
-FIXED_APART = "its width is the configuration's {}, so it is compressed only where widths name it"
+FIXED_OPT_IN = "its width is the configuration's {}, so it is compressed only where widths name it"
 
 
 def find_neurons(uses: Uses, taken: frozenset[str]) -> Mapping[int, Block]:
@@ -66,7 +66,7 @@ def _block(uses: Uses, group: Sequence[Candidate]) -> Block:
         activation_name=between.name,
         dropout=any("dropout" in trace.operations[step].name for step in candidate.steps),
         residual=None if conv or chained else residual_of(model, trace, run[-1].outputs[0]),
-        apart=None if field is None else FIXED_APART.format(field),
+        opt_in=None if field is None else FIXED_OPT_IN.format(field),
         activation_only=chained,
     )
     return block if locked else replace(block, locked=replay_problem(uses, candidate, block, between))

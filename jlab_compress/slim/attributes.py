@@ -77,11 +77,11 @@ def rename_sizes(model: nn.Module, block: Located, before: int, after: int) -> N
 def _head_names(block: Located) -> dict[str, int]:
     """Return what attributes count for each object: query heads with common keys and values are one."""
     size = next(unit.each for unit in reversed(block.units) if unit.role == "makes")
-    queries = max(1, block.repeat // size)
+    queries = max(1, block.entries_per_unit // size)
     return {
         **dict.fromkeys(_COUNTS, queries),
         **dict.fromkeys(_SHARED_COUNTS, 1),
-        **dict.fromkeys(_SIZES, block.repeat),
+        **dict.fromkeys(_SIZES, block.entries_per_unit),
     }
 
 

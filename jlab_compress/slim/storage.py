@@ -171,7 +171,7 @@ def _with_axes(model: nn.Module, block: BlockPlan) -> BlockPlan:
     except (AttributeError, ValueError):
         return block  # of another architecture, as the check that follows says
     single = block.kind == "attention" or all(unit.each == 1 for unit in units if unit.role == "makes")
-    return replace(block, units=units) if single and units[-1].each == block.repeat else block
+    return replace(block, units=units) if single and units[-1].each == block.entries_per_unit else block
 
 
 def _check_block(model: nn.Module, block: BlockPlan) -> None:

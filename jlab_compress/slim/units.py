@@ -225,12 +225,12 @@ class Located:
         return None if self.activation_only else next(iter(modules_of(self.units, "treats")), None)
 
     @property
-    def chain(self) -> tuple[str, ...]:
+    def channelwise(self) -> tuple[str, ...]:
         """Dotted paths of layers that treat each channel on its own before it is read."""
         return modules_of(self.units, "treats") if self.activation_only else ()
 
     @property
-    def repeat(self) -> int:
+    def entries_per_unit(self) -> int:
         """Consecutive inputs of the outgoing layer that come from one unit (a flattened channel, a head)."""
         return next((unit.each for unit in self.units if unit.role == "reads"), 1)
 

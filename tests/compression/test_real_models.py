@@ -104,7 +104,9 @@ def test_half_precision_models_are_cast_back_once(name, preserve, dtype):
 def test_one_width_for_all_leaves_out_what_a_configuration_fixes(tmp_path):
     model, example = classifier(), {"input_ids": IDS}
     blocks = find_blocks(model, example)
-    assert [b.name for b in blocks.unlocked if b.apart is None] == ["bert.encoder.layer.0.intermediate.dense"]
+    assert [b.name for b in blocks.unlocked if b.opt_in is None] == [
+        "bert.encoder.layer.0.intermediate.dense"
+    ]
     assert any("pooler.dense: its width is the configuration's hidden_size" in n for n in blocks.report.notes)
     result = compress_baseline(model, 0.5, calibration=example, method="k-means")
     assert any("pooler.dense" in note for note in result.report.notes)

@@ -88,11 +88,11 @@ def outputs(model, name):
 def test_every_feed_forward_block_is_found_with_and_without_inputs(name):
     blocks = find_blocks(build(name), batch(name))
     kind = "gated-mlp" if name in {"t5", "llama"} else "mlp"
-    assert [(b.kind, b.width) for b in blocks.meant] == [(kind, 32)] * N_BLOCKS[name]
+    assert [(b.kind, b.width) for b in blocks.by_default] == [(kind, 32)] * N_BLOCKS[name]
     assert all("residual stream" in b.locked for b in blocks if b.locked and b.kind != "attention")
     heads = {1} if name == "llama" else {2}  # heads with common keys and values count as one
     assert {b.width for b in blocks if b.kind == "attention"} == heads
-    assert [b.name for b in find_blocks(build(name)).meant] == [b.name for b in blocks.meant]
+    assert [b.name for b in find_blocks(build(name)).by_default] == [b.name for b in blocks.by_default]
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -116,7 +116,7 @@ def test_the_configuration_follows_a_common_width(name):
     slim = compress_baseline(model, 8, calibration=batch(name), method="random").model
     assert getattr(slim.config, field) == 8
     assert getattr(model.config, field) == 32
-    first = find_blocks(model, batch(name)).meant[0].name
+    first = find_blocks(model, batch(name)).by_default[0].name
     mixed = compress_baseline(model, {first: 8}, calibration=batch(name), method="random").model
     assert getattr(mixed.config, field) == 32
 
@@ -167,7 +167,7 @@ def test_torch_encoders_do_not_pass_by_the_slim_layers(nested):
     padding[:, 4] = True
     call = {"src": x, "src_key_padding_mask": padding}
     slim = compress_baseline(model, 6, calibration=call, method="random").model
-    assert len(find_blocks(model, call).meant) == 2
+    assert len(find_blocks(model, call).by_default) == 2
     with torch.no_grad():
         quick = slim(**call)
     slow = slim(**call)
@@ -179,7 +179,7 @@ def test_torch_encoders_do_not_pass_by_the_slim_layers(nested):
 def test_torch_decoder_layers_are_blocks():
     model = seeded(nn.TransformerDecoderLayer, 8, 2, 24, batch_first=True).eval()
     blocks = find_blocks(model)
-    assert [b.name for b in blocks.meant] == ["linear1"]
+    assert [b.name for b in blocks.by_default] == ["linear1"]
     x = rows(20, 5, 8, dtype=torch.float32)
     slim = compress_baseline(model, 6, calibration=(x, x.flip(0)), method="k-means").model
     assert slim.linear1.out_features == slim.linear2.in_features == 6
@@ -204,7 +204,7 @@ def test_the_field_of_the_configuration_rules_its_own_blocks_only(tmp_path):
 
 def test_the_configuration_of_mixed_widths_stays_through_save_and_load(tmp_path):
     model = build("bert")
-    first = find_blocks(model, batch("bert")).meant[0].name
+    first = find_blocks(model, batch("bert")).by_default[0].name
     save(
         compress_baseline(model, {first: 8}, calibration=batch("bert"), method="random").model, tmp_path / "s"
     )

@@ -17,7 +17,7 @@ def block(name="up", **changes):
 
 def test_what_follows_from_the_axes_is_not_said_twice():
     made = block()
-    assert (made.incoming, made.outgoing, made.repeat) == (("up",), "down", 3)
+    assert (made.incoming, made.outgoing, made.entries_per_unit) == (("up",), "down", 3)
     fields = {"incoming", "outgoing", "norm", "chain", "repeat", "sections"}
     assert fields.isdisjoint(Block.__dataclass_fields__)
 
@@ -35,10 +35,10 @@ def test_units_have_a_noun():
 
 def test_a_list_of_blocks_knows_which_are_open_and_meant():
     blocks = Blocks(
-        (block("a"), block("b", locked="tied"), block("c", apart="fixed"), block("d", apart="fixed"))
+        (block("a"), block("b", locked="tied"), block("c", opt_in="fixed"), block("d", opt_in="fixed"))
     )
     assert [b.name for b in blocks.unlocked] == ["a", "c", "d"]
-    assert [b.name for b in blocks.meant] == ["a"]
+    assert [b.name for b in blocks.by_default] == ["a"]
     assert blocks.left_out == ("c, d: fixed.",)
     assert blocks.named("b").locked == "tied"
     with pytest.raises(KeyError, match="gone"):

@@ -121,6 +121,7 @@ def test_one_copy_of_the_model_serves_all_trials(monkeypatch):
 def test_everything_that_a_trial_changed_is_put_back():
     net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
     net.sizes, net.cache = {"inner": 4}, None
+    net.register_buffer("positions", torch.arange(3.0).expand(2, 3))  # cannot be written into
     before = copy.deepcopy(net.state_dict())
     kept = [id(p) for p in net.parameters()]
     with restored(net):

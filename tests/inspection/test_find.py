@@ -230,7 +230,7 @@ def test_without_an_example_inputs_are_made_up():
     assert hidden.locked is None
     assert (attention.name, attention.kind, attention.width) == ("self_attn", "attention", 2)
     assert attention.locked is None
-    assert "only where widths name them" in attention.apart
+    assert "only where widths name them" in attention.opt_in
 
 
 def test_where_no_made_up_input_fits_blocks_are_listed_but_locked():

@@ -216,7 +216,7 @@ def test_experts_that_share_one_parameter_are_listed(name, implementation):
         block = blocks.named(f"layers.{layer}.mlp.experts.gate_up_proj")
         assert (block.width, block.outgoing) == (20, f"layers.{layer}.mlp.experts.down_proj")
         assert "holds the weights of 4 experts or groups in one parameter" in block.locked
-    assert {b.name for b in blocks.meant} == {
+    assert {b.name for b in blocks.by_default} == {
         f"layers.{layer}.mlp.shared_expert.gate_proj" for layer in range(2) if name == "qwen"
     }
     with pytest.raises(UnsupportedBlockError, match=r"it is locked: .* 4 experts or groups"):

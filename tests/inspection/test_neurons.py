@@ -54,12 +54,12 @@ def test_channels_with_a_norm_and_flattened_ones():
         (f"1.{key}", 0, "treats", 1) for key in ("weight", "bias", "running_mean", "running_var")
     ]
     assert (first.kind, first.norm, first.residual) == ("conv", "1", None)
-    assert (second.repeat, second.outgoing, second.activation_only) == (3, "6", False)
+    assert (second.entries_per_unit, second.outgoing, second.activation_only) == (3, "6", False)
 
 
 def test_channels_that_are_treated_further_have_no_function_of_their_own():
     block = only(depthwise().double(), inputs("depthwise"))
-    assert (block.activation_only, block.activation, block.chain) == (True, None, ("1", "3", "4"))
+    assert (block.activation_only, block.activation, block.channelwise) == (True, None, ("1", "3", "4"))
     assert block.norm is None
 
 

@@ -112,7 +112,7 @@ def test_the_full_fits_take_channels_too(monkeypatch):
     model = warm(seeded(lambda: net(nn.BatchNorm2d(8), nn.ReLU())))
     result = compress(model, {"0": 5, "3": 3}, calibration=X, preserve="function", progress=False)
     assert [b.width_after for b in result.plan.blocks] == [5, 3]
-    assert (result.plan.blocks[1].repeat, result.model[6].in_features) == (24, 72)
+    assert (result.plan.blocks[1].entries_per_unit, result.model[6].in_features) == (24, 72)
     assert any("single positions" in note for note in result.report.notes)
     with torch.no_grad():
         assert (result.model(X) - model(X)).norm() < 0.9 * model(X).norm()
@@ -143,7 +143,7 @@ def mobile():
 def test_channels_between_depthwise_convolutions_are_kept_whole(how, tmp_path):
     model = warm(seeded(mobile))
     blocks = {b.name: b for b in find_blocks(model, X).unlocked}
-    assert [(n, b.width, b.chain) for n, b in blocks.items()] == [
+    assert [(n, b.width, b.channelwise) for n, b in blocks.items()] == [
         (f"{i}.expand", 9, (f"{i}.bn1", f"{i}.deep", f"{i}.bn2")) for i in (1, 2)
     ]
     before = copy.deepcopy(model.state_dict())
@@ -166,7 +166,7 @@ def test_channels_between_depthwise_convolutions_are_kept_whole(how, tmp_path):
 
 
 def test_ways_that_compute_single_channels_are_refused_there():
-    with pytest.raises(ValueError, match=r"block 1.expand is known by its recorded values only.*'k-means'"):
+    with pytest.raises(ValueError, match=r"block 1.expand: only a run of the model tells.*'k-means'"):
         compress_baseline(warm(seeded(mobile)), 6, calibration=X, method="k-means")
 
 

@@ -37,14 +37,14 @@ def test_plan_survives_json_and_refuses_other_text():
 
 def test_a_plan_of_the_first_version_names_the_same_layers():
     block = read()
-    assert (block.incoming, block.outgoing, block.norm, block.repeat) == (("0",), "6", "1", 4)
-    assert (block.chain, block.activation_only, block.indices) == ((), False, (0, 2, 5))
+    assert (block.incoming, block.outgoing, block.norm, block.entries_per_unit) == (("0",), "6", "1", 4)
+    assert (block.channelwise, block.activation_only, block.indices) == ((), False, (0, 2, 5))
     assert "incoming" not in json.loads(Plan((block,)).to_json())["blocks"][0]
 
 
 def test_heads_and_chains_of_the_first_version_are_known_by_a_run_only():
     chained = read(norm=None, chain=["1", "3", "4"], repeat=1)
-    assert (chained.activation_only, chained.chain, chained.norm) == (True, ("1", "3", "4"), None)
+    assert (chained.activation_only, chained.channelwise, chained.norm) == (True, ("1", "3", "4"), None)
     heads = read(kind="attention", incoming=["qk", "v"], sections=[2, 1], norm=None)
     assert heads.activation_only
     assert [(unit.module, unit.sections) for unit in heads.units] == [("qk", 2), ("v", 1), ("6", 1)]
@@ -53,7 +53,7 @@ def test_heads_and_chains_of_the_first_version_are_known_by_a_run_only():
 def test_a_plan_from_before_heads_lacks_their_fields():
     short = {key: value for key, value in FIRST.items() if key not in ("norm", "repeat", "sections", "chain")}
     block = Plan.from_json(json.dumps({"blocks": [short], "preserve": "dynamics", "seed": 0})).blocks[0]
-    assert (block.norm, block.repeat, block.activation_only) == (None, 1, False)
+    assert (block.norm, block.entries_per_unit, block.activation_only) == (None, 1, False)
 
 
 def test_other_fields_are_refused():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from jlab_compress.slim.conversion import as_weighted
+from jlab_compress.slim.operators import known_operator
 from jlab_compress.slim.snapshot import Snapshot
 from tests.models import mlp
 
@@ -20,7 +21,7 @@ def test_what_replaces_tensors_attributes_and_classes_is_undone_as_often_as_want
     for _ in range(2):
         net[0].weight = nn.Parameter(net[0].weight[:5].detach())
         net[0].out_features = 5
-        as_weighted(net[2])
+        as_weighted(net[2], known_operator(net, "2"))
         net[2].input_multiplicities = torch.ones(5)
         net.plan = "a plan"
         assert state(net) != before

@@ -86,14 +86,14 @@ def test_sections_hold_all_units_in_turn():
 def test_where_units_are_is_read_off_the_axes():
     heads = (UnitAxis("a", "weight", 0, each=4), UnitAxis("a.o", "weight", 1, "reads", each=4))
     block = Located("a", "attention", heads, activation_only=True)
-    assert (block.incoming, block.outgoing, block.repeat, block.norm, block.chain) == (
+    assert (block.incoming, block.outgoing, block.entries_per_unit, block.norm, block.channelwise) == (
         ("a",), "a.o", 4, None, (),
     )  # fmt: skip
     treated = Located("stream", "stream", STREAM)
     assert (treated.incoming, treated.outgoing) == (("embed", "down", "mix"), "up")
-    assert (treated.norm, treated.chain) == ("norm", ())
+    assert (treated.norm, treated.channelwise) == ("norm", ())
     chained = Located("stream", "stream", STREAM, activation_only=True)
-    assert (chained.norm, chained.chain) == (None, ("norm",))
+    assert (chained.norm, chained.channelwise) == (None, ("norm",))
     assert modules_of(STREAM, "reads") == ("up", "mix", "head")
     assert Located("gone", "conv", ()).outgoing == ""
 

@@ -66,7 +66,7 @@ def unit_rows(site: Site, *, synthetic: bool = False) -> UnitRows:
     errors of earlier slim blocks fit each row better and the whole model worse.
     """
     slim, block, calls, seed = site.slim, site.block, list(site.calls), site.seed
-    if block.chain:
+    if block.channelwise:
         return UnitRows(gather_inputs(slim, block.outgoing, calls, seed=seed))
     open_layers(slim, block)
     place = (block.outgoing, block.outgoing, block.residual)

@@ -50,7 +50,12 @@ def pair_blocks(original: nn.Module, slim: nn.Module, blocks: Sequence[Block]) -
 
 
 def _pair(original: nn.Module, slim: nn.Module, block: Block) -> BlockPair | None:
-    if block.kind not in ("mlp", "gated-mlp") or block.activation_only or block.norm or block.repeat > 1:
+    if (
+        block.kind not in ("mlp", "gated-mlp")
+        or block.activation_only
+        or block.norm
+        or block.entries_per_unit > 1
+    ):
         return None
     wide = read_layer(original, block, block.activation).to(torch.float32)
     counted = _counted(slim, block)

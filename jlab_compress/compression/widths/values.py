@@ -24,10 +24,10 @@ def read_widths(value: Any, blocks: Blocks, *, round_to: int = 1) -> dict[str, i
 
 def open_blocks(blocks: Blocks) -> tuple[Block, ...]:
     """Return the blocks that one width for all means; UnsupportedBlockError where there is none."""
-    if not blocks.meant:
-        reasons = "; ".join(f"{b.name}: {b.locked or b.apart}" for b in blocks) or "it has no hidden neurons"
+    if not blocks.by_default:
+        reasons = "; ".join(f"{b.name}: {b.locked or b.opt_in}" for b in blocks) or "it has no hidden neurons"
         raise UnsupportedBlockError(f"model: no block can be compressed ({reasons}); see find_blocks(model)")
-    return blocks.meant
+    return blocks.by_default
 
 
 def block_named(name: Any, blocks: Blocks) -> Block:

@@ -123,7 +123,7 @@ def _given_widths(blocks: list[dict[str, Any]] | None, widths: dict[str, int] | 
 def _rows_of(blocks: Any) -> list[dict[str, Any]]:
     from jlab_compress.compression.widths.values import read_widths
 
-    polylog = read_widths("polylog", blocks) if blocks.meant else {}
+    polylog = read_widths("polylog", blocks) if blocks.by_default else {}
     return [_block_row(block, polylog.get(block.name)) for block in blocks][:ROW_CAP]
 
 

@@ -25,7 +25,7 @@ def encoder(norm_first):
     ],
 )
 def test_the_norm_behind_the_residual_sum_is_found(norm_first, expected):
-    assert [b.residual for b in find_blocks(seeded(encoder, norm_first), X).meant] == expected
+    assert [b.residual for b in find_blocks(seeded(encoder, norm_first), X).by_default] == expected
 
 
 def test_a_block_without_a_residual_stream_has_none():
@@ -40,7 +40,7 @@ def gathered(original, slim, block):
 
 def test_stream_and_targets_add_up_to_the_originals_sum_through_its_norm():
     model = seeded(encoder, False)
-    first, second = find_blocks(model, X).meant
+    first, second = find_blocks(model, X).by_default
     slim = compress_baseline(model, {first.name: 4}, calibration=X, method="random").model
     with torch.no_grad():
         after = model.layers[0](X)

@@ -10,7 +10,7 @@ def block(name, width=40, kind="mlp", locked=None, **more):
     return Block(name, kind, (), width, 4, 4 * width, locked, **more)
 
 
-BLOCKS = Blocks((block("up"), block("gate", locked="it is shared"), block("heads", 6, apart="on request")))
+BLOCKS = Blocks((block("up"), block("gate", locked="it is shared"), block("heads", 6, opt_in="on request")))
 
 
 @pytest.mark.parametrize(
