@@ -118,7 +118,10 @@ def _stock(uses: Uses, operation: Operation) -> Block:
     turned = [uses.trace.operations[i] for i in uses.trace.consumers.get(output, [])]
     if len(turned) == 1 and turned[0].name in MOVES:
         output = turned[0].outputs[0]
-    units = units_of(uses.model, (name,), f"{name}.out_proj", module.num_heads)
+    try:
+        units = units_of(uses.model, (name,), f"{name}.out_proj", module.num_heads)
+    except ValueError as unknown:
+        raise _LockedError(reason or str(unknown)) from unknown
     return _block(uses, name, units, module.num_heads, macs=operation.macs, output=output, locked=reason)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.utils.parametrizations import spectral_norm
 from transformers import (
     BertConfig,
     BertModel,
@@ -260,6 +261,10 @@ def hard(kind):
             self.attention = nn.MultiheadAttention(8, 1 if kind == "single" else 2, batch_first=True, **extra)
             self.other = nn.MultiheadAttention(8, 2, batch_first=True)
             self.scale = nn.Parameter(torch.tensor([0.5, 2.0]))
+            if kind == "another output layer":
+                self.attention.out_proj = type("Mine", (nn.Linear,), {})(8, 8)
+            if kind == "computed output":
+                spectral_norm(self.attention.out_proj)
             if kind == "tied":
                 self.other.in_proj_weight = self.attention.in_proj_weight
             self.q, self.k, self.v, self.o = (nn.Linear(8, 8) for _ in range(4))
@@ -288,6 +293,8 @@ def hard(kind):
         ("single", "one head only"),
         ("learned keys", "adds keys and values of its own"),
         ("tied", "shares its weights"),
+        ("another output layer", "where a Mine keeps its units is not known"),
+        ("computed output", "computed by a parametrization; remove it first"),
         ("twice", "runs 2 times"),
         ("by hand", "fails when its heads are split in two"),
         ("scaled", "`mul` stands between its heads and the layer"),
