@@ -44,10 +44,10 @@ lint: .venv/test
 	$(BIN)/mypy
 
 serve: install
-	$(BIN)/python -m jlab_compress.deployment.servers.setup.install
+	$(BIN)/jlab-compress set-up
 
 serve-mlserver: install
-	$(BIN)/python -m jlab_compress.deployment.servers.setup.install mlserver
+	$(BIN)/jlab-compress set-up mlserver
 
 unit: .venv/test serve serve-mlserver
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2

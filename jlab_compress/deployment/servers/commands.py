@@ -77,10 +77,7 @@ def choose_server(server: str | None, layout: str) -> str:
         )
     missing = {"triton": find_triton() is None, "mlserver": find_mlserver() is None}.get(kind, False)
     if missing:
-        raise ValueError(
-            f"server: {kind} is not set up; run `make serve` or "
-            f"`python -m jlab_compress.deployment.servers.setup.install {kind}`"
-        )
+        raise ValueError(f"server: {kind} is not set up; run `jlab-compress set-up {kind}`")
     if kind == "mlflow" and (missing_package := lacking("mlflow")):
         raise missing_package
     return kind

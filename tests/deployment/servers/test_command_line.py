@@ -69,3 +69,15 @@ def test_a_folder_is_served_from_a_shell_until_enter(tmp_path):
     assert "output" in subprocess.run(client, capture_output=True, text=True, check=True).stdout
     shell.communicate("\n")
     assert shell.returncode == 0
+
+
+def test_a_server_is_set_up_once_and_its_place_printed(capsys):
+    main(["set-up", "mlserver"])
+    assert capsys.readouterr().out.strip() == str(set_up_mlserver())
+
+
+def test_a_machine_on_which_a_server_does_not_run_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv("JLAB_COMPRESS_TRITON", str(tmp_path))
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    with pytest.raises(SystemExit, match="Triton: NVIDIA publishes it for Linux on x86-64"):
+        main(["set-up", "triton"])
