@@ -55,7 +55,7 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as fault:
         if fault.name != module and not module.startswith(f"{fault.name}."):
             raise
-        raise _missing(str(fault.name), extra) from None
+        raise _missing(str(fault.name).partition(".")[0], extra) from None
 
 
 def explained(fault: ModuleNotFoundError) -> ImportError:
