@@ -8,9 +8,7 @@ import psutil
 import pytest
 
 MODULE = [sys.executable, "-m", "jlab_compress.deployment.servers.supervisor"]
-CHILD = (
-    "import subprocess as s; s.Popen(['sleep', '60']); print('ready', flush=True); s.run(['sleep', '60'])"
-)
+CHILD = "import subprocess as s; s.Popen(['sleep', '60']); print('ready', flush=True); s.run(['sleep', '60'])"
 
 
 @pytest.fixture

@@ -1,53 +1,82 @@
-"""Which pairs of models can be trained side by side, whatever their blocks hold."""
-
-import copy
+"""Models to measure against: of the same widths, made once, and only from a pair that belongs together."""
 
 import pytest
 import torch
 from torch import nn
 
 from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.slim.conversion import attach_plan, fold, plan_of
-from jlab_compress.validation.training.references import check_shared_plan
-from tests.models import mlp, rows, seeded
-from tests.slim.saved.models import Attending, conv, depthwise, inputs
+from jlab_compress.compression.prepared import prepare
+from jlab_compress.slim.conversion import fold, plan_of
+from jlab_compress.validation.roles import FUNCTION, RANDOM, REFERENCES, REORDERED
+from jlab_compress.validation.training.references import check_shared_plan, read_references
 
-PAIRS = {
-    "neurons": (lambda: mlp(4, 12, 3), rows(20, 4), {"0": 5}),
-    "channels and a batch norm": (conv, inputs("conv"), {"0": 4, "3": 3}),
-    "depthwise": (depthwise, inputs("depthwise"), {"0": 4}),
-    "heads": (Attending, inputs("heads"), {"attention": 2}),
-}
+INPUTS = [torch.randn(30, 3, generator=torch.Generator().manual_seed(i)) for i in range(4)]
 
 
-def pair(name):
-    build, x, widths = PAIRS[name]
-    wide = seeded(build).double().eval()
-    return wide, compress_baseline(wide, widths, calibration=x, method="random").model
+@pytest.fixture(scope="module")
+def pair():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 2))
+    return net, compress_baseline(net, 6, calibration=torch.cat(INPUTS), method="k-means").model
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_a_model_and_its_slim_form_are_a_pair(name):
-    wide, slim = pair(name)
-    check_shared_plan(wide, slim)
-    check_shared_plan(nn.DataParallel(wide), nn.DataParallel(slim))
-    with pytest.raises(ValueError, match=r"original: block .* should have \d+ neurons .*, found \d+"):
+def references(pair, names=REFERENCES, original=None):
+    return read_references(original or pair[0], pair[1], names, inputs=INPUTS, seed=0, effort="quick")
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_references_have_the_widths_of_the_slim_model(pair):
+    made = references(pair).made(0, {})
+    assert set(made) == {RANDOM, FUNCTION}
+    for model in made.values():
+        assert [block.width_after for block in plan_of(model).blocks] == [6, 6]
+
+
+def test_each_seed_draws_another_subset_and_the_function_is_fitted_once(pair):
+    how = references(pair)
+    first = how.made(0, {})
+    second, again = how.made(1, first), how.made(0, first)
+    assert second[FUNCTION] is first[FUNCTION]
+    assert not torch.equal(weights(second[RANDOM]), weights(first[RANDOM]))
+    assert torch.equal(weights(again[RANDOM]), weights(first[RANDOM]))
+
+
+def test_what_needs_no_fit_needs_no_look_at_the_model(pair):
+    how = references(pair, (REORDERED,))
+    assert (how.prepared, how.made(0, {}), how.notes) == (None, {}, ())
+
+
+def test_a_prepared_model_brings_its_own_calibration(pair):
+    prepared = prepare(pair[0], torch.cat(INPUTS))
+    how = references(pair, original=prepared)
+    assert how.prepared is prepared
+    assert how.notes == (
+        "Function only: greedy selection and least-squares refit, block by block, on the calibration.",
+    )  # fmt: skip
+
+
+def test_enough_batches_are_read_and_no_more(pair):
+    many = [torch.randn(3000, 3) for _ in range(5)]
+    how = read_references(*pair, (RANDOM,), inputs=many, seed=0, effort="quick")
+    assert sum(call.rows for call in how.prepared.calls) == 6000
+
+
+def test_an_unknown_reference_is_refused(pair):
+    with pytest.raises(ValueError, match="references: 'best' is unknown; choose from another batch order"):
+        references(pair, ("best",))
+
+
+def test_a_pair_that_belongs_together_passes_and_others_do_not(pair):
+    net, slim = pair
+    check_shared_plan(net, slim)
+    with pytest.raises(ValueError, match=r"original: block '0' should have 20 neurons .* found 6"):
         check_shared_plan(slim, slim)
-    mixed = copy.deepcopy(wide)
-    attach_plan(mixed, plan_of(slim))
-    with pytest.raises(ValueError, match=r"slim: block .* should have \d+ neurons .*, found \d+"):
-        check_shared_plan(wide, mixed)
-    with pytest.raises(ValueError, match="is folded, which trains otherwise"):
-        check_shared_plan(wide, fold(slim))
-
-
-def test_other_models_are_refused():
-    wide, slim = pair("neurons")
-    with pytest.raises(ValueError, match="found no such layer"):
-        check_shared_plan(nn.Sequential(nn.ReLU()), slim)
-    with pytest.raises(TypeError, match=r"slim: expected a torch.nn.Module, got str"):
-        check_shared_plan(wide, "slim")
-    grown = copy.deepcopy(slim)
-    grown.extra = nn.Parameter(torch.ones(2))
-    with pytest.raises(ValueError, match=r"'extra' of shape .* has no equal in the original"):
-        check_shared_plan(wide, grown)
+    with pytest.raises(ValueError, match="slim: block '0' is folded, which trains otherwise"):
+        check_shared_plan(net, fold(slim))
+    with pytest.raises(ValueError, match="has no compression plan"):
+        check_shared_plan(net, net)
+    with pytest.raises(TypeError, match=r"original: expected a torch\.nn\.Module, got str"):
+        check_shared_plan("net", slim)

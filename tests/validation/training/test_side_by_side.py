@@ -18,7 +18,7 @@ from jlab_compress.validation.measures.curve import (
 )
 from jlab_compress.validation.training.contest import Contest
 from jlab_compress.validation.training.side_by_side import train_side_by_side
-from jlab_compress.validation.training.steps import default_step, make_optimizer, read_number
+from jlab_compress.validation.training.steps import default_step
 
 
 def sgd(parameters):
@@ -117,25 +117,3 @@ def test_another_model_may_diverge_and_the_original_may_not(make_pair, batches):
         ValueError, match="expected a finite number, got nan for the model 'original' at step 3"
     ):
         train_side_by_side({"original": Fragile(wide)}, contest(batches), seed=0, steps=6)
-
-
-@pytest.mark.parametrize(
-    ("loss", "words"),
-    [(torch.zeros(4), r"a tensor of shape \(4,\)"), ("low", "got str"), (None, "NoneType"), (True, "bool")],
-)
-def test_a_loss_is_one_number(loss, words):
-    with pytest.raises(ValueError, match=words):
-        read_number(loss, "loss")
-
-
-def test_an_optimizer_owns_the_parameters_that_it_got():
-    net, other = nn.Linear(2, 2), nn.Linear(2, 2)
-    assert make_optimizer(sgd, net).param_groups[0]["lr"] == 0.05
-    with pytest.raises(ValueError, match="does not own the parameters"):
-        make_optimizer(lambda _: sgd(other.parameters()), net)
-    with pytest.raises(TypeError, match="expected a function of the parameters"):
-        make_optimizer(sgd(net.parameters()), net)
-    with pytest.raises(TypeError, match="return a torch optimizer, got list"):
-        make_optimizer(list, net)
-    with pytest.raises(ValueError, match="no parameter that requires a gradient"):
-        make_optimizer(sgd, net.requires_grad_(False))
