@@ -16,7 +16,7 @@ from jlab_compress import AIMS
 from jlab_compress.deployment.targets import TARGETS
 from jlab_compress.notebook.actions import ACTIONS, exported, write
 from jlab_compress.notebook.kernel.prepared_cache import looked_at
-from jlab_compress.notebook.widget.operations import BUTTONS, carry_out
+from jlab_compress.notebook.widget.operations import BUTTONS, results_of
 from jlab_compress.public import HOMES, public
 
 FRONT_END = Path(__file__).parents[2] / "labextension"
@@ -110,7 +110,7 @@ def test_a_button_does_what_its_cell_does(one, values, noted, monkeypatch):
     command, scope = one["command"], dict(values)
     exec("\n".join(one["cell"]), scope)
     action = ACTIONS[command["op"]]
-    results = carry_out(action, command["model"], command["fields"], values, lambda *_: None)
+    results = results_of(action, command["model"], command["fields"], values, lambda *_: None)
     name = f"net_{action.makes}"
     assert set(results) <= set(scope)
     assert results[name].called == scope[name].called
@@ -126,7 +126,7 @@ def test_predicted_errors_are_those_of_the_chosen_aim(values, noted):
     (command,) = (one["command"] for one in ACCEPTED if one["command"]["op"] == "sweep")
     for aim in AIMS:
         fields = {**command["fields"], "preserve": aim}
-        made = carry_out(ACTIONS["sweep"], "net", fields, values, lambda *_: None)["net_sweep"]
+        made = results_of(ACTIONS["sweep"], "net", fields, values, lambda *_: None)["net_sweep"]
         assert made.arguments["preserve"] == aim
 
 

@@ -16,6 +16,14 @@ from jlab_compress.public import public
 _latest: list[tuple[bytes, Prepared]] = []  # at most one: it holds a copy of the model
 
 
+def carry_out(action: Action, given: Mapping[str, Any]) -> Any:
+    """Carry out an action; its model is looked at once, and blocks that it finds are kept."""
+    made = action.call(**looked_at(action, given))
+    if action.name == "inspect":
+        remember_blocks(given["model"], made)
+    return made
+
+
 def looked_at(action: Action, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what an action is given, with a prepared model in the place of a model and its calibration."""
     if not action.prepares or "calibration" not in given:

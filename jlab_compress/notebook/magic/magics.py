@@ -16,8 +16,7 @@ from jlab_compress.compression.prepared import Prepared
 from jlab_compress.deployment.targets import TARGETS
 from jlab_compress.notebook.actions import ACTIONS
 from jlab_compress.notebook.fields import Action
-from jlab_compress.notebook.kernel.block_cache import remember_blocks
-from jlab_compress.notebook.kernel.prepared_cache import looked_at
+from jlab_compress.notebook.kernel.prepared_cache import carry_out
 from jlab_compress.notebook.magic.help import OVERVIEW, help_of, parser_of, whole_help
 from jlab_compress.notebook.magic.names import did_you_mean, read_words
 from jlab_compress.notebook.magic.parsers import split_line
@@ -41,10 +40,12 @@ class Compress(Magics):
         None, allow_none=True, min=0.0, help="Predicted error that widths meet where none is written."
     ).tag(config=True)
     steps = Int(200, min=1, help="Training steps of a validation.").tag(config=True)
-    target = Enum(tuple(TARGETS), default_value="onnx", help="What an export writes without a path.").tag(
-        config=True
-    )
-    opset = Int(18, min=17, max=23, help="ONNX opset of an export.").tag(config=True)
+    target = Enum(
+        tuple(TARGETS), default_value=next(iter(TARGETS)), help="What an export writes without a path."
+    ).tag(config=True)
+    opset = Int(
+        None, allow_none=True, min=17, max=23, help="ONNX opset of an export, where it is not the usual one."
+    ).tag(config=True)
     cards = Bool(False, help="Show every torch.nn.Module as a card with its blocks.").tag(config=True)
 
     @default("preserve")
@@ -87,9 +88,7 @@ class Compress(Magics):
         given = parser_of(action.name).parse_line(words, known={"calibration"} if prepared else ())
         shown = {kind for kind in ("text", "html") if given.pop(kind, False)}
         read = {name: read_words(action.fields[name], said, names) for name, said in given.items()}
-        result = action.call(**looked_at(action, self._completed(action, read, given.get("slim"))))
-        if action.name == "inspect":
-            remember_blocks(read["model"], result)
+        result = carry_out(action, self._completed(action, read, given.get("slim")))
         if "text" in shown:
             print(result)
         if "html" in shown and self.shell is not None:
@@ -110,23 +109,25 @@ class Compress(Magics):
             case "validate" if "seconds" not in read:
                 usual["steps"] = self.steps
             case "export":
-                usual["target"] = _target_of(read["path"]) if "path" in read else self.target
-                usual |= self._written(read.get("target", usual["target"]), slim, "path")
+                written = _target_of(read["path"]) if "path" in read else self.target
+                target = read.get("target", written or action.fields["target"].default)
+                usual |= {"target": target, **self._written(target, slim, "path")}
             case "serve":
-                usual |= self._written(read.get("layout", "triton"), slim, "directory")
+                layout = read.get("layout", action.fields["layout"].default)
+                usual |= self._written(layout, slim, "directory")
         return usual | read
 
     def _written(self, target: str, slim: str | None, path: str) -> dict[str, Any]:
         name = slim if slim is not None and slim.isidentifier() else "model"
         row = TARGETS[target]
-        opset = {"opset": self.opset} if "opset" in row.options else {}
+        opset = {} if self.opset is None or "opset" not in row.options else {"opset": self.opset}
         return {"name": name, path: row.usual.format(model=name), **opset}
 
 
-def _target_of(path: str) -> str:
-    """Return the kind of file that a path's ending names; an ONNX file where it names none."""
+def _target_of(path: str) -> str | None:
+    """Return the kind of file that a path's ending names, if it names one."""
     files = [name for name, row in TARGETS.items() if not row.is_folder]
-    return next((name for name in files if path.endswith(f".{name}")), "onnx")
+    return next((name for name in files if path.endswith(f".{name}")), None)
 
 
 def _is_refusal(fault: Exception) -> bool:

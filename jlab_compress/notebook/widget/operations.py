@@ -16,8 +16,7 @@ from torch import nn
 
 from jlab_compress.notebook.actions import ACTIONS, LOSSES, OPTIMIZERS
 from jlab_compress.notebook.fields import Action, Field
-from jlab_compress.notebook.kernel.block_cache import remember_blocks
-from jlab_compress.notebook.kernel.prepared_cache import looked_at
+from jlab_compress.notebook.kernel.prepared_cache import carry_out
 
 BATCH = 64
 EXAMPLE_ROWS = 8
@@ -36,7 +35,7 @@ PLAIN: Mapping[str, tuple[type, ...]] = {
 Step = Callable[[str, int, int], None]
 
 
-def carry_out(
+def results_of(
     action: Action, model: str, fields: Mapping[str, Any], values: Mapping[str, Any], step: Step
 ) -> dict[str, Any]:
     """Return what an action makes, under the names that a cell of the side panel would give it.
@@ -66,9 +65,7 @@ def carry_out(
         read["progress"] = step
     if "name" in action.fields:
         read.setdefault("name", model)
-    made = action.call(**looked_at(action, read))
-    if action.name == "inspect":
-        remember_blocks(read["model"], made)
+    made = carry_out(action, read)
     slim = {f"{model}_slim": made.model} if action.name == "run" else {}
     return {f"{model}_{action.makes}": made, **slim}
 

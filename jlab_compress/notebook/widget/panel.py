@@ -19,7 +19,7 @@ from jlab_compress.notebook.kernel.messages import Digest
 from jlab_compress.notebook.kernel.namespace import survey
 from jlab_compress.notebook.kernel.tqdm_watch import message
 from jlab_compress.notebook.magic.magics import Compress
-from jlab_compress.notebook.widget.operations import BUTTONS, carry_out, check_fields
+from jlab_compress.notebook.widget.operations import BUTTONS, check_fields, results_of
 from jlab_compress.notebook.widget.still import width_bars
 from jlab_compress.report import Report
 
@@ -115,7 +115,7 @@ class Panel(anywidget.AnyWidget):
         check_fields(action, fields)
         self.running, self.failure = name, ""
         try:
-            self.results.update(carry_out(action, model, fields, self.values(), self._step))
+            self.results.update(results_of(action, model, fields, self.values(), self._step))
         except KeyboardInterrupt:
             self.failure = "Stopped; the original is as it was."
         except Exception as fault:  # the page is where the caller looks

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from jlab_compress import prepare
 from jlab_compress.notebook import actions
 from jlab_compress.notebook.actions import ACTIONS
 
@@ -107,6 +108,13 @@ def test_allocate_gives_the_widths_alone(session):
     assert (given["macs"], given["blocks"]) == (0.5, ["0", "encoder.2"])
     session.user_ns["chosen"] = ["0"]
     assert run(session, "allocate net x --macs 0.5 --blocks chosen").arguments["blocks"] == ["0"]
+
+
+def test_a_prepared_model_brings_its_calibration(session):
+    looked = session.user_ns["looked"] = prepare(session.user_ns["net"], session.user_ns["x"])
+    given = run(session, "run looked 4 --seed 3").arguments
+    assert given == {"model": looked, "widths": 4, "seed": 3, "preserve": "dynamics"}
+    assert run(session, "sweep looked 4 8").arguments["widths"] == [4, 8]
 
 
 def test_tolerance_takes_the_place_of_widths(session):
@@ -222,7 +230,6 @@ def test_serve_writes_a_repository_and_asks_a_server(session):
         "directory": "models",
         "name": "digits",
         "original": session.user_ns["net"],
-        "options": {"opset": 18},
     }
     other = run(session, "serve slim models --inputs x --layout mlflow --server mlflow").arguments
     assert (other["layout"], other["server"], other["name"]) == ("mlflow", "mlflow", "slim")

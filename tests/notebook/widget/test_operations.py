@@ -7,12 +7,12 @@ from torch import nn
 from jlab_compress.notebook.actions import ACTIONS
 from jlab_compress.notebook.kernel.block_cache import known_blocks
 from jlab_compress.notebook.widget.operations import (
-    carry_out,
     check_fields,
     data_of,
     loss_of,
     path_of,
     read_value,
+    results_of,
 )
 
 
@@ -55,7 +55,7 @@ def test_an_optimizer_is_one_of_three():
 
 def test_a_search_by_button_is_known_to_the_side_panel():
     model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
-    found = carry_out(ACTIONS["inspect"], "net", {"model": "net"}, {"net": model}, lambda *_: None)
+    found = results_of(ACTIONS["inspect"], "net", {"model": "net"}, {"net": model}, lambda *_: None)
     assert known_blocks(model) is found["net_blocks"]
 
 

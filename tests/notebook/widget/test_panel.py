@@ -131,7 +131,7 @@ class TestPanel:
         def stopped(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(room, "carry_out", stopped)
+        monkeypatch.setattr(room, "results_of", stopped)
         compress(made)
         assert made.failure.startswith("Stopped")
         after = made.values()["model"].state_dict()
