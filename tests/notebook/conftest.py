@@ -44,8 +44,10 @@ class Noted(Reported):
 
 
 def noting(name):
-    """A function with the signature of a public one that only says what it was given."""
+    """A function with the signature of a public one that only says what it was given; a table as it is."""
     real = public(name)
+    if not callable(real):
+        return real
 
     @wraps(real)
     def noted(*args, **kwargs):
