@@ -145,7 +145,7 @@ def test_repeated_neurons_collapse_to_the_distinct_ones_with_their_counts(build)
         assert torch.equal(counts, torch.full_like(counts, block.width_before // block.width_after))
         for name in block.incoming:
             made = slim.get_submodule(name).output_multiplicities
-            assert torch.equal(made.repeat_interleave(block.repeat), counts)
+            assert torch.equal(made.repeat_interleave(block.entries_per_unit), counts)
     for flag in (True, False):
         with torch.set_grad_enabled(flag):
             expected = net.eval()(x)
