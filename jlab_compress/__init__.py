@@ -14,9 +14,11 @@ from jlab_compress.public import HOMES, public
 if TYPE_CHECKING:
     from jlab_compress.compression.budget.allocation import allocate_widths
     from jlab_compress.compression.compress import compress, compress_baseline
-    from jlab_compress.compression.fits.aims import AIMS, Aim
+    from jlab_compress.compression.fits.aim import Aim
+    from jlab_compress.compression.fits.aims import AIMS
     from jlab_compress.compression.pipeline import Compression
-    from jlab_compress.compression.prepared import Prepared, prepare
+    from jlab_compress.compression.prepare import prepare
+    from jlab_compress.compression.prepared import Prepared
     from jlab_compress.compression.widths.sweep import sweep
     from jlab_compress.core.cloud import Cloud, merge_clouds
     from jlab_compress.core.compress_cloud import compress_cloud

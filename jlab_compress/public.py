@@ -12,7 +12,7 @@ from jlab_compress.extras import explained
 
 HOMES = {
     "AIMS": "compression.fits.aims",
-    "Aim": "compression.fits.aims",
+    "Aim": "compression.fits.aim",
     "Block": "inspection.block",
     "Cloud": "core.cloud",
     "Compression": "compression.pipeline",
@@ -45,7 +45,7 @@ HOMES = {
     "merge_clouds": "core.cloud",
     "panel": "notebook.widget.panel",
     "plan_of": "slim.conversion",
-    "prepare": "compression.prepared",
+    "prepare": "compression.prepare",
     "recombine": "core.recombination",
     "save": "slim.storage",
     "scale_rates": "training.adam_rates",

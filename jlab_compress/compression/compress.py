@@ -6,10 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from jlab_compress.compression.fits.aims import BASELINES, Aim, read_aim
-from jlab_compress.compression.fits.network import share_stream
+from jlab_compress.compression.fits.aim import Aim
+from jlab_compress.compression.fits.aims import BASELINES, read_aim
+from jlab_compress.compression.joint.task import share_stream
 from jlab_compress.compression.pipeline import Compression, Settings, shrink
-from jlab_compress.compression.prepared import Prepared, read_prepared
+from jlab_compress.compression.prepare import read_prepared
+from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.widths.forecasts import forecaster
 from jlab_compress.compression.widths.request import Resolved, WidthRequest, given_widths, read_request
 from jlab_compress.execution.progress import Progress

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from jlab_compress.compression.fits.aims import Aim
+from jlab_compress.compression.fits.aim import Aim
 from jlab_compress.compression.fits.evaluation import Evaluation
 from jlab_compress.compression.fits.exact import exact_fit
-from jlab_compress.compression.fits.network import network_blocks, share_stream
 from jlab_compress.compression.fits.site import Site, naming
-from jlab_compress.compression.joint.refinement import Refinement, is_refined
+from jlab_compress.compression.joint.task import Refinement, is_refined, network_blocks, share_stream
 from jlab_compress.compression.notes import notes_on
 from jlab_compress.compression.plain import check_plain, plain_gauge
 from jlab_compress.compression.prepared import Prepared

@@ -12,15 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.inputs import read_batches
-from jlab_compress.execution.isolation import copy_model, undisturbed
-from jlab_compress.execution.models import check_model, check_weights
-from jlab_compress.execution.randomness import check_seed, random_states_kept
 from jlab_compress.execution.splits import hold_out
 from jlab_compress.graph.trace import Trace
 from jlab_compress.inspection.block import Blocks
-from jlab_compress.inspection.find import blocks_on
-from jlab_compress.inspection.kinds import Kind
 
 HELD_OUT = 0.1
 
@@ -82,71 +76,6 @@ class Prepared:
 
     def _repr_html_(self) -> str:
         return self.blocks._repr_html_()
-
-
-@random_states_kept()
-def prepare(model: nn.Module, calibration: Any, *, seed: int = 0, kinds: Sequence[Kind] = ()) -> Prepared:
-    """Look at a model once, so that several calls can share what was found.
-
-    Parameters
-    ----------
-    model : nn.Module
-        It stays as it is. Do not train or edit it while what is returned is in use: that is refused.
-    calibration : Tensor, tuple, mapping or iterable of these
-        Real inputs, without targets: one batch, or a list or loader of batches. They are kept in memory.
-    seed : int
-        Of the split into rows to fit to and rows to measure the function gap on.
-    kinds : sequence of Kind
-        Kinds of blocks to look for besides neurons, channels and heads.
-
-    Returns
-    -------
-    Prepared
-        Cost: two copies of the model, of which one is kept; a recorded run and a few more on eight rows.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the model cannot be copied, holds NaN or infinite weights or fails on the calibration.
-
-    Examples
-    --------
-    >>> net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1))
-    >>> prepared = prepare(net, torch.randn(40, 2))
-    >>> prepared.blocks.named("0").width, prepared.fit[0].rows, prepared.held[0].rows
-    (16, 36, 4)
-    """
-    check_model(model)
-    check_weights(model)
-    check_seed(seed)
-    with undisturbed(seed=seed):
-        calls, cut = read_batches(model, calibration)
-    original = copy_model(model)
-    trace, blocks = blocks_on(original, calls, kinds=kinds)
-    fit, held = hold_out(calls, HELD_OUT, seed)
-    rows = (tuple(calls), tuple(fit), tuple(held))
-    return Prepared(original, *rows, trace, blocks, seed, cut, weakref.ref(model))
-
-
-def read_prepared(model: nn.Module | Prepared, calibration: Any, *, seed: int) -> Prepared:
-    """Return what a caller has prepared already, or prepare the model.
-
-    Raises
-    ------
-    ValueError
-        If calibration comes along with a prepared model, or the model has changed since; and as `prepare`.
-    """
-    if not isinstance(model, Prepared):
-        return prepare(model, calibration, seed=seed)
-    check_seed(seed)
-    if calibration is not None:
-        raise ValueError(
-            "calibration: the model was prepared with its calibration; leave it out or prepare again"
-        )
-    change = model.change()
-    if change is not None:
-        raise ValueError(f"model: {change} has changed since the model was prepared; prepare it again")
-    return model
 
 
 def _change(before: nn.Module, now: nn.Module) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from jlab_compress.compression.fits.evaluation import Evaluation
-from jlab_compress.compression.joint.refinement import is_refined
+from jlab_compress.compression.joint.task import is_refined
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.execution.splits import first_rows
 from jlab_compress.fitting.criteria import FUNCTION_ERROR_LIMIT

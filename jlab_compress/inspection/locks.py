@@ -15,8 +15,9 @@ from jlab_compress.graph.pointwise import Pointwise, mixing_problem
 from jlab_compress.graph.trace import Trace
 from jlab_compress.graph.weights import input_value, owner_of
 from jlab_compress.inspection.block import Block
-from jlab_compress.slim.layers import is_conv, is_linear, read_layer
-from jlab_compress.slim.operators import CONVOLUTIONS, NORMS
+from jlab_compress.slim.layers import is_linear, read_layer
+from jlab_compress.slim.operators import NORMS
+from jlab_compress.slim.weighted import CONVOLUTIONS, is_conv
 
 
 def lock_of(uses: Uses, group: Sequence[Candidate], incoming: tuple[str, ...], outgoing: str) -> str | None:

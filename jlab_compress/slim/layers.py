@@ -9,17 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.fitting.layer import Activation, Layer
-from jlab_compress.slim.operators import CONVOLUTIONS, is_conv1d, operator_of
+from jlab_compress.slim.operators import is_conv1d, operator_of
 from jlab_compress.slim.units import Located, UnitAxis, tensor_of
-from jlab_compress.slim.weighted import WeightedLayer, WeightedLinear
-
-
-def is_conv(module: nn.Module) -> bool:
-    """Return whether a module is a convolution whose channels can be read and replaced."""
-    conv: Any = module
-    if type(module) not in CONVOLUTIONS and not isinstance(module, tuple(CONVOLUTIONS.values())):
-        return False
-    return bool(conv.groups == 1 and conv.padding_mode == "zeros" and isinstance(conv.padding, tuple))
+from jlab_compress.slim.weighted import WeightedLayer, WeightedLinear, is_conv
 
 
 def is_linear(module: nn.Module) -> bool:

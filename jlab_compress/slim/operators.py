@@ -14,13 +14,11 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from jlab_compress.slim.multihead import SlimMultiheadAttention, open_attention
 from jlab_compress.slim.units import Operator, Role, UnitAxis
 from jlab_compress.slim.weighted import (
+    CONVOLUTIONS,
     WeightedBatchNorm1d,
     WeightedBatchNorm2d,
     WeightedBatchNorm3d,
     WeightedConv1D,
-    WeightedConv1d,
-    WeightedConv2d,
-    WeightedConv3d,
     WeightedLinear,
 )
 
@@ -66,7 +64,6 @@ STATISTICS = {"weight": 0, "bias": 0, "running_mean": 0, "running_var": 0}
 PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias")
 PACKED = {"in_proj_weight": 3, "in_proj_bias": 3}
 
-CONVOLUTIONS = {nn.Conv1d: WeightedConv1d, nn.Conv2d: WeightedConv2d, nn.Conv3d: WeightedConv3d}
 NORMS = {
     nn.BatchNorm1d: WeightedBatchNorm1d,
     nn.BatchNorm2d: WeightedBatchNorm2d,

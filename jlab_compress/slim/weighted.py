@@ -230,3 +230,14 @@ class WeightedBatchNorm2d(_WeightedBatchNorm, nn.BatchNorm2d):
 
 class WeightedBatchNorm3d(_WeightedBatchNorm, nn.BatchNorm3d):
     """See `_WeightedBatchNorm`; a `BatchNorm3d` of a slim model's copy becomes one."""
+
+
+CONVOLUTIONS = {nn.Conv1d: WeightedConv1d, nn.Conv2d: WeightedConv2d, nn.Conv3d: WeightedConv3d}
+
+
+def is_conv(module: nn.Module) -> bool:
+    """Return whether a module is a convolution whose channels can be read and replaced."""
+    conv: Any = module
+    if type(module) not in CONVOLUTIONS and not isinstance(module, tuple(CONVOLUTIONS.values())):
+        return False
+    return bool(conv.groups == 1 and conv.padding_mode == "zeros" and isinstance(conv.padding, tuple))

@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 from tqdm.auto import tqdm
 
-from jlab_compress.compression.prepared import Prepared, read_prepared
+from jlab_compress.compression.prepare import read_prepared
+from jlab_compress.compression.prepared import Prepared
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
 from jlab_compress.execution.randomness import random_states_kept

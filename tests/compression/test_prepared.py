@@ -9,7 +9,7 @@ from torch import nn
 
 import jlab_compress
 from jlab_compress import allocate_widths, compress_baseline, prepare
-from jlab_compress.compression.prepared import read_prepared
+from jlab_compress.compression.prepare import read_prepared
 from tests.models import mlp, rows, seeded
 from tests.quick import FAST, X
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from jlab_compress.compression.compress import compress, compress_baseline
-from jlab_compress.compression.prepared import prepare
+from jlab_compress.compression.prepare import prepare
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.validation.measures.curve import FUNCTION_GAP, HELD_OUT_LOSS
 from jlab_compress.validation.report import plots

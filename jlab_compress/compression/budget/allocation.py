@@ -12,8 +12,10 @@ from jlab_compress.compression.budget.candidates import best_tried
 from jlab_compress.compression.budget.cost_model import Kind, Prices, read_prices
 from jlab_compress.compression.budget.sensitivity import sensitivity
 from jlab_compress.compression.fits.aims import AIMS
-from jlab_compress.compression.prepared import Prepared, read_prepared
-from jlab_compress.compression.widths.forecasts import Forecaster, forecaster
+from jlab_compress.compression.prepare import read_prepared
+from jlab_compress.compression.prepared import Prepared
+from jlab_compress.compression.widths.forecasts import forecaster
+from jlab_compress.compression.widths.request import Forecaster
 from jlab_compress.compression.widths.values import block_named, check_round_to, open_blocks, rounded_up
 from jlab_compress.errors import UnsupportedBlockError
 from jlab_compress.execution.randomness import random_states_kept

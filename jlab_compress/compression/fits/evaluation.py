@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from jlab_compress.compression.fits.network import network_blocks
 from jlab_compress.compression.joint.first_step import evaluate_first_step
-from jlab_compress.compression.joint.refinement import Outcome, Refinement
+from jlab_compress.compression.joint.task import Outcome, Refinement, network_blocks
 from jlab_compress.execution.closeness import function_gap
 from jlab_compress.execution.outputs import outputs_on
 from jlab_compress.fitting.fit import Fit

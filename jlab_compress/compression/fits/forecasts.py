@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jlab_compress.compression.fits.activation_only import forecast_units
 from jlab_compress.compression.fits.site import Site
 from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.fitting.forecast.predict import predict_dynamics, predict_function
@@ -22,8 +21,6 @@ def forecast_function(site: Site, widths: Sequence[int], *, kernel: bool = True)
     kernel : bool
         Whether errors of the tangent kernel are wanted, for which there is a second trial fit; else NaN.
     """
-    if site.block.activation_only:
-        return forecast_units(site, widths)
     how = (site.layer, site.real_rows, list(widths))
     return predict_function(*how, kernel=kernel, seed=site.seed, effort=site.effort)
 
@@ -33,6 +30,6 @@ def forecast_dynamics(site: Site, widths: Sequence[int], *, kernel: bool = True)
 
     Blocks that write into one residual stream begin with fits for the function, and so does their forecast.
     """
-    if site.block.activation_only or site.shares_stream:
+    if site.shares_stream:
         return forecast_function(site, widths, kernel=kernel)
     return predict_dynamics(site.layer, site.inputs, list(widths), seed=site.seed, effort=site.effort)

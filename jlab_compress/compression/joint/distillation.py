@@ -8,14 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from jlab_compress.compression.joint.refinement import (
-    DISTILLATION,
-    Objective,
-    Outcome,
-    Refinement,
-    needs_whole,
-    refine_fits,
-)
+from jlab_compress.compression.joint.refinement import Objective, refine_fits
+from jlab_compress.compression.joint.task import DISTILLATION, Outcome, Refinement, needs_whole
 from jlab_compress.compression.signals.backward import read_signals
 from jlab_compress.compression.signals.block_kernels import block_errors, pair_blocks
 from jlab_compress.execution.augmentation import augment, positions_of

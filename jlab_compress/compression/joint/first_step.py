@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.compression.joint.refinement import Outcome, Refinement
+from jlab_compress.compression.joint.task import Outcome, Refinement
 from jlab_compress.compression.signals.positions import rows_of
 from jlab_compress.errors import in_words
 from jlab_compress.execution.calls import Call

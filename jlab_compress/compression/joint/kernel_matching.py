@@ -9,15 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.compression.joint.refinement import (
-    NTK_MATCHING,
-    Objective,
-    Outcome,
-    Refinement,
-    layers_of,
-    needs_whole,
-    refine_fits,
-)
+from jlab_compress.compression.joint.refinement import Objective, refine_fits
+from jlab_compress.compression.joint.task import NTK_MATCHING, Outcome, Refinement, layers_of, matchable
 from jlab_compress.compression.signals.block_rows import gather_inputs
 from jlab_compress.compression.signals.layer_kernels import ROWS, KernelTargets, tangents
 from jlab_compress.execution.calls import Call
@@ -25,8 +18,8 @@ from jlab_compress.execution.splits import portions
 from jlab_compress.fitting.displacement import displacement_of
 from jlab_compress.fitting.effort import Effort
 from jlab_compress.fitting.fit import Fit
-from jlab_compress.inspection.block import Block
-from jlab_compress.slim.layers import input_scale, is_conv, is_linear, matrix_of
+from jlab_compress.slim.layers import input_scale, is_linear, matrix_of
+from jlab_compress.slim.weighted import is_conv
 
 NOTE = (
     "NTK matching: all blocks were refined against the original's outputs and the tangent kernel of the "
@@ -35,20 +28,6 @@ NOTE = (
 CHEAP_WEIGHTS, LEAST_SHARE = 1_000_000, 0.25
 EXPENSIVE_ROWS, FEWEST_ROWS, MOST_GRADIENTS = 32, 8, 2**25
 MOST_KEPT, LOOKED_AT = 2**18, 2048
-
-
-def matchable(task: Refinement) -> tuple[Block, ...]:
-    """Return the blocks for NTK matching: several of linear layers or channels, or one that `needs_whole`.
-
-    None in half precision, or without held-out rows. Blocks with a layer that does not run itself are left
-    out, as their gradients cannot be read.
-    """
-    exact = all(p.dtype in (torch.float32, torch.float64) for p in task.original.parameters())
-    if not exact or not task.held:
-        return ()
-    able = [b for b in task.blocks if not b.activation_only and b.kind in ("mlp", "gated-mlp", "conv")]
-    able = [b for b in able if set(layers_of([b])) <= set(task.running)]
-    return tuple(able) if len(able) > 1 or any(needs_whole(b) for b in able) else ()
 
 
 def match_kernels(task: Refinement, fits: Mapping[str, Fit]) -> Outcome:

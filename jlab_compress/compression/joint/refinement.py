@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -10,55 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.compression.joint.norm_statistics import norms_of, renew_statistics
+from jlab_compress.compression.joint.task import Outcome, Refinement, layers_of
 from jlab_compress.compression.signals.block_kernels import BlockPair, write_multiplicities
 from jlab_compress.errors import in_words
-from jlab_compress.execution.calls import Call
-from jlab_compress.execution.progress import Progress, follow
-from jlab_compress.fitting.effort import NORMAL, Effort
+from jlab_compress.execution.progress import follow
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.moving.adam import OptimizationResult, minimize
 from jlab_compress.inspection.block import Block
 
-DISTILLATION, NTK_MATCHING = "joint distillation", "NTK matching"
 FAILED = "The blocks could not be refined jointly, as the model cannot be differentiated: {}"
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """What a joint refinement works on.
-
-    Parameters
-    ----------
-    original, slim : nn.Module
-        The teacher, which stays as it is, and its slim form, which changes in place: pass a copy.
-    blocks : tuple of Block
-        The slim blocks, in the order in which they run.
-    running : tuple of str
-        Dotted paths of the modules that call torch themselves, in that order: `Trace.modules`. A layer whose
-        parameters another module uses is not among them.
-    fit, held : tuple of Call
-        Calibration to learn from, and rows that no fit has seen, on which the loss must fall.
-    seed : int
-        Of all draws.
-    effort : Effort
-        How many steps are taken.
-    progress : bool or callable
-        As in `compress`.
-    """
-
-    original: nn.Module
-    slim: nn.Module
-    blocks: tuple[Block, ...]
-    running: tuple[str, ...]
-    fit: tuple[Call, ...]
-    held: tuple[Call, ...]
-    seed: int = 0
-    effort: Effort = NORMAL
-    progress: Progress = False
-
-    def of(self, blocks: Iterable[Block]) -> Refinement:
-        """Return the same for some of the blocks."""
-        return replace(self, blocks=tuple(blocks))
 
 
 @dataclass(frozen=True)
@@ -82,22 +42,6 @@ class Objective:
     judged: int
     steps: int
     pairs: tuple[BlockPair, ...] = ()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a stage that looks at the whole model says on the fits of its blocks.
-
-    Parameters
-    ----------
-    fits : mapping of str to Fit
-        Of all blocks, by name.
-    notes : tuple of str
-        For the report.
-    """
-
-    fits: Mapping[str, Fit]
-    notes: tuple[str, ...] = ()
 
 
 def refine_fits(
@@ -172,26 +116,6 @@ def refine(task: Refinement, objective: Objective) -> OptimizationResult:
             write_multiplicities(task.slim, pair)
         renew_statistics(task.slim, norms_of(task.blocks), task.fit)
     return result
-
-
-def is_refined(fit: Fit) -> bool:
-    """Tell whether a block was refined jointly; then its own errors are from before."""
-    return fit.method in (DISTILLATION, NTK_MATCHING)
-
-
-def needs_whole(block: Block) -> bool:
-    """Tell whether a block is fitted only as part of the network: channels, and neurons with a batch norm.
-
-    What a channel gives at one position says little of what its whole map is worth, and all positions train
-    the same filter. A batch norm's statistics, scale and shift have no place in the fit of a single layer.
-    """
-    return not block.activation_only and (block.kind == "conv" or block.norm is not None)
-
-
-def layers_of(blocks: Sequence[Block]) -> list[str]:
-    """Return the layers that make, normalise and read the neurons of some blocks, each once."""
-    names = [name for b in blocks for name in (*b.incoming, b.norm, b.outgoing) if name is not None]
-    return list(dict.fromkeys(names))
 
 
 def free_parameters(slim: nn.Module, blocks: Sequence[Block]) -> list[nn.Parameter]:

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from jlab_compress.compression.signals.positions import looked_at, patches, rows_of
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.kernels.row_kernels import inner_products, linear_kernel
-from jlab_compress.slim.layers import input_scale, is_conv
+from jlab_compress.slim.layers import input_scale
+from jlab_compress.slim.weighted import is_conv
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # At most so many positions of a filter in one batch are looked at, the same ones in both models.

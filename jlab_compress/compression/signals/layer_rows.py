@@ -11,7 +11,7 @@ from jlab_compress.compression.signals.positions import patches, rows_of
 from jlab_compress.errors import in_words
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.capture import Tap, capture
-from jlab_compress.slim.layers import is_conv
+from jlab_compress.slim.weighted import is_conv
 
 MOST_ROWS = 16_384
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from jlab_compress.compression.fits.aims import Aim
+from jlab_compress.compression.fits.activation_only import forecast_units
+from jlab_compress.compression.fits.aim import Aim
+from jlab_compress.compression.fits.forecasts import forecast_function
 from jlab_compress.compression.fits.site import Site, naming
 from jlab_compress.compression.prepared import Prepared
+from jlab_compress.compression.widths.request import Forecaster
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.effort import Effort
 from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.inspection.block import Block
-
-Forecaster = Callable[[Block, Sequence[int]], Forecast]
 
 
 def forecaster(
@@ -49,6 +50,8 @@ def forecaster(
     def forecast(block: Block, widths: Sequence[int]) -> Forecast:
         site = Site(model, model, block, calls, shares_stream=shares_stream, seed=seed, effort=effort)
         with naming(block):
-            return aim.forecast(site, widths, kernel=kernel)
+            if block.activation_only:
+                return forecast_units(site, widths)
+            return (aim.forecast or forecast_function)(site, widths, kernel=kernel)
 
     return forecast

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from jlab_compress.compression.widths.forecasts import Forecaster
 from jlab_compress.compression.widths.tolerance import error_at, width_within
 from jlab_compress.compression.widths.values import (
     POLYLOG,
@@ -22,6 +21,7 @@ from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.inspection.block import Block, Blocks
 
 GRID = 12
+Forecaster = Callable[[Block, Sequence[int]], Forecast]
 
 
 @dataclass(frozen=True)

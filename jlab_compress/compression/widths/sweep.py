@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from jlab_compress.compression.fits.aims import Aim, read_aim
-from jlab_compress.compression.fits.network import share_stream
-from jlab_compress.compression.prepared import Prepared, read_prepared
+from jlab_compress.compression.fits.aim import Aim
+from jlab_compress.compression.fits.aims import read_aim
+from jlab_compress.compression.joint.task import share_stream
+from jlab_compress.compression.prepare import read_prepared
+from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.widths.forecasts import forecaster
 from jlab_compress.compression.widths.sweep_report import report_forecasts
 from jlab_compress.compression.widths.values import (

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.compression.compress import compress, compress_baseline
-from jlab_compress.compression.prepared import Prepared, prepare
+from jlab_compress.compression.prepare import prepare
+from jlab_compress.compression.prepared import Prepared
 from jlab_compress.execution.calls import tensors_in
 from jlab_compress.execution.models import unwrapped
 from jlab_compress.fitting.effort import Effort, EffortName, read_effort

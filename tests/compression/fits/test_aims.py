@@ -9,7 +9,7 @@ from torch import nn
 from jlab_compress import Aim, compress, sweep
 from jlab_compress.compression.fits.aims import AIMS, BASELINES, read_aim
 from jlab_compress.compression.fits.evaluation import by_function_gap
-from jlab_compress.compression.joint.refinement import DISTILLATION, Outcome
+from jlab_compress.compression.joint.task import DISTILLATION, Outcome
 from jlab_compress.fitting.fit import Fit
 from tests.models import mlp, rows, seeded
 from tests.quick import FAST, X

@@ -1,6 +1,6 @@
 """A joint refinement of a model, as the pipeline would ask for it."""
 
-from jlab_compress.compression.joint.refinement import Refinement
+from jlab_compress.compression.joint.task import Refinement
 from jlab_compress.graph.recorder import record
 
 QUICK = {"effort": "quick", "progress": False}

@@ -11,13 +11,11 @@ from jlab_compress.compression.joint.refinement import (
     FAILED,
     Objective,
     free_parameters,
-    is_refined,
-    layers_of,
-    needs_whole,
     put_back_on_error,
     refine,
     refine_fits,
 )
+from jlab_compress.compression.joint.task import is_refined, layers_of, needs_whole
 from jlab_compress.compression.signals.block_kernels import pair_blocks
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.fit import Fit
