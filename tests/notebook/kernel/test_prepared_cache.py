@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.compression import prepared as rooms
+from jlab_compress.compression import prepare as rooms
 from jlab_compress.notebook.kernel import prepared_cache
 from jlab_compress.notebook.kernel.block_cache import known_blocks
 from jlab_compress.notebook.kernel.prepared_cache import recall_prepared
