@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from jlab_compress.compression.compress import compress_baseline
-from jlab_compress.compression.prepared import prepare
+from jlab_compress.compression.prepare import prepare
 from jlab_compress.slim.conversion import fold, plan_of
 from jlab_compress.validation.roles import FUNCTION, RANDOM, REFERENCES, REORDERED
 from jlab_compress.validation.training.references import check_shared_plan, read_references
