@@ -96,7 +96,7 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
             structure = structure_of(thing)
             if structure.parameters or structure.lazy:
                 models.append((name, thing, structure))
-            elif issubclass(cls, torch.nn.modules.loss._Loss):
+            elif issubclass(cls, torch.nn.modules.loss._Loss):  # torch has no public name for its losses
                 values.append((name, Value("loss")))
         elif issubclass(cls, Reported):
             results.append((name, cls.kind, thing))

@@ -13,7 +13,6 @@ from torch.nn.parameter import is_lazy
 from jlab_compress.notebook.kernel.block_cache import recall_blocks
 from jlab_compress.report import Report, Scalar, Table, render_html, render_text
 
-MODULE = "torch.nn.modules.module.Module"
 ROWS = 60
 
 
@@ -30,9 +29,9 @@ def show_cards(shell: Any, wanted: bool) -> None:
     for kind, printer in (("text/html", _html), ("text/plain", _text)):
         formatter = shell.display_formatter.formatters[kind]
         if wanted:
-            formatter.for_type(MODULE, printer)
-        elif formatter.for_type(MODULE) is printer:
-            formatter.pop(MODULE)
+            formatter.for_type(nn.Module, printer)
+        elif formatter.for_type(nn.Module) is printer:
+            formatter.pop(nn.Module)
 
 
 def module_report(model: nn.Module) -> Report:
