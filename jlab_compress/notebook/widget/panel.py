@@ -130,7 +130,7 @@ class Panel(anywidget.AnyWidget):
     def _asked(self, _: Any, content: Any, buffers: Any) -> None:
         try:
             self._answer(content)
-        except (ValueError, TypeError, KeyError) as fault:
+        except (ValueError, TypeError, KeyError, ImportError) as fault:
             self.send({"type": "error", "request": None, "message": str(fault)[:1000]})
 
     def _answer(self, content: Any) -> None:

@@ -103,6 +103,15 @@ class TestPanel:
         assert told[-1]["type"] == "error"
         assert made.results == {}
 
+    def test_a_missing_package_is_told(self, monkeypatch):
+        def missing(*_):
+            raise ImportError('onnx is needed for exports to ONNX: pip install "jlab-compress[onnx]"')
+
+        made = opened()
+        monkeypatch.setattr(room, "check_fields", missing)
+        press(made, "export", slim="model", path="a.onnx", example_inputs="calibration")
+        assert made.told[-1]["message"].endswith('pip install "jlab-compress[onnx]"')
+
     def test_refuses_what_is_too_long(self):
         made = opened()
         ask(made, {"op": "blocks", "model": "x" * 30_000})
