@@ -107,7 +107,7 @@ def read_words(field: Field, given: Any, namespace: Mapping[str, Any]) -> Any:
     value = value_of(given, namespace)
     if isinstance(value, bool | int | float | str):
         raise UsageError(
-            f"{given!r} is no value for --{field.option}; write the name of one, last or after it"
+            f"--{field.option} cannot be {given!r}; write the name of a value last, or after --{field.option}"
         )
     return value
 

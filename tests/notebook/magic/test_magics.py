@@ -291,7 +291,7 @@ def test_braces_and_dollars_are_not_expanded(session, capsys):
         ("inspect x", "'x' is of type Tensor; expected a torch.nn.Module"),
         ("inspect net x x", "unrecognized arguments: x"),
         ("run net", "the following are required: --calibration"),
-        ("run net 4", "'4' is no value for --calibration; write the name of one"),
+        ("run net 4", "--calibration cannot be '4'; write the name of a value last, or after --calibration"),
         ("validate net slim batches loss", "the following arguments are required: --optimizer"),
         ("run net 4 --calibraton x", "unknown option '--calibraton'; did you mean '--calibration'?"),
         ("run net 4 --calibration xx", "there is no name 'xx' here"),
