@@ -231,8 +231,9 @@ def _run_seeds(
             copies = {name: _trainable_copy(model) for name, model in models.items()}
             if not snapshots:
                 snapshots.append(take_snapshot(copies, contest.held_out[0][0]))
-            length: dict[str, Any] = {"seed": seed, "steps": steps, "seconds": seconds}
-            curves.append(train_side_by_side(copies, contest, **length, tick=bar.update))
+            curves.append(
+                train_side_by_side(copies, contest, seed=seed, steps=steps, seconds=seconds, tick=bar.update)
+            )
             if len(snapshots) < 2:
                 snapshots.append(take_snapshot(copies, contest.held_out[0][0]))
             steps, seconds = len(curves[0][SLIM].losses), None  # a time budget becomes equal steps

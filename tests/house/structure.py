@@ -95,13 +95,21 @@ def parameters(function: ast.FunctionDef) -> list[str]:
 
 
 def parcels(source: str) -> list[str]:
-    """Local names that are spread into a call as keyword arguments, by which types are lost."""
+    """Arguments that a function packs into a dictionary and spreads into a call, by which types are lost."""
     found = []
     for function in functions(source):
-        own = {one.arg for one in (function.args.kwarg,) if one is not None}
+        packed = {name for node in ast.walk(function) for name in _packed(node)}
+        packed -= {one.arg for one in (function.args.kwarg,) if one is not None}
         for node in ast.walk(function):
             if isinstance(node, ast.Call):
                 spread = [word.value for word in node.keywords if word.arg is None]
-                names = {value.id for value in spread if isinstance(value, ast.Name)} - own
+                names = {value.id for value in spread if isinstance(value, ast.Name)} & packed
                 found += [f"{function.name} spreads {name}" for name in sorted(names)]
     return found
+
+
+def _packed(node: ast.AST) -> Iterator[str]:
+    """Names that an assignment gives a dictionary written out."""
+    if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict) and node.value.keys:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from (target.id for target in targets if isinstance(target, ast.Name))

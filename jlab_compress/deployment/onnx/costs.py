@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -90,8 +89,8 @@ def measure_latency(
         feeds = signature.resized(batch=batch).feeds()
         for label, number in threads.items():
             runs = [partial(open_session(path, threads=number).run, None, feeds) for path in paths]
-            how: dict[str, Any] = {"seconds": seconds, "rounds": ROUNDS, "burst": BURST, "clock": clock}
-            found.append(Latency(batch, label, medians_in_turn(runs, **how)))
+            medians = medians_in_turn(runs, seconds=seconds, rounds=ROUNDS, burst=BURST, clock=clock)
+            found.append(Latency(batch, label, medians))
     return tuple(found)
 
 

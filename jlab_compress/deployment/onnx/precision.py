@@ -52,12 +52,19 @@ def convert(source: Path, target: Path, precision: str, calibration: Iterable[Fe
             return
         prepared = target.with_name(f"prepared-{target.name}")
         write_graph(graph, prepared)
-        options = {"op_types_to_quantize": QUANTIZED, "weight_type": QuantType.QInt8, "per_channel": True}
         if calibration is None:
-            quantize_dynamic(prepared, target, **options)
+            quantize_dynamic(prepared, target, QUANTIZED, per_channel=True, weight_type=QuantType.QInt8)
         else:
-            kind = {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QUInt8}
-            quantize_static(prepared, target, _Batches(calibration), **kind, **options)
+            quantize_static(
+                prepared,
+                target,
+                _Batches(calibration),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=QUANTIZED,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
 
 
 def _unshare(graph: onnx.GraphProto) -> None:

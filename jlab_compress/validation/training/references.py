@@ -78,8 +78,9 @@ class References:
         """Fit outputs alone: with moved nodes for one block, by selection and refit for several."""
         if len(self.widths) > 1:
             return compress_baseline(prepared, self.widths, method="greedy", seed=seed).model
-        how: Any = {"preserve": "function", "effort": self.effort, "seed": seed, "progress": False}
-        return compress(prepared, self.widths, **how).model
+        return compress(
+            prepared, self.widths, preserve="function", effort=self.effort, seed=seed, progress=False
+        ).model
 
 
 def read_references(
