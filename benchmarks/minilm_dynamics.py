@@ -24,13 +24,11 @@ import torch
 from minilm_data import SOURCES, Sentences, batches, corpus, encoder
 from torch import Tensor, nn
 
-from jlab_compress import prepare
-from jlab_compress.compression.compress import compress, compress_baseline
-from jlab_compress.compression.pipeline import Method, shrink
+from jlab_compress import Aim, compress, compress_baseline
+from jlab_compress.compression.fits.site import Site
 from jlab_compress.fitting.aims.baselines import greedy_refit
 from jlab_compress.fitting.aims.function import with_shared_mass
 from jlab_compress.fitting.fit import Fit
-from jlab_compress.fitting.layer import Layer
 
 WIDTH = 768
 ONE = {"encoder.encoder.layer.2.intermediate.dense": WIDTH}
@@ -71,14 +69,16 @@ def labelled(sentences: Sentences) -> Labelled:
     return [(inputs_of(batch), label) for batch, label in zip(found, labels, strict=True)]
 
 
-def greedy_counted(model: nn.Module, widths: Any, data: list[dict[str, Tensor]], seed: int) -> nn.Module:
+def greedy_weighted(site: Site, size: int) -> Fit:
     """Greedy selection with refit, every neuron counted n / s times."""
+    made = greedy_refit(site.layer, site.inputs, size, seed=site.seed)
+    return replace(made, layer=with_shared_mass(made.layer, site.layer))
 
-    def fit(layer: Layer, rows: Any, size: int, *more: Any) -> Fit:
-        made = greedy_refit(layer, rows.inputs, size, seed=seed)
-        return replace(made, layer=with_shared_mass(made.layer, layer))
 
-    return shrink(prepare(model, data, seed=seed), widths, method=Method("greedy counted", fit), seed=seed)[0]
+def aimed(preserve: str | Aim) -> Make:
+    return lambda model, widths, data, seed: (
+        compress(model, widths, calibration=data, preserve=preserve, seed=seed, progress=False).model
+    )
 
 
 def plain(method: str) -> Make:
@@ -89,13 +89,11 @@ def plain(method: str) -> Make:
 
 METHODS: dict[str, Make] = {
     "greedy + refit, c = 1": plain("greedy"),
-    "greedy + refit, c = n/s": greedy_counted,
+    "greedy + refit, c = n/s": aimed(Aim("greedy weighted", greedy_weighted)),
     "random subset": plain("random"),
     "k-means merge": plain("k-means"),
     "outputs-only NNLS": plain("nnls"),
-    'preserve="dynamics"': lambda model, widths, data, seed: (
-        compress(model, widths, calibration=data, preserve="dynamics", seed=seed, progress=False).model
-    ),
+    'preserve="dynamics"': aimed("dynamics"),
 }
 
 
