@@ -71,8 +71,7 @@ def on_encoder() -> list[Row]:
     model = encoder()
     calls, _ = read_batches(model, batches(corpus().calibration.texts))
     block = find_blocks(model).named("encoder.layer.2.intermediate.dense")
-    place = (block.incoming[0], block.outgoing, block.residual)
-    rows = gather_rows(model, model, place, calls, moved=False, seed=0)
+    rows = gather_rows(model, model, block, calls, seed=0)
     layer = read_layer(model, block, block.activation)
     return compared("encoder FFN", layer, rows, (768, 384, 192), 0)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,15 +110,14 @@ def measure(problem: Problem, name: str, effort: str, run: Callable[[], Compress
     }
 
 
-def measured(problem: Problem, efforts: list[str]) -> list[dict[str, Any]]:
-    rows = []
+def measured(problem: Problem, efforts: list[str]) -> Iterator[dict[str, Any]]:
     shared: dict[str, Any] = {"calibration": problem.batches}
     for method in BASELINES:
 
         def plain(method: str = method) -> Compression:
             return compress_baseline(problem.net, problem.width, method=method, **shared)
 
-        rows.append(measure(problem, method, "-", plain))
+        yield measure(problem, method, "-", plain)
     for name in ("function", "dynamics"):
         for effort in efforts:
 
@@ -126,8 +125,7 @@ def measured(problem: Problem, efforts: list[str]) -> list[dict[str, Any]]:
                 how = {**shared, "preserve": AIMS[name], "effort": effort, "progress": False}
                 return compress(problem.net, problem.width, **how)
 
-            rows.append(measure(problem, name, effort, aimed))
-    return rows
+            yield measure(problem, name, effort, aimed)
 
 
 def show(row: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.slim_report import summarise
 from jlab_compress.compression.widths.request import Resolved
 from jlab_compress.execution.isolation import copy_model
-from jlab_compress.execution.progress import Progress, follow
+from jlab_compress.execution.progress import Progress, Step, follow
 from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.fit import Fit
@@ -150,22 +150,18 @@ def shrink(prepared: Prepared, wanted: Resolved, aim: Aim, settings: Settings) -
 def narrow(
     prepared: Prepared, slim: nn.Module, widths: Mapping[str, int], aim: Aim, settings: Settings
 ) -> Narrowed:
-    """Give a copy of the prepared model fewer units, in place: start and refine each block, then all jointly.
+    """Give a copy of the prepared model fewer units, in place: block after block, then all blocks jointly.
 
-    Blocks are done in the order in which they run: a block is fitted to what reaches it in the slim model so
-    far. Parameters are those of `shrink`, and the copy.
+    A block is fitted to what reaches it in the slim model so far. Parameters are those of `shrink`, with the
+    copy and the widths by block name.
     """
-    blocks = tuple(block for block in prepared.blocks if block.name in widths)
-    rows = (prepared.trace.modules, prepared.fit, prepared.held)
-    how = (settings.seed, settings.effort)
-    task = Refinement(prepared.original, slim, blocks, *rows, *how, settings.progress)
-    shared, network = share_stream(blocks), network_blocks(task)
+    task = task_of(prepared, slim, widths, settings)
     fits, counts = dict[str, Fit](), dict[str, tuple[float, ...]]()
-    for number, block in enumerate(blocks, 1):
-        name, size, label = block.name, widths[block.name], f"block {block.name}: {number} of {len(blocks)}"
+    for number, block in enumerate(task.blocks, 1):
+        name, size = block.name, widths[block.name]
+        label = f"block {name}: {number} of {len(task.blocks)}"
         with follow(settings.progress, name, label) as step, naming(block):
-            place = (prepared.original, slim, block, prepared.fit)
-            site = Site(*place, bool(fits), shared, name in network, *how, step)
+            site = site_of(task, block, step, follows_slim=bool(fits))
             exact = exact_fit(site.layer, size)
             fit = exact or aim.start_for(site)(site, size)
             fit = aim.refine(site, size, fit) if site.alone and exact is None else fit
@@ -174,9 +170,40 @@ def narrow(
         put(site, fits[name])
     outcome = aim.joint(task, fits)
     evaluation = aim.evaluate(task, outcome.fits)
-    planned = (plan_block(b, evaluation.fits[b.name], counts[b.name], settings.plain) for b in blocks)
-    plan = Plan(tuple(planned), aim.name, settings.seed)
+    plans = [plan_block(b, evaluation.fits[b.name], counts[b.name], settings.plain) for b in task.blocks]
+    plan = Plan(tuple(plans), aim.name, settings.seed)
     return Narrowed(plan, evaluation, (*outcome.notes, *evaluation.notes))
+
+
+def task_of(prepared: Prepared, slim: nn.Module, widths: Mapping[str, int], settings: Settings) -> Refinement:
+    """Return all that the stages of an aim work on, with blocks in the order in which they run."""
+    return Refinement(
+        original=prepared.original,
+        slim=slim,
+        blocks=tuple(block for block in prepared.blocks if block.name in widths),
+        running=prepared.trace.modules,
+        fit=prepared.fit,
+        held=prepared.held,
+        seed=settings.seed,
+        effort=settings.effort,
+        progress=settings.progress,
+    )
+
+
+def site_of(task: Refinement, block: Block, step: Step, *, follows_slim: bool) -> Site:
+    """Return what a fit of one block may look at."""
+    return Site(
+        original=task.original,
+        slim=task.slim,
+        block=block,
+        calls=task.fit,
+        follows_slim=follows_slim,
+        shares_stream=share_stream(task.blocks),
+        in_network=block.name in network_blocks(task),
+        seed=task.seed,
+        effort=task.effort,
+        step=step,
+    )
 
 
 def put(site: Site, fit: Fit) -> None:
@@ -188,7 +215,7 @@ def put(site: Site, fit: Fit) -> None:
 
 def plan_block(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -> BlockPlan:
     """Return what was done to a block, with its multiplicities where no layer holds them."""
-    folded = plain and set(counts) != {1.0}
+    rescaled = plain and set(counts) != {1.0}
     return BlockPlan(
         name=block.name,
         kind=block.kind,
@@ -196,8 +223,8 @@ def plan_block(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -
         width_before=block.width,
         width_after=fit.layer.width,
         method=fit.method,
-        gauge="plain" if folded else "weighted",
+        gauge="plain" if rescaled else "weighted",
         indices=None if fit.indices is None else tuple(fit.indices.tolist()),
-        multiplicities=counts if folded else None,
+        multiplicities=counts if rescaled else None,
         activation_only=block.activation_only,
     )

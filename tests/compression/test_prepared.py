@@ -146,3 +146,14 @@ def test_preparing_leaves_the_model_and_shows_its_blocks():
     assert all(module.training for module in net.modules())
     assert repr(prepared) == repr(prepared.blocks)
     assert "<table" in prepared._repr_html_()
+
+
+def test_looking_into_attention_does_not_change_what_is_prepared():
+    layer = seeded(nn.TransformerEncoderLayer, 12, 6, 16, 0.0, batch_first=True).double()
+    prepared = prepare(layer, rows(30, 4, 12))
+    before = compress_baseline(prepared, {"self_attn": 3}, method="greedy")
+    sweep(prepared, {"self_attn": [3]})
+    assert prepared.change() is None
+    after = compress_baseline(prepared, {"self_attn": 3}, method="greedy")
+    assert same(tensors(before.model), tensors(after.model))
+    assert [type(m) for m in before.model.modules()] == [type(m) for m in after.model.modules()]

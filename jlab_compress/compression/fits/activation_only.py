@@ -17,6 +17,7 @@ from jlab_compress.fitting.aims.activation_only import UnitRows
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.forecast.forecast import Forecast, predict_unit_errors
 from jlab_compress.fitting.post_norm import PostNormMap
+from jlab_compress.slim.snapshot import Snapshot
 from jlab_compress.slim.surgery import open_layers
 from jlab_compress.slim.units import UnitAxis
 
@@ -54,9 +55,13 @@ def unit_start(
 
 
 def forecast_units(site: Site, widths: Sequence[int]) -> Forecast:
-    """Return the held-out errors of a block's fits at several numbers of units."""
-    rows = replace(unit_rows(site), kernels=unit_kernels(site))
-    return predict_unit_errors(site.layer, rows, widths, seed=site.seed)
+    """Return the held-out errors of a block's fits at several numbers of units; the model ends as it was."""
+    before = Snapshot.of(site.slim)
+    try:
+        rows = replace(unit_rows(site), kernels=unit_kernels(site))
+        return predict_unit_errors(site.layer, rows, widths, seed=site.seed)
+    finally:
+        before.put_back()
 
 
 def unit_rows(site: Site, *, synthetic: bool = False) -> UnitRows:
@@ -65,14 +70,13 @@ def unit_rows(site: Site, *, synthetic: bool = False) -> UnitRows:
     The goal is what the block itself would give in the slim model so far. Units that also make up for the
     errors of earlier slim blocks fit each row better and the whole model worse.
     """
-    slim, block, calls, seed = site.slim, site.block, list(site.calls), site.seed
+    slim, block, calls, seed = site.slim, site.block, site.calls, site.seed
     if block.channelwise:
         return UnitRows(gather_inputs(slim, block.outgoing, calls, seed=seed))
     open_layers(slim, block)
-    place = (block.outgoing, block.outgoing, block.residual)
-    goal = gather_rows(slim, slim, place, calls, moved=False, scaled=False, seed=seed)
+    goal = gather_rows(slim, slim, block, calls, inside=True, seed=seed)
     if synthetic and (more := augmented(calls, seed=seed)):
-        goal = goal.joined(gather_rows(slim, slim, place, more, moved=False, scaled=False, seed=seed))
+        goal = goal.joined(gather_rows(slim, slim, block, more, inside=True, seed=seed))
     return UnitRows(goal.inputs, post_norm=goal.post_norm, synthetic=goal.synthetic)
 
 
@@ -87,14 +91,14 @@ def unit_kernels(site: Site) -> tuple[Tensor, Tensor]:
     Cost: at most 4 runs of the model up to the block on 8 rows each, and 96 backward passes through the
     block; P times the block's parameters in memory.
     """
-    slim, block, calls, seed = site.slim, site.block, list(site.calls), site.seed
+    slim, block, seed = site.slim, site.block, site.seed
     open_layers(slim, block)
     values = {unit: getattr(slim.get_submodule(unit.module), unit.tensor) for unit in block.units}
     free = {unit: value for unit, value in values.items() if isinstance(value, torch.nn.Parameter)}
     flags = {p: p.requires_grad for p in slim.parameters()}
     generator = torch.Generator().manual_seed(seed)
     found: list[tuple[Tensor, Tensor]] = []
-    chosen = _few(calls, generator)
+    chosen = _few(site.calls, generator)
     try:
         for p in flags:
             p.requires_grad_(False)
@@ -126,7 +130,7 @@ def _products(gradients: list[Tensor]) -> Tensor:
     return products / scale[:, None] / scale
 
 
-def _few(calls: list[Call], generator: torch.Generator) -> list[Call]:
+def _few(calls: Sequence[Call], generator: torch.Generator) -> list[Call]:
     """Return at most four calls with at most eight rows each, where rows can be taken apart."""
     few = []
     for index in torch.randperm(len(calls), generator=generator)[:PROBED_CALLS].tolist():

@@ -21,8 +21,9 @@ def forecast_function(site: Site, widths: Sequence[int], *, kernel: bool = True)
     kernel : bool
         Whether errors of the tangent kernel are wanted, for which there is a second trial fit; else NaN.
     """
-    how = (site.layer, site.real_rows, list(widths))
-    return predict_function(*how, kernel=kernel, seed=site.seed, effort=site.effort)
+    return predict_function(
+        site.layer, site.real_rows, widths, kernel=kernel, seed=site.seed, effort=site.effort
+    )
 
 
 def forecast_dynamics(site: Site, widths: Sequence[int], *, kernel: bool = True) -> Forecast:
@@ -32,4 +33,4 @@ def forecast_dynamics(site: Site, widths: Sequence[int], *, kernel: bool = True)
     """
     if site.shares_stream:
         return forecast_function(site, widths, kernel=kernel)
-    return predict_dynamics(site.layer, site.inputs, list(widths), seed=site.seed, effort=site.effort)
+    return predict_dynamics(site.layer, site.inputs, widths, seed=site.seed, effort=site.effort)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +31,8 @@ class Site:
     Parameters
     ----------
     original, slim : nn.Module
-        The model before, and as it is so far; the block itself is still as it was. Neither may be changed.
+        The model before, and as it is so far; the block itself is still as it was. Stages change neither, but
+        that attention may be opened in `slim` to be looked into.
     block : Block
         What is to be fitted.
     calls : tuple of Call
@@ -68,13 +69,13 @@ class Site:
 
     @cached_property
     def layer(self) -> Layer:
-        """The block's units in float64 or float32 on the CPU."""
+        """The block's units, in float64 on the CPU."""
         return on_cpu(read_layer(self.slim, self.block, self.block.activation))
 
     @cached_property
     def inputs(self) -> Tensor:
         """The rows that reach the block in the slim model so far, (q, n_in), in float64 on the CPU."""
-        return gather_inputs(self.slim, self.block.incoming[0], list(self.calls), seed=self.seed)
+        return gather_inputs(self.slim, self.block.incoming[0], self.calls, seed=self.seed)
 
     @cached_property
     def rows(self) -> FitRows:
@@ -88,11 +89,12 @@ class Site:
 
         Channels have inputs only: what one adds at single positions is all that is known of its worth.
         """
-        return FitRows(self.inputs) if self.block.kind == "conv" else self._rows(list(self.calls))
+        return FitRows(self.inputs) if self.block.kind == "conv" else self._rows(self.calls)
 
-    def _rows(self, calls: list[Call]) -> FitRows:
-        place = (self.block.incoming[0], self.block.outgoing, self.block.residual)
-        return gather_rows(self.original, self.slim, place, calls, moved=self.follows_slim, seed=self.seed)
+    def _rows(self, calls: Sequence[Call]) -> FitRows:
+        return gather_rows(
+            self.original, self.slim, self.block, calls, follows_slim=self.follows_slim, seed=self.seed
+        )
 
 
 @contextmanager

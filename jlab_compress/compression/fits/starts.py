@@ -18,8 +18,7 @@ def subset(site: Site, size: int) -> Fit:
 
 def moved_subset(site: Site, size: int, fit: Fit) -> Fit:
     """Move the neurons of `subset` for the outputs; see `move_subset`."""
-    how = (site.layer, site.rows, fit)
-    return move_subset(*how, seed=site.seed, effort=site.effort, progress=site.step)
+    return move_subset(site.layer, site.rows, fit, seed=site.seed, effort=site.effort, progress=site.step)
 
 
 def weighted_subset(site: Site, size: int) -> Fit:
@@ -34,8 +33,9 @@ def dynamics_start(site: Site, size: int) -> Fit:
 
 def moved_for_dynamics(site: Site, size: int, fit: Fit) -> Fit:
     """Move the neurons of `dynamics_start` for outputs and tangent kernel; see `move_start`."""
-    how = (site.layer, site.inputs, size, fit)
-    return move_start(*how, seed=site.seed, effort=site.effort, progress=site.step)
+    return move_start(
+        site.layer, site.inputs, size, fit, seed=site.seed, effort=site.effort, progress=site.step
+    )
 
 
 def moments(site: Site, size: int) -> Fit:

@@ -180,7 +180,7 @@ def expected_displacement(task: Refinement) -> float:
     """
     name = [n for n in task.running if _is_layer(task.original.get_submodule(n))][-1]
     last = task.original.get_submodule(name)
-    hidden = gather_inputs(task.original, name, list(task.fit[:1]), seed=task.seed)[:LOOKED_AT]
+    hidden = gather_inputs(task.original, name, task.fit[:1], seed=task.seed)[:LOOKED_AT]
     scale = input_scale(last)
     outgoing = matrix_of(last).T.to(hidden)
     outgoing = outgoing if scale is None else outgoing * scale.to(hidden)[:, None]

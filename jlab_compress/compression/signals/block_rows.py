@@ -6,7 +6,7 @@ norm that reads the sum. Fits that know both make up for the errors of earlier s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -18,11 +18,11 @@ from jlab_compress.execution.capture import Tap
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.fitting.fit_rows import FitRows
 from jlab_compress.fitting.post_norm import PostNormMap
-from jlab_compress.inspection.block import Residual
+from jlab_compress.inspection.block import Block
 from jlab_compress.slim.layers import input_scale
 
 
-def gather_inputs(model: nn.Module, incoming: str, calls: list[Call], *, seed: int) -> Tensor:
+def gather_inputs(model: nn.Module, incoming: str, calls: Sequence[Call], *, seed: int) -> Tensor:
     """Return the rows that reach a layer, (q, n_in), scaled by `input_scale`, in float64 on the CPU."""
     rows = layer_rows(model, calls, {"inputs": Tap(incoming, "input")}, seed=seed)["inputs"]
     return _scaled(model, incoming, _wide(rows))
@@ -31,11 +31,11 @@ def gather_inputs(model: nn.Module, incoming: str, calls: list[Call], *, seed: i
 def gather_rows(
     original: nn.Module,
     slim: nn.Module,
-    block: tuple[str, str, Residual | None],
-    calls: list[Call],
+    block: Block,
+    calls: Sequence[Call],
     *,
-    moved: bool,
-    scaled: bool = True,
+    follows_slim: bool = False,
+    inside: bool = False,
     seed: int,
 ) -> FitRows:
     """Run the calibration through both models and return the rows for one block, with its goal.
@@ -44,29 +44,30 @@ def gather_rows(
     ----------
     original, slim : nn.Module
         The model before, and as it is so far; the block itself is still as it was.
-    block : (str, str, Residual or None)
-        The incoming layer, the outgoing layer and what is behind it.
-    calls : list of Call
+    block : Block
+        Where to look.
+    calls : sequence of Call
         The calibration.
-    moved : bool
+    follows_slim : bool
         Whether an earlier block is slim already, so that the two models differ.
-    scaled : bool
-        Whether the inputs are scaled by `input_scale`, or as they reach the incoming layer.
+    inside : bool
+        Whether the inputs are what the block's units give, as it enters the outgoing layer, and not what
+        reaches the block, scaled by `input_scale`.
     seed : int
         Of the draw of rows.
     """
-    incoming, outgoing, residual = block
-    taps = {"inputs": Tap(incoming, "input"), "outputs": Tap(outgoing)}
+    residual, incoming = block.residual, block.outgoing if inside else block.incoming[0]
+    taps = {"inputs": Tap(incoming, "input"), "outputs": Tap(block.outgoing)}
     if residual is not None:
         taps["sum"] = Tap(residual.norm, "input")
     found = {label: _wide(t) for label, t in layer_rows(slim, calls, taps, seed=seed).items()}
-    inputs = _scaled(slim, incoming, found["inputs"]) if scaled else found["inputs"]
+    inputs = found["inputs"] if inside else _scaled(slim, incoming, found["inputs"])
     reference = found
-    if moved:
+    if follows_slim:
         taps.pop("inputs")
         reference = {label: _wide(t) for label, t in layer_rows(original, calls, taps, seed=seed).items()}
     if residual is None:
-        return FitRows(inputs, reference["outputs"] if moved else None)
+        return FitRows(inputs, reference["outputs"] if follows_slim else None)
     stream = found["sum"] - found["outputs"]
     norm = _norm_of(original.get_submodule(residual.norm)) if residual.last else None
     return FitRows(inputs, reference["sum"] - stream, PostNormMap(stream, norm))

@@ -34,8 +34,7 @@ def test_a_block_without_a_residual_stream_has_none():
 
 def gathered(original, slim, block):
     calls, _ = read_batches(original, X)
-    place = (block.incoming[0], block.outgoing, block.residual)
-    return gather_rows(original, slim, place, calls, moved=slim is not original, seed=0)
+    return gather_rows(original, slim, block, calls, follows_slim=slim is not original, seed=0)
 
 
 def test_stream_and_targets_add_up_to_the_originals_sum_through_its_norm():

@@ -42,6 +42,6 @@ def test_heads_are_forecast_by_their_fits_under_every_aim():
 
 
 def test_an_error_names_the_block():
-    prepared = prepare(NET, X).on([Call((torch.full((9, 6), torch.inf),))], seed=0)
+    prepared = prepare(NET, X).on([Call((torch.full_like(X[:9], torch.inf),))], seed=0)
     with pytest.raises(ValueError, match=r"^block 0: calibration batch 0: it reaches 0 with NaN or infinite"):
         forecast_of(prepared, AIMS["function"], prepared.blocks[0], [4])

@@ -4,12 +4,9 @@ from jlab_compress.compression.widths.sweep_report import report_forecasts
 from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.inspection.block import Block, Blocks
 
-BLOCKS = Blocks(
-    (
-        Block("up", "mlp", (), 40, 10, 400, None, macs=360),
-        Block("heads", "attention", (), 6, 8, 48, None, noun="heads"),
-    )
-)
+UP = Block("up", "mlp", (), 40, 10, 400, None, macs=360)
+HEADS = Block("heads", "attention", (), 6, 8, 48, None, noun="heads")
+BLOCKS = Blocks((UP, HEADS))
 
 
 def report(*, kernel=True, **forecasts):
