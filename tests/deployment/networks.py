@@ -70,12 +70,12 @@ class DepthwiseNet(nn.Module):
 
 
 class Encoder(nn.Module):
-    def __init__(self, heads=2):
+    def __init__(self, heads=2, layers=1):
         super().__init__()
         torch.manual_seed(2)
         self.embedding = nn.Embedding(50, 16)
         layer = nn.TransformerEncoderLayer(16, heads, 32, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.head = nn.Linear(16, 3)
 
     def forward(self, ids, mask):
@@ -95,11 +95,16 @@ class Score(nn.Module):
         return self.linear(x).squeeze(1)
 
 
-def bert():
+def bert(layers=1):
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(3)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
     return BertModel(BertConfig(vocab_size=60, max_position_embeddings=40, **sizes))
 
 

@@ -24,8 +24,7 @@ def test_a_row_writes_what_it_says(name, tmp_path, monkeypatch):
     write(mlp(), example_inputs=torch.ones(2, 8), **target.place(path, "net"))
     assert Path(path).is_dir() == target.is_folder
     if target.is_folder:
-        write(mlp(), example_inputs=torch.ones(2, 8), **target.place(path, "net"))
-        assert {child.name for child in Path(path, "net").iterdir()} >= {"1", "2"}
+        assert Path(path, "net", "1").is_dir()
     else:
         with pytest.raises(FileExistsError, match="is there already"):
             write(mlp(), example_inputs=torch.ones(2, 8), **target.place(path, "net"))

@@ -14,6 +14,9 @@ import run  # noqa: E402
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
 
 
+together = pytest.mark.xdist_group("first notebook")  # one process runs it once for all its tests
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo")
@@ -21,6 +24,7 @@ def first(tmp_path_factory):
     return directory, document
 
 
+@together
 def test_first_notebook_writes_the_promised_report(first):
     directory, _ = first
     report = json.loads((directory / "report.json").read_text())
@@ -37,6 +41,7 @@ def test_first_notebook_writes_the_promised_report(first):
     assert (directory / "slim.onnx").stat().st_size == report["onnx_bytes_after"]
 
 
+@together
 def test_what_the_notebook_shows_holds_no_script(first):
     _, document = first
     pages = [

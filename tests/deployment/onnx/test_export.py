@@ -14,14 +14,12 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.compression.compress import compress_baseline
 from jlab_compress.deployment.onnx import export as exporting
 from jlab_compress.deployment.onnx import files as fileformat
 from jlab_compress.deployment.onnx import graph as tracing
 from jlab_compress.deployment.onnx.export import export_onnx
 from jlab_compress.errors import ExportMismatchError
-from jlab_compress.inspection.find import find_blocks
-from tests.deployment.networks import IDS, MODELS, DepthwiseNet, Encoder, bert, mlp, normal, slim_mlp
+from tests.deployment.networks import IDS, MODELS, Encoder, bert, mlp, normal, slim_mlp
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -52,16 +50,23 @@ def test_attention_runs_at_the_first_and_the_last_opset(opset, tmp_path):
     assert export_onnx(build(), tmp_path / "m.onnx", example, opset=opset).form.opset == opset
 
 
-def test_multiplicities_are_folded_into_stock_operators(tmp_path):
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A slim model written and measured beside its original, which takes some seconds."""
     slim, wide = slim_mlp()
-    inputs = torch.randn(5, 8)
-    export = export_onnx(slim, tmp_path / "m.onnx", inputs, original=wide, facts={"function_gap": 0.0})
-    assert [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node] == ["Gemm", "Relu", "Gemm"]
-    found = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"input": inputs.numpy()})[0]
+    path = tmp_path_factory.mktemp("measured") / "m.onnx"
+    return export_onnx(slim, path, normal(5, 8), original=wide, facts={"function_gap": 0.0}), wide
+
+
+def test_multiplicities_are_folded_into_stock_operators(measured):
+    export, wide = measured
+    inputs = normal(5, 8)
+    assert [node.op_type for node in onnx.load(export.path).graph.node] == ["Gemm", "Relu", "Gemm"]
+    found = onnxruntime.InferenceSession(export.path).run(None, {"input": inputs.numpy()})[0]
     np.testing.assert_allclose(found, wide.eval()(inputs).detach(), rtol=1e-5, atol=1e-6)
     assert export.costs.n_parameters == (8 * 10 + 10 + 10 * 4 + 4, 8 * 6 + 6 + 6 * 4 + 4)
     assert export.costs.macs == (8 * 10 + 10 * 4, 8 * 6 + 6 * 4)
-    assert export.n_bytes == (tmp_path / "m.onnx").stat().st_size == export.costs.n_bytes[1]
+    assert export.n_bytes == export.path.stat().st_size == export.costs.n_bytes[1]
     assert {(row.batch, row.threads) for row in export.costs.latency} == {
         (1, "1"),
         (1, "all"),
@@ -81,27 +86,8 @@ def test_slim_layers_inside_a_wrapper_are_folded_too(tmp_path):
     assert operators == ["Gemm", "Relu", "Gemm", "Tanh"]
 
 
-@pytest.mark.parametrize(
-    ("build", "example", "axes", "block"),
-    [
-        (lambda: Encoder(heads=4), MODELS["encoder"][1], None, "encoder.layers.0.self_attn"),
-        (DepthwiseNet, MODELS["conv"][1], MODELS["conv"][2], "features.0"),
-    ],
-    ids=["heads", "depthwise"],
-)
-def test_fewer_heads_and_channels_agree_too(build, example, axes, block, tmp_path):
-    model = build().eval()
-    width = next(b.width for b in find_blocks(model, example) if b.name == block)
-    slim = compress_baseline(model, {block: width // 2}, calibration=example, method="magnitude").model
-    export = export_onnx(slim, tmp_path / "m.onnx", example, axes=axes, original=model)
-    assert export.max_rel_diff <= 1e-5
-    assert export.costs.macs[1] < export.costs.macs[0]
-    assert json.loads(export.form.metadata["jlab_compress.blocks"])[block][:2] == [width, width // 2]
-
-
-def test_report_has_the_promised_keys(tmp_path):
-    slim, wide = slim_mlp()
-    export = export_onnx(slim, tmp_path / "m.onnx", torch.randn(5, 8), original=wide)
+def test_report_has_the_promised_keys(measured, tmp_path):
+    export, _ = measured
     export.save(tmp_path / "report.json")
     report = json.loads((tmp_path / "report.json").read_text())
     facts = report["facts"]
@@ -110,7 +96,7 @@ def test_report_has_the_promised_keys(tmp_path):
     for name in ("onnx_bytes", "parameters", "macs", "latency_ms", "peak_memory_bytes"):
         assert {f"{name}_before", f"{name}_after"} <= set(facts)
     assert facts["onnx_max_abs_diff"] == export.max_abs_diff
-    assert facts["sha256"] == hashlib.sha256((tmp_path / "m.onnx").read_bytes()).hexdigest()
+    assert facts["sha256"] == hashlib.sha256(export.path.read_bytes()).hexdigest()
     assert "10" in export._repr_html_()
 
 

@@ -1,11 +1,15 @@
 """Slim attention and depthwise channels leave as stock operators, at every size."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
 
 from jlab_compress.compression.compress import compress_baseline
 from jlab_compress.deployment.onnx.export import export_onnx
+from jlab_compress.deployment.program.signature import read_signature
+from jlab_compress.graph.costs import count_macs
 from jlab_compress.inspection.find import find_blocks
 from tests.deployment.networks import IDS, Encoder, bert, normal
 
@@ -38,5 +42,9 @@ def test_slim_heads_and_channels_agree_after_the_export(build, example, kept, tm
     assert {b.width_after for b in slim.jlab_compress_plan.blocks} == {kept}
     export = export_onnx(slim, tmp_path / "m.onnx", example)
     assert export.max_rel_diff <= 1e-5
+    call = read_signature(model, example).call
+    assert export.macs == count_macs(slim, call) < count_macs(model, call)
+    stamped = json.loads(export.form.metadata["jlab_compress.blocks"])
+    assert {name: widths[:2] for name, widths in stamped.items()} == {b.name: [b.width, kept] for b in chosen}
     sizes = {entry.case for entry in export.parity}
     assert {"batch 1", "batch 7", "batch 64"} <= sizes

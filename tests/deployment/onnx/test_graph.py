@@ -29,13 +29,6 @@ def test_axes_have_the_names_of_the_signature_also_in_outputs():
     assert [value.name for value in graph.output] == ["output_0", "output_1"]
 
 
-@pytest.mark.parametrize(("opset", "ir_version"), [(17, 8), (18, 8), (23, 11)])
-def test_the_opset_is_the_one_that_was_asked_for(opset, ir_version):
-    model = trace(mlp().eval(), read_signature(mlp(), torch.ones(2, 8)), opset)
-    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
-    assert model.ir_version == ir_version
-
-
 def test_nothing_tells_where_it_was_made():
     model = trace(mlp().eval(), read_signature(mlp(), torch.ones(2, 8)), 18)
     assert not model.doc_string

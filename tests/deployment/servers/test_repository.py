@@ -51,8 +51,8 @@ def test_one_number_per_row_is_reshaped(tmp_path):
 
 
 def test_every_version_is_whole(tmp_path):
-    slim, wide = slim_mlp()
-    made = export_repository(slim, tmp_path, "net", X, original=wide)
+    slim, _ = slim_mlp()
+    made = export_repository(slim, tmp_path, "net", X)
     assert made.path == tmp_path / "net" / "1"
     files = "README.md SHA256SUMS client.py input_example.json model.onnx report.json"
     assert " ".join(sorted(p.name for p in made.path.iterdir())) == files
