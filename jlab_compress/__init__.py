@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jlab_compress.data.dataset import WeightedDataset, compress_dataset
     from jlab_compress.deployment.onnx.export import export_onnx
     from jlab_compress.deployment.onnx.export_report import ExportReport
+    from jlab_compress.deployment.program.huggingface import save_pretrained
     from jlab_compress.deployment.program.torch_program import export_program
     from jlab_compress.deployment.servers.comparison import ServedComparison, serve_and_compare
     from jlab_compress.deployment.servers.repository import export_repository
@@ -81,6 +82,7 @@ __all__ = [
     "prepare",
     "recombine",
     "save",
+    "save_pretrained",
     "scale_rates",
     "serve_and_compare",
     "squared_norm",

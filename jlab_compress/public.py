@@ -48,6 +48,7 @@ HOMES = {
     "prepare": "compression.prepare",
     "recombine": "core.recombination",
     "save": "slim.storage",
+    "save_pretrained": "deployment.program.huggingface",
     "scale_rates": "training.adam_rates",
     "serve_and_compare": "deployment.servers.comparison",
     "squared_norm": "training.gradient_sums",
