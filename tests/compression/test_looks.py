@@ -89,9 +89,10 @@ def test_a_tolerance_and_a_baseline_take_no_further_look(watched):
     assert watched.looks.most == 2
 
 
-def test_one_look_serves_allocation_and_compression(watched):
+@pytest.mark.parametrize("budget", ["parameters", "macs", "latency"])
+def test_one_look_serves_allocation_and_compression(watched, budget):
     prepared = prepare(watched, X)
-    widths = allocate_widths(prepared, parameters=0.4, effort=FAST)
+    widths = allocate_widths(prepared, **{budget: 0.9}, effort=FAST)
     assert counts(watched) == (3, 1, 1)
     compress(prepared, widths, **HOW)
     assert counts(watched) == (4, 1, 1)

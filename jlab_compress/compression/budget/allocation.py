@@ -9,7 +9,7 @@ from typing import Any, get_args
 from torch import nn
 
 from jlab_compress.compression.budget.candidates import best_tried
-from jlab_compress.compression.budget.cost_model import Kind, Prices, read_prices
+from jlab_compress.compression.budget.cost_model import CostModel, Kind, read_cost_model
 from jlab_compress.compression.budget.sensitivity import sensitivity
 from jlab_compress.compression.fits.aims import AIMS
 from jlab_compress.compression.prepare import read_prepared
@@ -100,12 +100,12 @@ def allocate_widths(
     budgets = read_effort(effort)
     prepared = read_prepared(model, calibration, seed=seed)
     chosen = _chosen(blocks, prepared.blocks)
-    prices = read_prices(prepared.original, chosen, prepared.calls[0], kind)
+    cost = read_cost_model(prepared, chosen, kind)
     rows, aim = prepared.calls, AIMS["function"]
     forecast = forecaster(prepared, aim, rows, shares_stream=True, kernel=False, seed=seed, effort=budgets)
     curves = {b.name: error_curve(prepared, b, forecast, round_to=round_to, seed=seed) for b in chosen}
-    widths = shrink_to(prices, curves, share, kind, round_to)
-    return best_tried(prepared, widths, prices, share=share, round_to=round_to, seed=seed)
+    widths = shrink_to(cost, curves, share, kind, round_to)
+    return best_tried(prepared, widths, cost, share=share, round_to=round_to, seed=seed)
 
 
 def _budget(given: Mapping[str, Any]) -> tuple[Kind, float]:
@@ -146,46 +146,46 @@ def error_curve(
     return {s: (reach * error) ** 2 for s, error in zip(sizes, errors, strict=True)}
 
 
-def shrink_to(prices: Prices, curves: Curves, share: float, kind: str, round_to: int) -> dict[str, int]:
+def shrink_to(cost: CostModel, curves: Curves, share: float, kind: str, round_to: int) -> dict[str, int]:
     """Shrink where the least error is bought per cost saved, until a share of the cost is left.
 
     Examples
     --------
-    >>> prices = Prices(0.0, ((1.0, ("a",)), (1.0, ("b",))), {"a": 8, "b": 8})
+    >>> cost = CostModel(0.0, ((1.0, ("a",)), (1.0, ("b",))), {"a": 8, "b": 8})
     >>> curves = {"a": {2: 9.0, 4: 4.0, 8: 0.0}, "b": {2: 0.9, 4: 0.4, 8: 0.0}}
-    >>> shrink_to(prices, curves, 0.65, "macs", 1)
+    >>> shrink_to(cost, curves, 0.65, "macs", 1)
     {'a': 8, 'b': 2}
     """
-    widths = dict(prices.present)
-    least = prices({name: min(curve) for name, curve in curves.items()})
+    widths = dict(cost.present)
+    least = cost({name: min(curve) for name, curve in curves.items()})
     if least > share:
         raise ValueError(
             f"{kind}: expected a share of at least {least:.3f}, got {share}; so much of the cost remains "
             "with these blocks at their narrowest, so allow more or name more blocks"
         )
-    while prices(widths) > share:
-        name, width = min(_steps(prices, curves, widths), key=lambda step: step[0])[1:]
+    while cost(widths) > share:
+        name, width = min(_steps(cost, curves, widths), key=lambda step: step[0])[1:]
         last, widths[name] = (name, widths[name]), width
-    return _refilled(prices, widths, last, share, round_to)
+    return _refilled(cost, widths, last, share, round_to)
 
 
-def _steps(prices: Prices, curves: Curves, widths: Mapping[str, int]) -> list[tuple[float, str, int]]:
-    now = prices(widths)
+def _steps(cost: CostModel, curves: Curves, widths: Mapping[str, int]) -> list[tuple[float, str, int]]:
+    now = cost(widths)
     found = []
     for name, curve in curves.items():
         for width in (w for w in curve if w < widths[name]):
-            saved = now - prices({**widths, name: width})
+            saved = now - cost({**widths, name: width})
             loss = curve[width] - curve.get(widths[name], 0.0)
             found.append((loss / saved if saved > 0 else math.inf, name, width))
     return found
 
 
 def _refilled(
-    prices: Prices, widths: dict[str, int], last: tuple[str, int], share: float, round_to: int
+    cost: CostModel, widths: dict[str, int], last: tuple[str, int], share: float, round_to: int
 ) -> dict[str, int]:
     """Widen the block that shrank last again, as far as the budget allows."""
     name, before = last
     for width in range(before - before % round_to, widths[name], -round_to):
-        if prices({**widths, name: width}) <= share:
+        if cost({**widths, name: width}) <= share:
             return {**widths, name: width}
     return widths

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from jlab_compress.compression.budget.cost_model import Prices
+from jlab_compress.compression.budget.cost_model import CostModel
 from jlab_compress.compression.fits.aims import BASELINES
 from jlab_compress.compression.pipeline import Settings, narrow
 from jlab_compress.compression.prepared import Prepared
@@ -26,7 +26,7 @@ HALVINGS = 40
 def best_tried(
     prepared: Prepared,
     widths: Mapping[str, int],
-    prices: Prices,
+    cost: CostModel,
     *,
     share: float,
     round_to: int,
@@ -45,7 +45,7 @@ def best_tried(
         Three quarters of its batches, at most 24, choose and refit.
     widths : mapping of str to int
         Allocated.
-    prices : Prices
+    cost : CostModel
         Of the widths.
     share : float
         The budget.
@@ -59,9 +59,9 @@ def best_tried(
     dict of str to int
         Uniform widths where all three are about as good. Cost: three narrowings by greedy selection.
     """
-    uniform = scaled_to(prices, prices.present, share, round_to)
+    uniform = scaled_to(cost, cost.present, share, round_to)
     middle = {name: math.sqrt(uniform[name] * width) for name, width in widths.items()}
-    plans = [dict(widths), uniform, scaled_to(prices, middle, share, round_to)]
+    plans = [dict(widths), uniform, scaled_to(cost, middle, share, round_to)]
     if uniform == plans[0]:
         return uniform
     calls = prepared.calls
@@ -85,25 +85,25 @@ def clearly_best(gaps: Sequence[float], *, usual: int) -> int:
     return best if gaps[best] < CLEARLY * gaps[usual] else usual
 
 
-def scaled_to(prices: Prices, shape: Mapping[str, float], share: float, round_to: int) -> dict[str, int]:
+def scaled_to(cost: CostModel, shape: Mapping[str, float], share: float, round_to: int) -> dict[str, int]:
     """Return the widest widths in proportion to a shape that cost at most a share.
 
     Examples
     --------
-    >>> prices = Prices(0.0, ((1.0, ("a",)), (1.0, ("b",))), {"a": 8, "b": 16})
-    >>> scaled_to(prices, {"a": 8, "b": 16}, 0.5, 1)
+    >>> cost = CostModel(0.0, ((1.0, ("a",)), (1.0, ("b",))), {"a": 8, "b": 16})
+    >>> scaled_to(cost, {"a": 8, "b": 16}, 0.5, 1)
     {'a': 4, 'b': 8}
     """
 
     def at(factor: float) -> dict[str, int]:
         sizes = {name: round_to * math.floor(factor * size / round_to) for name, size in shape.items()}
-        return {name: min(prices.present[name], max(round_to, size)) for name, size in sizes.items()}
+        return {name: min(cost.present[name], max(round_to, size)) for name, size in sizes.items()}
 
-    low, high = 0.0, max(1.0 + prices.present[name] / size for name, size in shape.items())
+    low, high = 0.0, max(1.0 + cost.present[name] / size for name, size in shape.items())
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if prices(at(middle)) <= share else (low, middle)
-    return at(high) if prices(at(high)) <= share else at(low)
+        low, high = (middle, high) if cost(at(middle)) <= share else (low, middle)
+    return at(high) if cost(at(high)) <= share else at(low)
 
 
 def tried_gap(

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from torch import nn
 
+from jlab_compress.compression.prepared import Prepared
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.capture import watching
-from jlab_compress.execution.isolation import copy_model, undisturbed
+from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.graph.costs import count_parameters
-from jlab_compress.graph.recorder import record
 from jlab_compress.inspection.block import Block
 
 Kind = Literal["parameters", "macs", "latency"]
@@ -21,7 +21,7 @@ RUNS = 7
 
 
 @dataclass(frozen=True)
-class Prices:
+class CostModel:
     """The cost of a model as a function of its blocks' widths.
 
     A layer's amount falls with the width of the block that it makes and of the one that it reads, so
@@ -46,8 +46,8 @@ class Prices:
 
         Examples
         --------
-        >>> prices = Prices(10.0, ((90.0, ("a", "b")),), {"a": 10, "b": 3})
-        >>> prices({"a": 5, "b": 1})
+        >>> cost = CostModel(10.0, ((90.0, ("a", "b")),), {"a": 10, "b": 3})
+        >>> cost({"a": 5, "b": 1})
         0.25
         """
         total = self.fixed
@@ -58,17 +58,15 @@ class Prices:
         return total / (self.fixed + sum(amount for amount, _ in self.parts))
 
 
-def read_prices(model: nn.Module, blocks: Iterable[Block], call: Call, kind: Kind) -> Prices:
+def read_cost_model(prepared: Prepared, blocks: Iterable[Block], kind: Kind) -> CostModel:
     """Return what the widths of some blocks cost in a model.
 
     Parameters
     ----------
-    model : nn.Module
-        A copy; it runs on the call.
+    prepared : Prepared
+        The model; for "latency" it runs on the first batch.
     blocks : iterable of Block
         Those whose widths may change.
-    call : Call
-        For "macs" and "latency".
     kind : {"parameters", "macs", "latency"}
         What to count; "latency" takes the least of seven runs here, in milliseconds.
     """
@@ -77,40 +75,42 @@ def read_prices(model: nn.Module, blocks: Iterable[Block], call: Call, kind: Kin
     for block in chosen:
         for name in (*block.incoming, block.outgoing):
             scaled.setdefault(name, []).append(block.name)
-    whole, amounts = _READERS[kind](model, call, list(scaled))
+    whole, amounts = _READERS[kind](prepared, list(scaled))
     parts = [(amounts[name], tuple(names)) for name, names in scaled.items()]
-    for block in chosen if kind == "parameters" else ():
-        biases = [getattr(model.get_submodule(name), "bias", None) for name in block.incoming]
-        parts.append((float(sum(b.numel() for b in biases if b is not None)), (block.name,)))
-    for block in chosen if kind == "macs" else ():
-        layers = sum(amounts[name] for name in (*block.incoming, block.outgoing))
-        parts.append((max(0.0, (block.macs or 0) * call.rows - layers), (block.name,)))
+    for block in chosen:
+        parts.append((max(0.0, _between(prepared, block, amounts, kind)), (block.name,)))
     fixed = max(0.0, whole - sum(amount for amount, _ in parts))
-    return Prices(fixed, tuple(parts), {block.name: block.width for block in chosen})
+    return CostModel(fixed, tuple(parts), {block.name: block.width for block in chosen})
 
 
-def _parameters(model: nn.Module, call: Call, layers: list[str]) -> tuple[float, dict[str, float]]:
-    sizes = {name: float(_weight(model, name).numel()) for name in layers}
-    return float(count_parameters(model)), sizes
+def _between(prepared: Prepared, block: Block, amounts: Mapping[str, float], kind: Kind) -> float:
+    """Return what falls with a block's own width alone: biases, and products between its layers."""
+    if kind == "parameters":
+        biases = [getattr(prepared.original.get_submodule(name), "bias", None) for name in block.incoming]
+        return float(sum(b.numel() for b in biases if b is not None))
+    if kind == "macs":
+        layers = sum(amounts[name] for name in (*block.incoming, block.outgoing))
+        return (block.macs or 0) * prepared.trace.rows - layers
+    return 0.0
 
 
-def _weight(model: nn.Module, name: str) -> Any:
-    return model.get_submodule(name).weight
+def _parameters(prepared: Prepared, layers: list[str]) -> tuple[float, dict[str, float]]:
+    weights: dict[str, Any] = {name: prepared.original.get_submodule(name).weight for name in layers}
+    sizes = {name: float(weight.numel()) for name, weight in weights.items()}
+    return float(count_parameters(prepared.original)), sizes
 
 
-def _macs(model: nn.Module, call: Call, layers: list[str]) -> tuple[float, dict[str, float]]:
-    with undisturbed(model):
-        trace = record(copy_model(model), call)
+def _macs(prepared: Prepared, layers: list[str]) -> tuple[float, dict[str, float]]:
     amounts, whole = dict.fromkeys(layers, 0.0), 0.0
-    for operation in trace.operations:
+    for operation in prepared.trace.operations:
         whole += operation.macs
         if operation.module in amounts:
             amounts[operation.module] += operation.macs
     return whole, amounts
 
 
-def _milliseconds(model: nn.Module, call: Call, layers: list[str]) -> tuple[float, dict[str, float]]:
-    runs = [_timed(model, call, layers) for _ in range(RUNS)]
+def _milliseconds(prepared: Prepared, layers: list[str]) -> tuple[float, dict[str, float]]:
+    runs = [_timed(prepared.original, prepared.calls[0], layers) for _ in range(RUNS)]
     return min(w for w, _ in runs), {name: min(each[name] for _, each in runs) for name in layers}
 
 
@@ -129,7 +129,7 @@ def _timed(model: nn.Module, call: Call, layers: list[str]) -> tuple[float, dict
         return 1000 * (time.perf_counter() - first), spent
 
 
-_READERS: dict[str, Callable[[nn.Module, Call, list[str]], tuple[float, dict[str, float]]]] = {
+_READERS: dict[str, Callable[[Prepared, list[str]], tuple[float, dict[str, float]]]] = {
     "parameters": _parameters,
     "macs": _macs,
     "latency": _milliseconds,

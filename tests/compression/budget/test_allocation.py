@@ -1,42 +1,30 @@
 import copy
+import time
 
 import pytest
 import torch
 from torch import nn
 
 from jlab_compress.compression.budget.allocation import allocate_widths, shrink_to
-from jlab_compress.compression.budget.cost_model import Prices, read_prices
-from jlab_compress.compression.budget.sensitivity import sensitivity
+from jlab_compress.compression.budget.cost_model import CostModel
 from jlab_compress.compression.compress import compress_baseline
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.isolation import copy_model
 from jlab_compress.graph.costs import count_macs, count_parameters
-from jlab_compress.inspection.find import find_blocks
 from tests.models import mlp, repeat_units, rows
 
 X = rows(240, 6)
 NET = mlp(6, 40, 30, 3, activation=nn.Tanh)
 
 
+def slow_between(net):
+    """Return a copy in which the layer between the blocks takes nearly all the time, whatever the machine."""
+    slow = copy.deepcopy(net)
+    slow[2].register_forward_hook(lambda *_: time.sleep(0.004))
+    return slow
+
+
 def narrowed(widths):
     return compress_baseline(NET, widths, calibration=X, method="random").model
-
-
-@pytest.mark.parametrize("kind", ["parameters", "macs"])
-def test_prices_are_what_is_counted_after_the_cut(kind):
-    blocks = find_blocks(NET, X[:2])
-    prices = read_prices(copy_model(NET), blocks, Call((X[:2],)), kind)
-    widths = {"0": 11, "2": 7}
-    slim = mlp(6, 11, 7, 3)
-    count = count_parameters if kind == "parameters" else lambda net: count_macs(net, Call((X[:2],)))
-    assert prices(widths) == pytest.approx(count(slim) / count(NET))
-    assert prices({"0": 40, "2": 30}) == pytest.approx(1.0)
-
-
-def test_milliseconds_are_positive_and_fall_with_the_width():
-    prices = read_prices(copy_model(NET), find_blocks(NET, X[:2]), Call((X,)), "latency")
-    assert all(amount > 0 for amount, _ in prices.parts)
-    assert prices({"0": 4, "2": 3}) < prices({"0": 40, "2": 30}) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("budget", [{"parameters": 0.3}, {"macs": 0.5}])
@@ -56,10 +44,8 @@ def test_the_budget_is_met_and_the_model_stays(budget):
 
 
 def test_time_is_saved_where_the_layers_take_most_of_it():
-    net = mlp(6, 500, 400, 3, activation=nn.Tanh)
-    widths = allocate_widths(net, calibration=X, latency=0.8)
-    assert set(widths) == {"0", "2"}
-    assert widths["0"] * widths["2"] < 500 * 400
+    widths = allocate_widths(slow_between(NET), calibration=X, latency=0.3)
+    assert 0.2 < widths["0"] * widths["2"] / (40 * 30) < 0.35
 
 
 def test_a_block_of_few_distinct_neurons_gives_way_to_one_of_many():
@@ -76,26 +62,16 @@ def test_widths_are_multiples_and_only_of_named_blocks():
     assert set(allocate_widths(NET, calibration=X, parameters=0.8, blocks=["2"])) == {"2"}
 
 
-def test_the_error_of_a_block_that_nothing_reads_on_does_not_count():
-    net = mlp(6, 40, 30, 3)
-    blind = copy.deepcopy(net)
-    with torch.no_grad():
-        blind[4].weight.zero_()
-    calls = [Call((X,))]
-    assert sensitivity(copy_model(net), find_blocks(net, X[:2])[0], calls) > 0.05
-    assert sensitivity(copy_model(blind), find_blocks(net, X[:2])[0], calls) == 0.0
-
-
 def test_shrinking_is_the_best_of_all_plans_on_convex_curves():
-    prices = Prices(1.0, ((1.0, ("a",)), (1.0, ("b",))), {"a": 4, "b": 4})
+    cost = CostModel(1.0, ((1.0, ("a",)), (1.0, ("b",))), {"a": 4, "b": 4})
     curves = {"a": {1: 6.0, 2: 3.0, 3: 1.0, 4: 0.0}, "b": {1: 2.5, 2: 1.2, 3: 0.5, 4: 0.0}}
     for share in (0.9, 0.75, 0.6):
         plans = [
             (curves["a"][a] + curves["b"][b], {"a": a, "b": b}) for a in curves["a"] for b in curves["b"]
         ]
-        best = min(error for error, plan in plans if prices(plan) <= share)
-        found = shrink_to(prices, curves, share, "macs", 1)
-        assert prices(found) <= share
+        best = min(error for error, plan in plans if cost(plan) <= share)
+        found = shrink_to(cost, curves, share, "macs", 1)
+        assert cost(found) <= share
         assert curves["a"][found["a"]] + curves["b"][found["b"]] == pytest.approx(best)
 
 
