@@ -25,11 +25,5 @@ FAST = Effort(
 )
 
 
-def shorten_fits(monkeypatch, effort, *fits):
-    """Give fits another effort where none is passed."""
-    for fit in fits:
-        monkeypatch.setitem(fit.__kwdefaults__, "effort", effort)
-
-
 def narrow(model, widths, x=X, **options):
     return compress_baseline(model, widths, calibration=x, method=options.pop("method", "greedy"), **options)
