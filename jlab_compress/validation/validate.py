@@ -237,6 +237,7 @@ def _run_seeds(
             if len(snapshots) < 2:
                 snapshots.append(take_snapshot(copies, contest.held_out[0][0]))
             steps, seconds = len(curves[0][SLIM].losses), None  # a time budget becomes equal steps
+            copies.clear()  # else they would be in memory beside those of the next seed
     return tuple(curves), (snapshots[0], snapshots[1])
 
 

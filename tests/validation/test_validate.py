@@ -15,7 +15,9 @@ from jlab_compress.execution.isolation import copy_model
 from jlab_compress.validation.measures.curve import FUNCTION_GAP, HELD_OUT_LOSS
 from jlab_compress.validation.report import plots
 from jlab_compress.validation.validate import judge_curves, validate
+from tests.quick import X
 from tests.validation.untouched import assert_untouched, snapshot
+from tests.watched import Watched
 
 PICTURED = "test_references_stand_beside_the_slim_model"
 
@@ -291,6 +293,18 @@ def test_references_are_fitted_on_one_look_at_the_model(compressed, monkeypatch)
     assert any(note.endswith("on the calibration.") for note in again.report.notes)
     run(net, slim, pairs, steps=1)
     assert len(looks) == 1  # the original under another batch order needs no fit
+
+
+def test_another_seed_takes_no_further_memory():
+    net = Watched()
+    slim = compress_baseline(net, 8, calibration=X, method="magnitude").model
+    given = [(part, part[:, :3]) for part in X.split(40)]
+    most = []
+    for seeds in ((0,), (0, 1), (0, 1, 2)):
+        net.looks.most = 0
+        run(net, slim, given, steps=1, seeds=seeds, held_out=None)
+        most.append(net.looks.most)
+    assert most[0] == most[1] == most[2] > 0
 
 
 def test_a_verdict_needs_no_pictures_and_says_what_is_left_out(make_pair, batches, monkeypatch):
