@@ -288,3 +288,37 @@ it('keeps, compares, loads and deletes plans', () => {
   fireEvent.click(screen.getByLabelText('Delete small'));
   expect(host.getState().plans).toHaveLength(1);
 });
+
+it('lists the plans that fit the model, and leaves those of another one as they are', () => {
+  const other = { name: 'small', model: 'shots', widths: { c1: 3 } };
+  const host = new FakeHost({ plans: [other] });
+  render(<App host={host} />);
+  expect(screen.queryByLabelText('Load small')).toBeNull();
+  fireEvent.click(screen.getByLabelText('Choose 0'));
+  fireEvent.change(screen.getByLabelText('Name of the plan'), { target: { value: 'small' } });
+  fireEvent.click(screen.getByRole('button', { name: 'Save' }));
+  expect(host.getState().plans).toEqual([other, { name: 'small', model: 'net', widths: { '0': 64 } }]);
+  fireEvent.click(screen.getByLabelText('Delete small'));
+  expect(host.getState().plans).toEqual([other]);
+});
+
+it('names a box by the whole path: layers that repeat have the same last word', () => {
+  const blocks = ['a.up', 'b.up'].flatMap(name => [
+    { ...BLOCK, name },
+    { ...BLOCK, name: `${name}x` }
+  ]);
+  render(<App host={new FakeHost({ state: withBlocks(blocks) })} />);
+  const boxes = screen.getAllByRole('checkbox', { name: /^Choose/ });
+  expect(boxes.map(box => box.getAttribute('aria-label'))).toEqual(
+    ['a', 'a.up', 'a.upx', 'b', 'b.up', 'b.upx'].map(path => `Choose ${path}`)
+  );
+});
+
+it('says below a compression where its slim model is, not below that of another model', () => {
+  const models = [NET, { ...NET, name: 'other' }];
+  render(<App host={new FakeHost({ state: { ...STATE, models } })} />);
+  expect(screen.getByText('The original, net, is unchanged. The slim model is net_slim.')).toBeTruthy();
+  fireEvent.change(screen.getByLabelText('Model'), { target: { value: 'other' } });
+  expect(screen.getByRole('article', { name: 'Compression net_compression' })).toBeTruthy();
+  expect(screen.queryByText(/is unchanged/)).toBeNull();
+});

@@ -34,6 +34,7 @@ export const BlockRow = React.memo(function BlockRow(props: IBlockRow): JSX.Elem
   const choose = (): void =>
     change('plan', plan => (all ? withoutBlocks(plan, model, open) : withBlocks(plan, model, open, first)));
   const locked = block?.locked ?? null;
+  const path = row.key.replace('\0', '');
   return (
     <div
       id={id}
@@ -77,13 +78,13 @@ export const BlockRow = React.memo(function BlockRow(props: IBlockRow): JSX.Elem
                 element.indeterminate = chosen > 0 && !all;
               }
             }}
-            aria-label={trans.__('Choose %1', shown(row.label))}
+            aria-label={trans.__('Choose %1', shown(path, 400))}
             onChange={choose}
           />
         ) : (
           <Lock />
         )}
-        <bdi title={shown(block?.name ?? row.label, 400)}>{shown(row.label, 60)}</bdi>
+        <bdi title={shown(path, 400)}>{shown(row.label, 60)}</bdi>
         {block === null && <span className="jlc-quiet">{open.length}</span>}
       </div>
       {block !== null && locked === null && <Figures {...props} />}

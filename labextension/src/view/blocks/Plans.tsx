@@ -12,15 +12,18 @@ import { useCurves, useWidths } from '../state/planned';
 
 export function Plans({ model }: { model: IModel }): JSX.Element {
   const { host, change, announce, trans } = usePanel();
-  const plans = useHostState(state => state.plans);
+  const all = useHostState(state => state.plans);
+  // A plan of another model would set nothing here.
+  const plans = all.filter(plan => Object.keys(fitting(model, plan.widths)).length > 0);
   const widths = useWidths(model);
   const empty = Object.keys(widths).length === 0;
   const [name, setName] = React.useState('');
   const [marked, setMarked] = React.useState<string[]>([]);
-  const usual = trans.__('Plan %1', plans.length + 1);
+  const usual = trans.__('Plan %1', all.length + 1);
   const keep = (): void => {
     const plan: IPlan = { name: name.trim() || usual, model: model.name, widths };
-    host.savePlans([...plans.filter(other => other.name !== plan.name), plan]);
+    const replaced = plans.find(other => other.name === plan.name);
+    host.savePlans([...all.filter(other => other !== replaced), plan]);
     setName('');
     announce(trans.__('%1 is saved in the notebook.', plan.name));
   };
@@ -78,7 +81,7 @@ export function Plans({ model }: { model: IModel }): JSX.Element {
               type="button"
               className="jlc-Button"
               aria-label={trans.__('Delete %1', shown(plan.name))}
-              onClick={() => host.savePlans(plans.filter(other => other !== plan))}
+              onClick={() => host.savePlans(all.filter(other => other !== plan))}
             >
               {trans.__('Delete')}
             </button>

@@ -11,6 +11,7 @@ import { ReportTable } from './ReportTable';
 interface IResults {
   kinds: string[];
   model: string;
+  /** What to say under a compression of this model. */
   undo?: string;
 }
 
@@ -27,7 +28,7 @@ export function Results({ kinds, model, undo }: IResults): JSX.Element | null {
   }
   return (
     <div className="jlc-Results" ref={card}>
-      <ResultCard result={newest} undo={undo} />
+      <ResultCard result={newest} undo={own.includes(newest) ? undo : undefined} />
       {older.length > 0 && (
         <details>
           <summary>{trans._n('%1 more result', '%1 more results', older.length)}</summary>
