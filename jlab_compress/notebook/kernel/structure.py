@@ -11,7 +11,7 @@ _NONE: dict[str, Any] = {}
 
 @dataclass(frozen=True)
 class Structure:
-    """Size and shape of one model, read off its parameters; `key` changes whenever they do."""
+    """Size and shape of one model; `key` changes whenever they do. `bytes` are those of buffers too."""
 
     parameters: int
     bytes: int
@@ -33,9 +33,10 @@ def read_structure(model: Any, key: int) -> Structure:
     tensors = list({id(t): t for m in model.modules() for t in own_parameters(m)}.values())
     lazy = [tensor for tensor in tensors if is_lazy(tensor)]
     real = [tensor for tensor in tensors if not is_lazy(tensor)]
+    buffers = list({id(t): t for m in model.modules() for t in own_buffers(m)}.values())
     return Structure(
         parameters=sum(t.numel() for t in real),
-        bytes=sum(t.numel() * t.element_size() for t in real),
+        bytes=sum(t.numel() * t.element_size() for t in (*real, *buffers) if not is_lazy(t)),
         modules=sum(1 for _ in model.modules()),
         devices=frozenset(t.device for t in real),
         dtypes=frozenset(t.dtype for t in real),
@@ -82,6 +83,12 @@ def shape_key(model: Any) -> int:
 def own_parameters(module: Any) -> list[Any]:
     """Return a module's own parameters, without those of its children."""
     found = module.__dict__.get("_parameters")
+    return [tensor for tensor in found.values() if tensor is not None] if found else []
+
+
+def own_buffers(module: Any) -> list[Any]:
+    """Return a module's own buffers, without those of its children."""
+    found = module.__dict__.get("_buffers")
     return [tensor for tensor in found.values() if tensor is not None] if found else []
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from jlab_compress.graph.costs import count_bytes
 from jlab_compress.notebook.kernel.block_cache import recall_blocks
 from jlab_compress.report import Report, Scalar, Table, render_html, render_text
 
@@ -60,7 +61,7 @@ def module_report(model: nn.Module) -> Report:
         return Report(name, "Some parameters have no shape yet; run the model once.")
     facts: dict[str, Scalar] = {
         "parameters": sum(p.numel() for p in parameters),
-        "bytes": sum(p.numel() * p.element_size() for p in parameters),
+        "bytes": count_bytes(model),
         "dtype": _listed({str(p.dtype).removeprefix("torch.") for p in parameters}),
         "device": _listed({str(p.device) for p in parameters}),
         "mode": "training" if model.training else "evaluation",

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from jlab_compress.graph.costs import count_bytes
 from jlab_compress.notebook.kernel.structure import read_structure, shape_key
 
 
@@ -63,3 +64,11 @@ def test_the_key_does_not_follow_the_weights():
     with torch.no_grad():
         net[0].weight.zero_()
     assert shape_key(net) == before
+
+
+def test_bytes_are_those_of_buffers_too_as_a_report_counts_them():
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    net.append(net[1])
+    expected = 4 * (40 + 16 + 18) + 4 * (8 + 8) + 8
+    assert read_structure(net, 0).bytes == count_bytes(net) == expected
+    assert read_structure(nn.LazyBatchNorm1d(), 0).bytes == 8

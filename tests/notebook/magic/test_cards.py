@@ -63,6 +63,11 @@ def test_the_card_counts(net):
     assert "name  width" in str(module_report(net))
 
 
+def test_the_card_counts_the_bytes_of_buffers(net):
+    before = module_report(net).facts["bytes"]
+    assert module_report(net.append(nn.BatchNorm1d(1))).facts["bytes"] == before + 4 * (2 + 2) + 8
+
+
 def test_shared_parameters_count_once(net):
     net.add_module("again", net[0])
     assert module_report(net).facts["parameters"] == 41
