@@ -84,12 +84,12 @@ def compress(
     Notes
     -----
     Neurons of blocks in a residual stream are chosen block after block under every aim but "moments" and then
-    moved together, so that hidden states and backward signals are the original's, with "dynamics"
-    the blocks' tangent kernels too. Other linear layers of several blocks are moved together under
-    "dynamics", after each has its own fit, so that outputs and the tangent kernel of the whole network are
-    the original's. Channels and neurons with a batch norm are chosen and then moved in the same way, a single
-    block of them too. Where plain greedy selection with refit has the smaller function gap on held-out rows,
-    "function" returns that instead.
+    refined jointly (joint distillation): hidden states and back-propagated gradients become the original's,
+    with "dynamics" the blocks' tangent kernels too. Other linear layers of several blocks are refined jointly
+    under "dynamics", after each has its own fit (NTK matching): outputs and the tangent kernel of the whole
+    network become the original's. Channels and neurons with a batch norm are chosen and then refined in the
+    same way, a single block of them too. Where plain greedy selection with refit has the smaller function
+    gap on held-out rows, "function" returns that instead.
     Activations of one block at a time are in memory, at most 16,384 rows. Source of the multiplicities
     and of the division of gradients: Wang, Luo, Poggio, Chuang, Ziyin (2026), arXiv 2510.00504.
 

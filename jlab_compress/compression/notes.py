@@ -35,12 +35,12 @@ def notes_on(prepared: Prepared, fits: Mapping[str, Fit]) -> tuple[str, ...]:
     if loose:
         notes.append(
             f"Dropout acts on attention weights of {', '.join(loose)}: in training mode the slim model "
-            "follows the original in the mean only."
+            "trains like the original in the mean only."
         )
     dropped = [block.name for block in blocks if block.dropout]
     if dropped:
         notes.append(
             f"Dropout acts on hidden neurons of {', '.join(dropped)}: in training mode the slim model "
-            "follows the original in the mean only."
+            "trains like the original in the mean only."
         )
     return tuple(notes)

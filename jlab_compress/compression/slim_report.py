@@ -89,6 +89,8 @@ def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:
 
 
 def _warnings(block: Block, fit: Fit) -> list[str]:
+    if fit.layer.width == block.width:
+        return []  # judged jointly with blocks that became narrower; there is nothing more to keep
     width = f"block {block.name}: at {fit.layer.width} of {block.width} {block.noun}"
     found = []
     if not is_refined(fit) and not fit.function_error <= FUNCTION_ERROR_LIMIT:

@@ -1,4 +1,4 @@
-"""Inputs that a model runs on: made up where it comes without any, and as few rows as it takes."""
+"""Inputs that a model runs on: synthetic where it comes without any, and as few rows as it takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jlab_compress.slim.layers import is_linear, matrix_of
 
 
 def example_call(model: nn.Module) -> Call | None:
-    """Return made-up arguments on which the model runs, or None.
+    """Return synthetic arguments on which the model runs, or None.
 
     Tried in order: `dummy_inputs` and the configuration of transformers models, then shapes that fit the
     first layer with parameters. Values are standard normal, or random indices for an embedding.

@@ -9,6 +9,7 @@ from torch import nn
 
 from jlab_compress.graph.parameter_uses import Uses
 from jlab_compress.graph.paths import Candidate, candidates
+from jlab_compress.graph.trace import Operation
 from jlab_compress.graph.weights import owner_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.inspection.locks import bare_parameter, lock_of, replay_problem, treating_layers
@@ -64,12 +65,20 @@ def _block(uses: Uses, group: Sequence[Candidate]) -> Block:
         macs=sum(o.macs for o in run) // max(1, trace.rows) or None,
         activation=None if chained else between,
         activation_name=between.name,
-        dropout=any("dropout" in trace.operations[step].name for step in candidate.steps),
+        dropout=any(_drops(trace.operations[step]) for step in candidate.steps),
         residual=None if conv or chained else residual_of(model, trace, run[-1].outputs[0]),
         opt_in=None if field is None else FIXED_OPT_IN.format(field),
         activation_only=chained,
     )
     return block if locked else replace(block, locked=replay_problem(uses, candidate, block, between))
+
+
+def _drops(operation: Operation) -> bool:
+    """Tell whether an operation is a dropout of any units; torch's own default is a half of them."""
+    if "dropout" not in operation.name:
+        return False
+    chance = operation.args[1] if len(operation.args) > 1 else operation.kwargs.get("p", 0.5)
+    return bool(chance > 0)
 
 
 def named_axes(incoming: Sequence[str], outgoing: str) -> tuple[UnitAxis, ...]:

@@ -23,8 +23,8 @@ def convolutions():
     return seeded(nn.Sequential, nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3)).double()
 
 
-def dropping():
-    return nn.Sequential(PLAIN[0], PLAIN[1], nn.Dropout(), PLAIN[2], PLAIN[3], PLAIN[4])
+def dropping(rate=0.5):
+    return nn.Sequential(PLAIN[0], PLAIN[1], nn.Dropout(rate), PLAIN[2], PLAIN[3], PLAIN[4])
 
 
 def heads(rate):
@@ -48,7 +48,12 @@ def test_what_must_be_known_is_said_once(model, calibration, names, start):
 
 @pytest.mark.parametrize(
     ("model", "calibration", "names"),
-    [(PLAIN, X, ("0", "2")), (dropping(), X, ("3",)), (heads(0.0), rows(12, 4, 12), ("self_attn",))],
+    [
+        (PLAIN, X, ("0", "2")),
+        (dropping(), X, ("3",)),
+        (dropping(0.0), X, ("0",)),
+        (heads(0.0), rows(12, 4, 12), ("self_attn", "linear1")),
+    ],
 )
 def test_nothing_is_said_where_there_is_nothing_to_say(model, calibration, names):
     assert notes(model, calibration, names=names) == ()

@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 from jlab_compress import Effort, compress
-from tests.models import mlp, rows
+from tests.models import mlp, rows, seeded
 
 X = rows(400, 3)
 NOT_COMPRESSIBLE = "not compressible to that width; keep more neurons or leave it out"
@@ -39,3 +39,11 @@ def test_blocks_that_were_refined_jointly_are_judged_jointly(width):
     together = [w for w in warnings if w.startswith("blocks refined jointly (0, 2): the held-out function")]
     assert bool(together) == (width == 1)
     assert not any("its held-out function error" in w for w in warnings)
+
+
+def test_of_blocks_judged_jointly_only_those_that_became_narrower_are_to_keep_more():
+    layers = (nn.Conv2d(1, 8, 3), nn.Tanh(), nn.Conv2d(8, 8, 3), nn.Tanh(), nn.Conv2d(8, 2, 3))
+    net, effort = seeded(nn.Sequential, *layers).double(), Effort(node_steps=20, matching_steps=10)
+    made = compress(net, {"0": 8, "2": 1}, calibration=rows(40, 1, 9, 9), effort=effort, progress=False)
+    warnings = [w for w in made.report.warnings if w.endswith(WILL_NOT_TRAIN_ALIKE)]
+    assert [w.split(":")[0] for w in warnings] == ["block 2"]

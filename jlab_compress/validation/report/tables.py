@@ -25,9 +25,9 @@ from jlab_compress.validation.verdict import Verdict
 
 N_ROWS = 8  # of the tables against the step
 INEXACT = {
-    "LBFGS": "its history and line search add up all parameters, so no slim model can follow it exactly",
-    "Muon": "it mixes the rows of a matrix, so no slim model can follow it exactly",
-    "Adafactor": "its statistics run over the width, so only equal multiplicities can follow it exactly",
+    "LBFGS": "its history and line search add up all parameters, so no slim model trains exactly alike",
+    "Muon": "it mixes the rows of a matrix, so no slim model trains exactly alike",
+    "Adafactor": "its statistics run over the width, so only with equal multiplicities is training the same",
 }
 FACT_NAMES = {SLIM: "training_gap", REORDERED: "noise_floor", RANDOM: "training_gap_random"} | {
     FUNCTION: "training_gap_function_only"
