@@ -134,7 +134,7 @@ def compress_baseline(
     ValueError
         If the method is unknown, and as `compress`.
     """
-    if method not in BASELINES:
+    if not isinstance(method, str) or method not in BASELINES:
         raise ValueError(f"method: expected one of {sorted(BASELINES)}, got {method!r}")
     aim, settings = BASELINES[method], Settings(seed, read_effort(effort))
     prepared = read_prepared(model, calibration, seed=seed)

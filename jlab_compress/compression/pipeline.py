@@ -17,7 +17,6 @@ from jlab_compress.compression.plain import check_plain, plain_gauge
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.slim_report import summarise
 from jlab_compress.compression.widths.request import Resolved
-from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.progress import Progress, Step, follow
 from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.fitting.effort import NORMAL, Effort
@@ -30,7 +29,7 @@ from jlab_compress.slim.plan import BlockPlan, Plan
 from jlab_compress.slim.snapshot import Snapshot
 from jlab_compress.slim.surgery import write_layer
 
-RIVAL = "{} was kept: its function gap on held-out rows is {:.2g}, that of the jointly refined blocks {:.2g}."
+KEPT = "{} was kept: its function gap on held-out rows is {:.2g}, that of the jointly refined blocks {:.2g}."
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Narrowed:
     def instead_of(self, other: Narrowed, label: str) -> Narrowed:
         """Return the same with a note on why it was taken and not the other."""
         gaps = (self.evaluation.function_gap, other.evaluation.function_gap)
-        return replace(self, notes=(RIVAL.format(label.capitalize(), *gaps), *self.notes))
+        return replace(self, notes=(KEPT.format(label.capitalize(), *gaps), *self.notes))
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,7 +106,7 @@ class Compression(Reported):
 
 @random_states_kept()
 def shrink(prepared: Prepared, wanted: Resolved, aim: Aim, settings: Settings) -> Compression:
-    """Return the best slim model by an aim, or by one of its rivals where blocks were refined jointly.
+    """Return the best slim model by an aim, or by one of its alternatives where blocks were refined jointly.
 
     Parameters
     ----------
@@ -128,17 +127,17 @@ def shrink(prepared: Prepared, wanted: Resolved, aim: Aim, settings: Settings) -
     widths = wanted.widths
     if settings.plain:
         check_plain(prepared.blocks.named(name) for name in widths)
-    slim = copy_model(prepared.original)
+    slim = prepared.copied()
     untouched = Snapshot.of(slim)
     best = narrow(prepared, slim, widths, aim, settings)
-    for rival in aim.rivals if best.refined else ():
+    for alternative in aim.alternatives if best.refined else ():
         kept = Snapshot.of(slim)
         untouched.put_back()
-        with follow(settings.progress, f"{rival.label}, to compare") as step:
-            other = narrow(prepared, slim, widths, rival, replace(settings, progress=False))
+        with follow(settings.progress, f"{alternative.label}, to compare") as step:
+            other = narrow(prepared, slim, widths, alternative, replace(settings, progress=False))
             step(1, 1)
         if other.evaluation.loss < best.evaluation.loss:
-            best = other.instead_of(best, rival.label)
+            best = other.instead_of(best, alternative.label)
         else:
             kept.put_back()
     attach_plan(slim, best.plan)
@@ -165,6 +164,7 @@ def narrow(
             exact = exact_fit(site.layer, size)
             fit = exact or aim.start_for(site)(site, size)
             fit = aim.refine(site, size, fit) if site.alone and exact is None else fit
+            aim.check_fit(fit, size)
         counts[name] = tuple(fit.layer.multiplicities.tolist())
         fits[name] = replace(fit, layer=plain_gauge(fit.layer)) if settings.plain else fit
         put(site, fits[name])

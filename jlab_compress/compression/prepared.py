@@ -6,12 +6,14 @@ import operator
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jlab_compress.execution.calls import Call
+from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.splits import hold_out
 from jlab_compress.graph.trace import Trace
 from jlab_compress.inspection.block import Blocks
@@ -19,7 +21,7 @@ from jlab_compress.inspection.block import Blocks
 HELD_OUT = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """A copy of a model, the calls to calibrate it with, one recorded run and its blocks.
 
@@ -66,6 +68,13 @@ class Prepared:
         source = self.source()
         return None if source is None else _change(self.original, source)
 
+    def copied(self) -> nn.Module:
+        """Return a copy to work on, each module in the mode that the caller's model is in now."""
+        made, source = copy_model(self.original), self.source()
+        for module, now in zip(made.modules(), () if source is None else source.modules(), strict=False):
+            module.training = now.training
+        return made
+
     def on(self, calls: Sequence[Call], *, seed: int) -> Prepared:
         """Return the same with a part of the calibration, split anew."""
         fit, held = hold_out(list(calls), HELD_OUT, seed)
@@ -97,19 +106,35 @@ def _tensors(model: nn.Module) -> Mapping[str, Any]:
 
 
 def _attributes(model: nn.Module) -> Mapping[str, Any]:
-    """Return the modules' own numbers and words, such as a slope, as text; `training` is none of them."""
-    stock, plain = vars(nn.Module()), (bool, int, float, str)
-    return {
-        f"{name}.{key}".strip("."): repr(value)
-        for name, module in model.named_modules()
-        for key, value in vars(module).items()
-        if key not in stock and type(value) in plain
-    }
+    """Return the modules' own numbers, words, tuples and functions, such as a slope or a padding.
+
+    And which hooks they have that run with forward; `training` is none of them.
+    """
+    stock, found = vars(nn.Module()), dict[str, Any]()
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            path = f"{name}.{key}".strip(".")
+            if key in ("_forward_hooks", "_forward_pre_hooks"):
+                found[path] = list(value)
+            elif key not in stock and _is_plain(value):
+                found[path] = repr(value)
+            elif isinstance(value, FunctionType | BuiltinFunctionType):
+                found[path] = value
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a copy of a value prints as the value does."""
+    return type(value) in (bool, int, float, str) or (
+        isinstance(value, tuple) and all(_is_plain(each) for each in value)
+    )
 
 
 def _same(before: Tensor | None, now: Tensor | None) -> bool:
     if before is None or now is None or before.dtype != now.dtype or before.device != now.device:
         return before is now
+    if before.requires_grad != now.requires_grad:
+        return False
     if torch.equal(before, now) or before.shape != now.shape or not before.is_floating_point():
         return torch.equal(before, now)
     return torch.allclose(before, now, rtol=0.0, atol=0.0, equal_nan=True)

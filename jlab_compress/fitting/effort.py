@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -51,8 +52,10 @@ class Effort:
 
     Raises
     ------
+    TypeError
+        If a budget is no whole number, or `projection_flops` no number.
     ValueError
-        If a budget is not positive.
+        If one is not positive, or not finite.
 
     Examples
     --------
@@ -80,9 +83,12 @@ class Effort:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not value > 0:
-                raise ValueError(f"Effort: {field.name} must be positive; got {value}")
+            value, known = getattr(self, field.name), getattr(type(self), field.name)
+            if isinstance(value, bool) or not isinstance(value, int | type(known)):
+                kind = "number" if isinstance(known, float) else "whole number"
+                raise TypeError(f"Effort: {field.name} must be a {kind} such as {known}; got {value!r}")
+            if not 0 < value < math.inf:
+                raise ValueError(f"Effort: {field.name} must be positive and finite; got {value}")
 
 
 NORMAL = Effort()

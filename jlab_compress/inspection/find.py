@@ -118,6 +118,8 @@ def _recorded(model: nn.Module, call: Call, kinds: Sequence[Kind]) -> tuple[Trac
 
 def _listed(model: nn.Module, trace: Trace, kinds: Sequence[Kind]) -> list[Block]:
     """Return the blocks of all kinds, in the order in which they run, and what no record shows."""
+    if not isinstance(kinds, Sequence) or not all(isinstance(kind, Kind) for kind in kinds):
+        raise TypeError(f"kinds: expected a list of Kind, got {kinds!r}")
     uses, found = Uses(model, trace), dict[int, Block]()
     operators = tuple(row for kind in kinds for row in kind.operators)
     for kind in (*kinds, *KINDS):

@@ -44,7 +44,8 @@ def transfer_optimizer(optimizer: Optimizer, original: nn.Module, slim: nn.Modul
     Raises
     ------
     TypeError
-        If `optimizer` is none, or is LBFGS, whose history is one vector over all parameters.
+        If `optimizer` is none, or is LBFGS, whose history is one vector over all parameters; or one of the
+        models is none.
     ValueError
         If it owns parameters that `original` does not have, its state does not go neuron by neuron, or
         neurons have moved behind a batch norm.
@@ -57,6 +58,9 @@ def transfer_optimizer(optimizer: Optimizer, original: nn.Module, slim: nn.Modul
         raise TypeError(
             f"optimizer: expected a torch optimizer with state by parameter, got {type(optimizer).__name__}"
         )
+    for name, model in (("original", original), ("slim", slim)):
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"{name}: expected a torch.nn.Module, got {type(model).__name__}")
     names = {id(p): name for name, p in unwrapped(original).named_parameters()}
     targets = dict(unwrapped(slim).named_parameters())
     matches = {match.block.name: match for match in match_neurons(original, slim)}

@@ -95,6 +95,11 @@ def give_a_buffer(net):
         (give_a_buffer, "steps"),
         (lambda net: net.float(), "0.weight"),
         (lambda net: setattr(net[0], "scale", 2.0), "0.scale"),
+        (lambda net: setattr(net[0], "padding", (1, 1)), "0.padding"),
+        (lambda net: setattr(net[1], "forward", torch.tanh), "1.forward"),
+        (lambda net: setattr(net[1], "forward", lambda x: x), "1.forward"),
+        (lambda net: net[1].register_forward_hook(lambda *_: None), "1._forward_hooks"),
+        (lambda net: net[0].weight.requires_grad_(False), "0.weight"),
     ],
 )
 def test_a_model_that_changed_since_is_refused(change, what):
@@ -111,6 +116,28 @@ def test_another_mode_is_no_change():
     prepared = prepare(net, X)
     net.eval()
     assert prepared.change() is None
+
+
+def test_the_slim_model_is_in_the_mode_that_the_model_is_in_now():
+    net = seeded(nn.Sequential, nn.Linear(6, 40), nn.ReLU(), nn.Dropout(), nn.Linear(40, 3)).double().eval()
+    prepared = prepare(net, X)
+    net.train()[2].eval()
+    slim = compress_baseline(prepared, 8, method="random").model
+    assert [module.training for module in slim.modules()] == [module.training for module in net.modules()]
+    assert not any(module.training for module in prepared.original.modules())
+
+
+def test_prepared_models_are_keys_and_differ_by_who_they_are():
+    net = mlp(6, 40, 3)
+    one, other = prepare(net, X), prepare(net, X)
+    assert len({one, other, one}) == 2
+    assert one != one.on(one.calls, seed=0)
+
+
+def test_attributes_that_a_copy_prints_otherwise_are_no_change():
+    net = mlp(6, 40, 3)
+    net.parts = (object(), [torch.zeros(2)])
+    assert prepare(net, X).change() is None
 
 
 def test_buffers_that_hold_nan_are_no_change():

@@ -23,10 +23,25 @@ def test_every_budget_grows_from_quick_to_thorough():
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Effort)])
-@pytest.mark.parametrize("wrong", [0, -1, float("nan")])
+@pytest.mark.parametrize("wrong", [0, -1])
 def test_a_budget_that_is_not_positive_is_refused(field, wrong):
-    with pytest.raises(ValueError, match=f"Effort: {field} must be positive"):
+    with pytest.raises(ValueError, match=f"^Effort: {field} must be positive and finite; got"):
         Effort(**{field: wrong})
+
+
+@pytest.mark.parametrize("wrong", ["9", None, True, 2.5, float("nan"), float("inf")])
+def test_what_is_no_budget_is_refused(wrong):
+    with pytest.raises(TypeError, match=r"^Effort: node_steps must be a whole number such as 1000; got"):
+        Effort(node_steps=wrong)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_floating_point_operations_are_finite(wrong):
+    assert Effort(projection_flops=10**9).projection_flops == 1e9
+    with pytest.raises(ValueError, match=r"^Effort: projection_flops must be positive and finite; got"):
+        Effort(projection_flops=wrong)
+    with pytest.raises(TypeError, match=r"^Effort: projection_flops must be a number such as"):
+        Effort(projection_flops="many")
 
 
 def test_an_effort_cannot_be_changed():

@@ -113,3 +113,9 @@ def test_slim_layers_of_an_unknown_type_keep_what_is_known_of_them():
         assert torch.equal(copied(X), slim(X))
         assert jc.squared_norm(copied).item() == jc.squared_norm(slim).item()
         assert type(jc.fold(copied)[0]) is Sines
+
+
+@pytest.mark.parametrize("kinds", [3, ["waves"], WAVES])
+def test_what_is_no_list_of_kinds_is_refused(kinds):
+    with pytest.raises(TypeError, match=r"^kinds: expected a list of Kind, got"):
+        jc.find_blocks(net(), X, kinds=kinds)

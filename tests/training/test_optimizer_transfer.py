@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from jlab_compress.compression.compress import compress_baseline
 from jlab_compress.compression.plain import plain_gauge
+from jlab_compress.compression.prepare import prepare
 from jlab_compress.slim.conversion import attach_plan, fold, plan_of
 from jlab_compress.slim.layers import read_layer
 from jlab_compress.slim.plan import BlockPlan, Plan
@@ -227,6 +228,15 @@ def test_refusals():
     slim[0].weight.grad = torch.full_like(slim[0].weight, float("nan"))
     with pytest.raises(RuntimeError, match="gradients' norm is nan"):
         clip_grad_norm_(slim, 1.0, error_if_nonfinite=True)
+
+
+def test_what_is_no_pair_of_models_is_refused():
+    wide = mlp(4, 30, 3)
+    optimizer = torch.optim.SGD(wide.parameters(), 0.05)
+    with pytest.raises(TypeError, match=r"^original: expected a torch\.nn\.Module, got Prepared"):
+        transfer_optimizer(optimizer, prepare(wide, X), wide)
+    with pytest.raises(TypeError, match=r"^slim: expected a torch\.nn\.Module, got str"):
+        transfer_optimizer(optimizer, wide, "slim")
 
 
 def test_a_state_of_unknown_shape_or_gauge_is_refused():

@@ -46,7 +46,7 @@ class Aim:
     unit_start : callable, optional
         The same for activation-only blocks: attention heads, and channels with layers between. An aim
         without one refuses them.
-    rivals : tuple of Aim
+    alternatives : tuple of Aim
         Aims whose slim models are tried too where the joint stage has moved anything; `evaluate` decides.
     forecast : callable
         From (Site, widths) to the errors that its fits of neurons are expected to have; those of fits for the
@@ -55,6 +55,11 @@ class Aim:
         Whether errors of the tangent kernel count as well as those of the outputs.
     label, help : str
         On screen: in a few words what is kept, and one sentence on when to choose it.
+
+    Raises
+    ------
+    TypeError
+        If the name is no word, or a stage cannot be called.
 
     Examples
     --------
@@ -71,11 +76,30 @@ class Aim:
     evaluate: Callable[[Refinement, Fits], Evaluation] = by_function_gap
     network_start: Start | None = None
     unit_start: Start | None = None
-    rivals: tuple[Aim, ...] = ()
+    alternatives: tuple[Aim, ...] = ()
     forecast: Forecasting | None = None
     matches_training: bool = False
     label: str = ""
     help: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(f"Aim: expected a name such as 'function', got {self.name!r}")
+        for stage in ("start", "refine", "joint", "evaluate"):
+            if not callable(getattr(self, stage)):
+                raise TypeError(f"Aim {self.name!r}: {stage} must be callable; got {getattr(self, stage)!r}")
+
+    def check_fit(self, fit: Fit, size: int) -> None:
+        """Refuse what start and refine returned where it is no fit of a block to at most `size` units."""
+        if not isinstance(fit, Fit):
+            raise ValueError(
+                f"start and refine of the aim {self.name!r} must return a Fit; got {type(fit).__name__}"
+            )
+        if fit.layer.width > size:
+            raise ValueError(
+                f"start and refine of the aim {self.name!r} must return at most the {size} units that are "
+                f"wanted; got {fit.layer.width}"
+            )
 
     def start_for(self, site: Site) -> Start:
         """Return how to begin with a block.

@@ -62,7 +62,7 @@ _AIMS = (
         refine=moved_subset,
         joint=distill,
         unit_start=unit_start(units.fit_units_function, synthetic=True),
-        rivals=(BASELINES["greedy"],),
+        alternatives=(BASELINES["greedy"],),
         label="outputs only",
         help="Keeps outputs as well as they can be at a width, for a model that is only deployed.",
     ),
@@ -94,6 +94,6 @@ def read_aim(preserve: str | Aim) -> Aim:
     """
     if isinstance(preserve, Aim):
         return preserve
-    if preserve not in AIMS:
+    if not isinstance(preserve, str) or preserve not in AIMS:
         raise ValueError(f"preserve: expected one of {sorted(AIMS)} or an Aim, got {preserve!r}")
     return AIMS[preserve]

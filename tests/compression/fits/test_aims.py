@@ -66,25 +66,25 @@ def jointly(task, fits):
     return Outcome({name: replace(fit, method=DISTILLATION) for name, fit in fits.items()})
 
 
-@pytest.mark.parametrize("worse", ["rival", "own"])
-def test_the_aims_own_evaluation_says_whether_a_rival_is_taken(worse):
+@pytest.mark.parametrize("worse", ["other", "own"])
+def test_the_aims_own_evaluation_says_whether_a_other_is_taken(worse):
     def evaluate(task, fits):
         found = by_function_gap(task, fits)
-        rival = next(iter(fits.values())).method == "k-means merge"
-        return replace(found, loss=float(rival == (worse == "rival")))
+        other = next(iter(fits.values())).method == "k-means merge"
+        return replace(found, loss=float(other == (worse == "other")))
 
-    rival = replace(BASELINES["k-means"], evaluate=evaluate, label="the rival")
-    made = shrunk(Aim("own", first_units, joint=jointly, evaluate=evaluate, rivals=(rival,)))
+    other = replace(BASELINES["k-means"], evaluate=evaluate, label="the other")
+    made = shrunk(Aim("own", first_units, joint=jointly, evaluate=evaluate, alternatives=(other,)))
     own = torch.equal(made.model[0].weight, NET[0].weight[:8])
-    assert own == (worse == "rival")
-    assert any(note.startswith("The rival was kept: ") for note in made.report.notes) != own
+    assert own == (worse == "other")
+    assert any(note.startswith("The other was kept: ") for note in made.report.notes) != own
 
 
-def test_a_rival_is_not_tried_where_nothing_was_refined_jointly():
+def test_a_other_is_not_tried_where_nothing_was_refined_jointly():
     def fail(site, size):
-        pytest.fail("the rival was tried")
+        pytest.fail("the other was tried")
 
-    shrunk(Aim("own", first_units, rivals=(Aim("rival", fail),)))
+    shrunk(Aim("own", first_units, alternatives=(Aim("other", fail),)))
 
 
 def test_a_block_that_needs_the_network_has_a_start_of_its_own():
@@ -132,3 +132,38 @@ def test_an_aim_is_read_by_name_or_taken_as_it_is():
             ValueError, match=r"preserve: expected one of \['dynamics', 'function', 'moments'\] or"
         ):
             read_aim(wrong)
+
+
+@pytest.mark.parametrize(
+    ("stages", "fault"),
+    [
+        ({"name": ""}, "^Aim: expected a name such as 'function', got ''"),
+        ({"name": 3}, "^Aim: expected a name such as 'function', got 3"),
+        ({"start": None}, "^Aim 'own': start must be callable; got None"),
+        ({"joint": "distill"}, "^Aim 'own': joint must be callable; got 'distill'"),
+    ],
+)
+def test_what_is_no_aim_is_refused(stages, fault):
+    with pytest.raises(TypeError, match=fault):
+        Aim(**({"name": "own", "start": first_units} | stages))
+
+
+@pytest.mark.parametrize(
+    ("start", "fault"),
+    [
+        (
+            lambda site, size: None,
+            "^block 0: start and refine of the aim 'own' must return a Fit; got None",
+        ),
+        (lambda site, size: first_units(site, size + 1), "^block 0: .* at most the 8 units .*; got 9"),
+    ],
+)
+def test_a_start_that_returns_no_fit_of_the_wanted_size_is_refused(start, fault):
+    with pytest.raises(ValueError, match=fault):
+        shrunk(Aim("own", start))
+
+
+@pytest.mark.parametrize("preserve", [None, ["function"], AIMS, Aim])
+def test_what_names_no_aim_is_refused(preserve):
+    with pytest.raises(ValueError, match=r"^preserve: expected one of .* or an Aim, got"):
+        read_aim(preserve)
