@@ -3,7 +3,7 @@ from collections import namedtuple
 import pytest
 import torch
 
-from jlab_compress.execution.calls import Call, tensors_in
+from jlab_compress.execution.calls import Call, leaves_in, tensors_in
 from tests.models import rows
 
 X = rows(6, 3)
@@ -13,6 +13,12 @@ Point = namedtuple("Point", "a b")
 def test_tensors_are_found_in_nested_values_in_order():
     point = Point(X, [X[0]])
     assert [t.shape for t in tensors_in({"p": point, "n": 3})] == [X.shape, X[0].shape]
+
+
+def test_leaves_come_with_their_keys_and_numbers():
+    found = dict(leaves_in(({"a": 1, "b": [2, None]}, Call((3,), {"k": 4}))))
+    assert found == {(0, "a"): 1, (0, "b", 0): 2, (0, "b", 1): None, (1, "args", 0): 3, (1, "kwargs", "k"): 4}
+    assert [path for path, _ in leaves_in(torch.ones(2))] == [()]
 
 
 def test_a_call_for_some_rows_takes_them_from_every_tensor():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.execution.isolation import copy_model, undisturbed
+from jlab_compress.execution.isolation import copy_model, inference, undisturbed
 from tests.models import rows
 
 
@@ -49,7 +49,9 @@ def test_encoders_are_kept_off_their_fused_path():
     assert parts == []
     with undisturbed(layer):
         layer(x)
-    assert len(parts) == 1
+    with inference():
+        assert not layer(x).requires_grad
+    assert len(parts) == 2
 
 
 def test_models_with_computed_tensors_are_copied():
