@@ -29,18 +29,20 @@ def notes_on(prepared: Prepared, fits: Mapping[str, Fit]) -> tuple[str, ...]:
             f"Errors of {', '.join(conv)} are those of what channels add at single positions, before pooling."
         )
     if not prepared.held:
-        notes.append("Too few calibration rows to keep some apart: the function gap is not on unseen rows.")
+        notes.append(
+            "Too few calibration rows to hold some out: the function gap is on rows that fits have seen."
+        )
     heads = [block.name for block in blocks if block.kind == "attention"]
     loose = [name for name in heads if drops_weights(prepared.original, name)]
     if loose:
         notes.append(
             f"Dropout acts on attention weights of {', '.join(loose)}: in training mode the slim model "
-            "trains like the original in the mean only."
+            "computes like the original on average only."
         )
     dropped = [block.name for block in blocks if block.dropout]
     if dropped:
         notes.append(
             f"Dropout acts on hidden neurons of {', '.join(dropped)}: in training mode the slim model "
-            "trains like the original in the mean only."
+            "computes like the original on average only."
         )
     return tuple(notes)

@@ -60,7 +60,7 @@ class Prepared:
 
     @property
     def unseen(self) -> tuple[Call, ...]:
-        """The held-out rows; those that were fitted to where there were too few to keep some apart."""
+        """The held-out rows; those that fits see where there were too few to hold some out."""
         return self.held or self.fit
 
     def change(self) -> str | None:

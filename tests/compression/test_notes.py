@@ -35,7 +35,7 @@ def heads(rate):
     ("model", "calibration", "names", "start"),
     [
         (PLAIN, [(X, X)], ("0",), "The calibration holds more values per batch than the model takes"),
-        (PLAIN, X[:3], ("0",), "Too few calibration rows to keep some apart"),
+        (PLAIN, X[:3], ("0",), "Too few calibration rows to hold some out"),
         (convolutions(), rows(10, 1, 7, 7), ("0",), "Errors of 0 are those of what channels add at single"),
         (dropping(), X, ("0",), "Dropout acts on hidden neurons of 0: "),
         (heads(0.1), rows(12, 4, 12), ("self_attn",), "Dropout acts on attention weights of self_attn: "),

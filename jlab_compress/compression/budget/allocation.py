@@ -63,8 +63,8 @@ def allocate_widths(
     round_to : int
         Widths are multiples of this many neurons, or the present width.
     blocks : sequence of str, optional
-        Names of the blocks that may shrink; all that one width would mean by default. Attention heads
-        and other recorded objects are not shared out.
+        Names of the blocks that may shrink; by default those that one width for all would mean, without
+        activation-only ones such as attention heads.
     effort : {"quick", "normal", "thorough"} or Effort
         Of the trial fits behind the forecasts.
     seed : int
@@ -129,7 +129,8 @@ def _chosen(names: Sequence[str] | None, blocks: Blocks) -> list[Block]:
     for block in chosen:
         if block.activation_only:
             raise UnsupportedBlockError(
-                f"block {block.name}: a budget is not shared out to its kind; leave it out of blocks"
+                f"block {block.name}: it is activation-only (heads, channels with layers between), for which "
+                "no width is allocated; leave it out of blocks"
             )
     return chosen
 

@@ -34,8 +34,8 @@ def best_tried(
 ) -> dict[str, int]:
     """Return the best of three plans under one budget: the given widths, uniform ones, and those between.
 
-    Each is tried with greedy selection and refit, block after block on most batches, and judged by the
-    function gap of the whole model on the other batches, or on rows kept apart. Forecasts take the errors of
+    Each is tried with greedy selection and refit, block after block on most batches; what counts is the
+    function gap of the whole model on the other batches, or on held-out rows. Forecasts take the errors of
     blocks to add up, which they do not quite; so allocated widths are taken only where they are better by 3 %
     at least.
 
@@ -52,7 +52,7 @@ def best_tried(
     round_to : int
         As in `allocate_widths`.
     seed : int
-        Of the rows kept apart.
+        Of the held-out rows.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def tried_gap(
     widths : mapping of str to int
         To try.
     others : list of Call
-        What the gap is measured on; where there are none, on rows that are kept apart.
+        What the gap is measured on; where there are none, on held-out rows.
     seed : int
         Of the draws.
     """

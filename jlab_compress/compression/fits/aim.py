@@ -26,7 +26,7 @@ class Forecasting(Protocol):
 
 @dataclass(frozen=True)
 class Aim:
-    """What `preserve=` means: four stages that run in this order, and what people are told of them.
+    """What `preserve=` means: four stages that run in this order, and the words for them on screen.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ class Evaluation:
     Parameters
     ----------
     fits : mapping of str to Fit
-        By block, with what is said on each.
+        By block, with the criteria by which each is judged.
     function_gap : float
         ||f_slim - f|| / ||f|| on held-out rows.
     loss : float
