@@ -45,6 +45,7 @@ def prepare(model: nn.Module, calibration: Any, *, seed: int = 0, kinds: Sequenc
 
     Examples
     --------
+    >>> import torch
     >>> net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1))
     >>> prepared = prepare(net, torch.randn(40, 2))
     >>> prepared.blocks.named("0").width, prepared.fit[0].rows, prepared.held[0].rows
