@@ -127,6 +127,31 @@ class Curve:
         return self.values.get(measure.name, ())
 
     @property
+    def training_gaps(self) -> tuple[float, ...]:
+        """One training gap per recorded step."""
+        return self.of(TRAINING_GAP)
+
+    @property
+    def function_gaps(self) -> tuple[float, ...]:
+        """One function gap per recorded step."""
+        return self.of(FUNCTION_GAP)
+
+    @property
+    def held_out_losses(self) -> tuple[float, ...]:
+        """One held-out loss per recorded step; none without a loss function."""
+        return self.of(HELD_OUT_LOSS)
+
+    @property
+    def metrics(self) -> tuple[float, ...]:
+        """One value of the caller's metric per recorded step; none without one."""
+        return self.of(METRIC)
+
+    @property
+    def movements(self) -> tuple[float, ...]:
+        """How far the outputs have moved, one value per recorded step."""
+        return self.of(MOVEMENT)
+
+    @property
     def late_gap(self) -> float:
         """The median training gap over the later half of the steps; infinite where the model diverged.
 
@@ -137,8 +162,8 @@ class Curve:
         """
         if self.diverged_at is not None:
             return math.inf
-        half, gaps = self.recorded[-1] / 2, self.of(TRAINING_GAP)
-        return median(gap for t, gap in zip(self.recorded, gaps, strict=True) if t and t >= half)
+        half = self.recorded[-1] / 2
+        return median(g for t, g in zip(self.recorded, self.training_gaps, strict=True) if t and t >= half)
 
 
 Curves = Sequence[Mapping[str, Curve]]

@@ -50,6 +50,13 @@ def test_a_curve_knows_what_was_taken():
     assert final([{"slim": curve}, {"slim": other}], "slim", METRIC) == pytest.approx(0.6)
 
 
+def test_the_values_of_a_measure_have_a_name_of_their_own():
+    names = {"training gap": 1.0, "function gap": 2.0, "held-out loss": 3.0, "metric": 4.0, "movement": 5.0}
+    curve = Curve((), (0,), {name: (value,) for name, value in names.items()})
+    found = curve.training_gaps, curve.function_gaps, curve.held_out_losses, curve.metrics, curve.movements
+    assert found == ((1.0,), (2.0,), (3.0,), (4.0,), (5.0,))
+
+
 def test_the_late_gap_leaves_the_first_half_and_the_start_out():
     gaps = {"training gap": (0.0, 7.0, 8.0, 0.5, 0.1, 0.3)}
     assert Curve((), (0, 1, 2, 5, 7, 10), gaps).late_gap == 0.3
