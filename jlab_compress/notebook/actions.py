@@ -21,6 +21,7 @@ from jlab_compress.public import public
 SHARED = frozenset({"model", "calibration", "round_to", "effort", "seed"})
 LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits")
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
+BATCH_ROWS, EXAMPLE_ROWS = 64, 8  # that panels cut from named tensors
 PRECISION_WORDS = {"float32": "float32, unchanged", "int8": "int8 weights"}
 
 
@@ -203,7 +204,7 @@ ACTIONS = {
 
 
 def exported() -> dict[str, Any]:
-    """Return the table as plain JSON types, with the targets of an export."""
+    """Return the table as plain JSON types, with the targets of an export and what is cut from tensors."""
     return {
         "actions": {
             action.name: {
@@ -217,6 +218,7 @@ def exported() -> dict[str, Any]:
             {**asdict(target), "options": sorted(target.options), "folder": target.is_folder}
             for target in TARGETS.values()
         ],
+        "rows": {"batch": BATCH_ROWS, "example": EXAMPLE_ROWS},
     }
 
 

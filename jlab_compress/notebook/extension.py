@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jlab_compress.notebook.magic import cards as formatters
-from jlab_compress.notebook.magic import completion
+from jlab_compress.notebook.kernel import channel
+from jlab_compress.notebook.magic import cards, completion
 from jlab_compress.notebook.magic.magics import Compress
 
 
@@ -22,13 +22,11 @@ def load(shell: Any) -> None:
     if _loaded(shell) is not None:
         return
     magics = Compress(shell)
-    magics.observe(lambda change: formatters.show_cards(shell, change["new"]), "cards")
-    formatters.show_cards(shell, magics.cards)
+    magics.observe(lambda change: cards.show_cards(shell, change["new"]), "cards")
+    cards.show_cards(shell, magics.cards)
     shell.register_magics(magics)
     completion.register(shell)
-    from jlab_compress.notebook.kernel import channel as comm
-
-    comm.register(shell)
+    channel.register(shell)
 
 
 def unload(shell: Any) -> None:
@@ -36,11 +34,9 @@ def unload(shell: Any) -> None:
     magics = _loaded(shell)
     if magics is None:
         return
-    from jlab_compress.notebook.kernel import channel as comm
-
-    comm.unregister(shell)
+    channel.unregister(shell)
     completion.unregister(shell)
-    formatters.show_cards(shell, False)
+    cards.show_cards(shell, False)
     del shell.magics_manager.magics["line"]["compress"]
     shell.configurables.remove(magics)
 

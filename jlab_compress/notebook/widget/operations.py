@@ -14,12 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from jlab_compress.notebook.actions import ACTIONS, LOSSES, OPTIMIZERS
+from jlab_compress.notebook.actions import ACTIONS, BATCH_ROWS, EXAMPLE_ROWS, LOSSES, OPTIMIZERS
 from jlab_compress.notebook.fields import Action, Field
 from jlab_compress.notebook.kernel.prepared_cache import carry_out
 
-BATCH = 64
-EXAMPLE_ROWS = 8
 # Actions that a button starts; the panel itself is one of the others.
 BUTTONS = tuple(name for name in ACTIONS if name != "panel")
 PLAIN: Mapping[str, tuple[type, ...]] = {
@@ -97,7 +95,7 @@ def read_value(field: Field, value: Any, values: Mapping[str, Any]) -> Any:
         case "example":
             return data_of(value, values)[:EXAMPLE_ROWS]
         case "batches":
-            return data_of(value, values, batch=BATCH)
+            return data_of(value, values, batch=BATCH_ROWS)
         case "loss":
             return loss_of(value, values)
         case "optimizer" if isinstance(value, str) and value in OPTIMIZERS:

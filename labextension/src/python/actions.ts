@@ -48,6 +48,8 @@ export interface ITarget {
 
 export const ACTIONS: { [name in ActionName]: IAction } = table.actions;
 export const TARGETS: ITarget[] = table.targets;
+/** Rows that a cell cuts from a named tensor: for each batch, and for an example input. */
+export const ROWS = table.rows;
 
 export function fieldOf(action: ActionName, name: string): IField {
   const field = ACTIONS[action].fields.find(candidate => candidate.name === name);

@@ -6,7 +6,7 @@
  */
 
 import { Width, Widths } from '../model/plan';
-import { ACTIONS, ActionName, LOSSES, fieldOf, targetOf } from './actions';
+import { ACTIONS, ActionName, LOSSES, ROWS, fieldOf, targetOf } from './actions';
 import { call, data, identifier, literal, numeral } from './literals';
 
 /** A value of a form: a name or word, a number, a flag, names of blocks, or widths by block. */
@@ -23,9 +23,6 @@ export interface IRequest {
   model: string;
   fields: IFields;
 }
-
-const BATCH = 64;
-const EXAMPLE_ROWS = 8;
 
 /** What an action makes of a model, such as `net_sweep` or `net_slim`. */
 export function nameOf(model: string, action: ActionName | 'slim'): string {
@@ -98,9 +95,9 @@ function textOf(kind: string, value: Value, { rate }: IFields): string {
     case 'data':
       return data(String(value));
     case 'example':
-      return `${identifier(String(value))}[:${EXAMPLE_ROWS}]`;
+      return `${identifier(String(value))}[:${ROWS.example}]`;
     case 'batches':
-      return data(String(value), BATCH);
+      return data(String(value), ROWS.batch);
     case 'loss':
       return LOSSES.includes(String(value)) ? `torch.nn.functional.${value}` : identifier(String(value));
     case 'optimizer':
