@@ -143,7 +143,7 @@ test('attention counts heads', LIMIT, async () => {
   const page = await lab.open('attention.ipynb');
   await runAll(page);
   const panel = await openPanel(page);
-  await panel.getByLabel('Choose self_attn').check();
+  await panel.getByLabel('Choose layers.0.self_attn').check();
   await panel.getByText('4 → 1 heads').waitFor();
   await panel.getByRole('spinbutton', { name: 'Heads' }).fill('2');
   await panel.getByRole('button', { name: 'Compress', exact: true }).click();
