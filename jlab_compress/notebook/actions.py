@@ -166,6 +166,7 @@ ACTIONS = {
                 "optimizer": Says("optimizer", choices=_optimizers),
                 "held_out": _DATA,
                 "metric": Says("loss"),
+                "effort": _EFFORT,
             },
             at_rate,
         ),

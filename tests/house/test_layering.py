@@ -200,7 +200,7 @@ def test_a_circle_is_caught_also_one_for_types_and_one_inside_a_function():
 
 
 def test_the_longest_chain_of_imports_is_short():
-    chain = longest_chain(IMPORTS)
+    chain = ["__init__", *longest_chain(IMPORTS)]  # the package's own file imports every public name
     assert len(chain) <= DEEPEST, " > ".join(chain)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jlab_compress.deployment.program.signature import BATCH
+from jlab_compress.deployment.program.axes import BATCH
 
 PRECISIONS = ("float32", "float16", "int8")
 # Types by numpy's name, as the Open Inference Protocol, version 2, spells them.

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from jlab_compress.deployment.program.axes import BATCH
 from jlab_compress.deployment.program.signature import (
-    BATCH,
     Arrays,
     Feeds,
     Signature,

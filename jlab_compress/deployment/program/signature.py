@@ -12,13 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from jlab_compress.deployment.program.axes import BATCH, SEQUENCE
 from jlab_compress.errors import in_words
 from jlab_compress.execution.calls import Call, leaves_in
 from jlab_compress.execution.inputs import read_call
 from jlab_compress.execution.isolation import inference
 
-BATCH = "batch"
-SEQUENCE = "sequence"
 Axes = Mapping[str, Mapping[int, str]]
 Arrays = dict[str, NDArray[Any]]
 Feeds = Mapping[str, NDArray[Any]]

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from jlab_compress.deployment.program.signature import BATCH, Signature
+from jlab_compress.deployment.program.axes import BATCH
+from jlab_compress.deployment.program.signature import Signature
 from jlab_compress.errors import in_words
 from jlab_compress.execution.isolation import inference
 from jlab_compress.execution.randomness import random_states_kept

@@ -13,7 +13,8 @@ from torch import nn
 
 from jlab_compress.deployment.onnx.export import export_onnx
 from jlab_compress.deployment.onnx.export_report import ExportReport
-from jlab_compress.deployment.program.signature import BATCH, read_signature
+from jlab_compress.deployment.program.axes import BATCH
+from jlab_compress.deployment.program.signature import read_signature
 from jlab_compress.deployment.servers.layouts import LAYOUTS
 from jlab_compress.deployment.servers.modelcard import write_companions
 from jlab_compress.report import Report, Reported

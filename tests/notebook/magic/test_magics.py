@@ -149,6 +149,11 @@ def test_options_give_the_defaults(session):
 VALIDATE = "validate net slim --batches batches --loss loss --optimizer torch.optim.SGD"
 
 
+def test_validate_passes_the_effort_of_its_references(session):
+    given = run(session, f"{VALIDATE} --effort quick").arguments
+    assert given["effort"] == "quick"
+
+
 def test_validate_takes_a_result_as_the_slim_model(session):
     result = run(session, VALIDATE + " --rate 0.5 --held-out x --metric loss")
     names = session.user_ns
