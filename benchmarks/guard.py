@@ -6,7 +6,7 @@
 
 Twenty-four plans over six data sets: one and several blocks, ReLU, GELU, SiLU and tanh, trained nets that are
 then trained for something else and nets at initialisation, gradient descent and AdamW, mild and brutal
-widths. A plan was followed if the training gap on test rows, ||(f_slim,T - f_slim,0) - (f_T - f_0)|| /
+widths. A slim model trained alike if the training gap on test rows, ||(f_slim,T - f_slim,0) - (f_T - f_0)|| /
 ||f_T - f_0||, is below 0.25 after 200 steps. The guard's threshold was set on the even plans; the odd ones
 judge it.
 """
@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from jlab_compress import compress
 
-FOLLOWED = 0.25
+ALIKE = 0.25
 STEPS, BATCH = 200, 64
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 RATES = {("SGD", True): 0.05, ("SGD", False): 0.005, ("AdamW", True): 1e-3, ("AdamW", False): 1e-3}
@@ -201,7 +201,7 @@ def judge(plan: Plan, number: int) -> dict[str, Any]:
         "kernel error": kernel,
         "says": predicted,
         "gap": gap,
-        "followed": gap < FOLLOWED,
+        "alike": gap < ALIKE,
     }
 
 
@@ -221,15 +221,15 @@ def main() -> None:
         results.append(found)
         says, shown = (
             ("trains alike" if found["says"] else "will not"),
-            ("followed" if found["followed"] else "did not"),
+            ("trained alike" if found["alike"] else "did not"),
         )
-        right = "yes" if found["says"] == found["followed"] else "NO"
+        right = "yes" if found["says"] == found["alike"] else "NO"
         before = f"{found['forecast']:.3f} | {found['kernel error']:.3f} | {says}"
         print(f"| {number}: {plan} | {before} | {found['gap']:.3f} | {shown} | {right} |", flush=True)
         if options.json:
             options.json.write_text(json.dumps(results, indent=1))
     for name, part in (("even", 0), ("odd", 1)):
-        own = [r["says"] == r["followed"] for r in results if r["number"] % 2 == part]
+        own = [r["says"] == r["alike"] for r in results if r["number"] % 2 == part]
         print(f"\n{name} plans: right for {sum(own)} of {len(own)}")
 
 

@@ -62,6 +62,19 @@ def test_a_public_name_says_which_extra_it_needs(package, name, extra):
     )
 
 
+def test_an_export_says_that_onnxscript_is_missing(tmp_path):
+    code = f"""
+import torch
+from jlab_compress import compress_baseline, export_onnx
+net, x = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)), torch.ones(20, 2)
+slim = compress_baseline(net, 4, calibration=x, method="magnitude").model
+export_onnx(slim, {str(tmp_path / "net.onnx")!r}, x)
+"""
+    told = 'ImportError: onnxscript is needed for exports to ONNX: pip install "jlab-compress[onnx]"'
+    assert hidden("onnxscript", code) == told
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_lacking_is_said_without_an_import(monkeypatch):
     assert lacking("onnx") is None
     monkeypatch.setitem(sys.modules, "onnx", None)

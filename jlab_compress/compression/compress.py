@@ -58,7 +58,7 @@ def compress(
     effort : {"quick", "normal", "thorough"} or Effort
         How long neurons are moved, see Notes; "normal" suits most models.
     seed : int
-        Same seed, same bits.
+        Same seed, same bits. A prepared model keeps the split into rows that its own seed gave.
     plain : bool
         Give stock layers without multiplicities (theta_j becomes sqrt(c_j) theta_j); exact for SGD where
         the activation is positively homogeneous, such as ReLU.

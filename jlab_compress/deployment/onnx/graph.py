@@ -12,6 +12,7 @@ from jlab_compress.deployment.program.signature import Signature, outputs_by_nam
 from jlab_compress.deployment.program.torch_export import cause_of, exported, quiet_exporter
 from jlab_compress.errors import in_words
 from jlab_compress.execution.isolation import inference
+from jlab_compress.extras import require
 
 OPSETS = range(17, 24)
 TRACED = range(18, 23)  # torch writes these itself; its `Attention` of opset 23 is refused by onnxruntime
@@ -34,9 +35,12 @@ def trace(model: nn.Module, signature: Signature, opset: int) -> onnx.ModelProto
 
     Raises
     ------
+    ImportError
+        If onnxscript, with which torch writes ONNX, is not installed.
     ValueError
         If the model cannot be exported; the message names the submodule and the cause.
     """
+    require("onnxscript", "onnx")
     with quiet_exporter(), inference():
         outputs = list(outputs_by_name(model, signature))
         program = exported(model, signature)
