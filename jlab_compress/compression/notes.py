@@ -8,23 +8,18 @@ from jlab_compress.compression.prepared import Prepared
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.slim.attributes import drops_weights
 
+AVERAGE = "in training mode the slim model computes like the original on average only."
+
 
 def notes_on(prepared: Prepared, fits: Mapping[str, Fit]) -> tuple[str, ...]:
     """Return what a reader must know of a slim model with these fits by block, whatever its aim."""
     blocks = [block for block in prepared.blocks if block.name in fits]
-    of_fits: dict[str, list[str]] = {}
-    for block in blocks:
-        for note in fits[block.name].notes:
-            of_fits.setdefault(note, []).append(block.name)
-    notes = [
-        f"block{'s' if len(names) > 1 else ''} {', '.join(names)}: {note}" for note, names in of_fits.items()
-    ]
+    notes = _notes_of_fits(fits)
     if prepared.cut:
         notes.append(
             "The calibration holds more values per batch than the model takes; only the first were used."
         )
-    conv = [block.name for block in blocks if block.kind == "conv"]
-    if conv:
+    if conv := [block.name for block in blocks if block.kind == "conv"]:
         notes.append(
             f"Errors of {', '.join(conv)} are those of what channels add at single positions, before pooling."
         )
@@ -33,16 +28,17 @@ def notes_on(prepared: Prepared, fits: Mapping[str, Fit]) -> tuple[str, ...]:
             "Too few calibration rows to hold some out: the function gap is on rows that fits have seen."
         )
     heads = [block.name for block in blocks if block.kind == "attention"]
-    loose = [name for name in heads if drops_weights(prepared.original, name)]
-    if loose:
-        notes.append(
-            f"Dropout acts on attention weights of {', '.join(loose)}: in training mode the slim model "
-            "computes like the original on average only."
-        )
-    dropped = [block.name for block in blocks if block.dropout]
-    if dropped:
-        notes.append(
-            f"Dropout acts on hidden neurons of {', '.join(dropped)}: in training mode the slim model "
-            "computes like the original on average only."
-        )
+    if loose := [name for name in heads if drops_weights(prepared.original, name)]:
+        notes.append(f"Dropout acts on attention weights of {', '.join(loose)}: {AVERAGE}")
+    if dropped := [block.name for block in blocks if block.dropout]:
+        notes.append(f"Dropout acts on hidden neurons of {', '.join(dropped)}: {AVERAGE}")
     return tuple(notes)
+
+
+def _notes_of_fits(fits: Mapping[str, Fit]) -> list[str]:
+    """Return the notes of all fits, each once with the names of its blocks."""
+    names: dict[str, list[str]] = {}
+    for name, fit in fits.items():
+        for note in fit.notes:
+            names.setdefault(note, []).append(name)
+    return [f"block{'s' if len(of) > 1 else ''} {', '.join(of)}: {note}" for note, of in names.items()]

@@ -47,37 +47,33 @@ def summarise(prepared: Prepared, slim: nn.Module, evaluation: Evaluation, notes
     notes : tuple of str
         Conditions to state.
     """
-    original, fits, gap = prepared.original, evaluation.fits, evaluation.function_gap
+    fits, gap = evaluation.fits, evaluation.function_gap
     blocks = [block for block in prepared.blocks if block.name in fits]
-    call = first_rows(prepared.calls[0])
-    before, after = count_parameters(original), count_parameters(slim)
-    facts: dict[str, Scalar] = {
-        "blocks": len(blocks),
-        "parameters_before": before,
-        "parameters_after": after,
+    costs = _costs(prepared, slim)
+    share = costs["parameters_after"] / max(1, costs["parameters_before"])
+    warnings = tuple(w for block in blocks for w in _warnings(block, fits[block.name]))
+    return Report(
+        "Compression",
+        f"{len(blocks)} {'block' if len(blocks) == 1 else 'blocks'} made slimmer: {share:.0%} of the "
+        f"parameters, function gap {gap:.2g}.",
+        {"blocks": len(blocks), **costs, "function_gap": gap},
+        tables=(Table("Blocks", COLUMNS, tuple(_row(block, fits[block.name]) for block in blocks)),),
+        warnings=(*_warnings_jointly(blocks, fits, gap), *warnings),
+        notes=(*notes, *gauge_notes(slim)),
+        details=("blocks",),
+    )
+
+
+def _costs(prepared: Prepared, slim: nn.Module) -> dict[str, int]:
+    original, call = prepared.original, first_rows(prepared.calls[0])
+    return {
+        "parameters_before": count_parameters(original),
+        "parameters_after": count_parameters(slim),
         "macs_before": count_macs(original, call),
         "macs_after": count_macs(slim, call),
         "bytes_before": count_bytes(original),
         "bytes_after": count_bytes(slim),
-        "function_gap": gap,
     }
-    rows = tuple(_row(block, fits[block.name]) for block in blocks)
-    summary = (
-        f"{len(blocks)} {'block' if len(blocks) == 1 else 'blocks'} made slimmer: "
-        f"{after / max(1, before):.0%} of the parameters, function gap {gap:.2g}."
-    )
-    notes = (*notes, *gauge_notes(slim))
-    warnings = tuple(w for block in blocks for w in _warnings(block, fits[block.name]))
-    warnings = (*_warnings_jointly(blocks, fits, gap), *warnings)
-    return Report(
-        "Compression",
-        summary,
-        facts,
-        tables=(Table("Blocks", COLUMNS, rows),),
-        warnings=warnings,
-        notes=notes,
-        details=("blocks",),
-    )
 
 
 def _row(block: Block, fit: Fit) -> tuple[Scalar, ...]:
