@@ -47,7 +47,7 @@ def test_a_tolerance_and_a_baseline_take_no_further_look(watched):
     assert watched.looks.most == 2
 
 
-@pytest.mark.parametrize("budget", ["parameters", "macs", "latency"])
+@pytest.mark.parametrize("budget", ["parameters", "macs"])
 def test_one_look_serves_allocation_and_compression(watched, budget):
     prepared = prepare(watched, X)
     widths = allocate_widths(prepared, **{budget: 0.9}, effort=FAST)
@@ -60,8 +60,8 @@ def test_one_look_serves_allocation_and_compression(watched, budget):
 
 
 def test_two_looks_are_counted_as_two(watched):
-    widths = allocate_widths(watched, calibration=X, parameters=0.4, effort=FAST)
-    compress(watched, widths, calibration=X, **HOW)
+    for seed in (0, 1):
+        compress_baseline(watched, 8, calibration=X, method="random", seed=seed)
     assert counts(watched) == (6, 2, 2)
     kept = [copy.deepcopy(watched) for _ in range(3)]
     assert watched.looks.most >= len(kept)
