@@ -15,8 +15,8 @@ OnStep = Callable[[int, int], None]
 class Effort:
     """Budgets of every stage that moves weights; none of them depends on the clock.
 
-    `compress` at "quick" costs a fifth to a half of "normal", "thorough" two and a half to three and a half
-    times as much; `benchmarks/effort.md` has the cost of each aim in forward passes over the calibration.
+    `compress` at "quick" costs a quarter to a half of "normal", "thorough" two to three times as much;
+    `benchmarks/passes.md` has the cost of each aim in forward passes over the calibration.
 
     Parameters
     ----------
