@@ -1,0 +1,77 @@
+"""One look at a model serves every call, with the same result as a look for each."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+import jlab_compress
+from jlab_compress import allocate_widths, compress_baseline, prepare
+from tests.models import mlp, rows, seeded
+from tests.quick import FAST, X
+
+compress = partial(jlab_compress.compress, effort=FAST, progress=False)
+sweep = partial(jlab_compress.sweep, effort=FAST)
+
+
+def tensors(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_prepared_model_gives_the_same_bits_as_the_model_again_and_again():
+    net = mlp(6, 40, 30, 3)
+    prepared = prepare(net, X, seed=3)
+    made = compress(net, 8, calibration=X, preserve="function", seed=3)
+    for _ in range(2):
+        again = compress(prepared, 8, preserve="function", seed=3)
+        assert same(tensors(again.model), tensors(made.model))
+        assert again.report.to_dict() == made.report.to_dict()
+    other = compress(prepare(net, X, seed=4), 8, preserve="function", seed=3)
+    assert not same(tensors(other.model), tensors(made.model))
+    assert same(tensors(prepared.original), tensors(net))
+
+
+def test_every_door_takes_a_prepared_model():
+    net = mlp(6, 40, 30, 3)
+    prepared = prepare(net, X)
+    assert sweep(prepared, [8]).forecasts == sweep(net, [8], calibration=X).forecasts
+    widths = allocate_widths(net, calibration=X, macs=0.5, effort=FAST)
+    assert allocate_widths(prepared, macs=0.5, effort=FAST) == widths
+    slim = compress_baseline(prepared, widths, method="greedy").model
+    assert same(tensors(slim), tensors(compress_baseline(net, widths, calibration=X, method="greedy").model))
+
+
+def test_calibration_beside_a_prepared_model_and_a_model_without_are_refused():
+    net = mlp(6, 40, 3)
+    with pytest.raises(ValueError, match=r"^calibration: the model was prepared with its calibration"):
+        compress(prepare(net, X), 8, calibration=X)
+    with pytest.raises(TypeError, match=r"^calibration: expected a tensor, .* got NoneType"):
+        compress(net, 8)
+
+
+def test_preparing_leaves_the_model_and_shows_its_blocks():
+    net = seeded(nn.Sequential, nn.Linear(6, 40), nn.BatchNorm1d(40), nn.Dropout(), nn.Linear(40, 3)).train()
+    before, state = copy.deepcopy(net.state_dict()), torch.get_rng_state()
+    prepared = prepare(net, rows(60, 6).float())
+    assert same(before, net.state_dict())
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(module.training for module in net.modules())
+    assert repr(prepared) == repr(prepared.blocks)
+    assert "<table" in prepared._repr_html_()
+
+
+def test_looking_into_attention_does_not_change_what_is_prepared():
+    layer = seeded(nn.TransformerEncoderLayer, 12, 6, 16, 0.0, batch_first=True).double()
+    prepared = prepare(layer, rows(30, 4, 12))
+    before = compress_baseline(prepared, {"self_attn": 3}, method="greedy")
+    sweep(prepared, {"self_attn": [3]})
+    assert prepared.change() is None
+    after = compress_baseline(prepared, {"self_attn": 3}, method="greedy")
+    assert same(tensors(before.model), tensors(after.model))
+    assert [type(m) for m in before.model.modules()] == [type(m) for m in after.model.modules()]
