@@ -26,7 +26,7 @@ def results(tmp_path_factory):
     pairs = [(x[:16], x[:16, :2]), (x[16:], x[16:, :2])]
     return {
         "blocks": jlab_compress.find_blocks(net),
-        "sweep": jlab_compress.sweep(net, [4, 8], calibration=x),
+        "sweep": jlab_compress.sweep(net, [4, 8], calibration=x, effort="quick"),
         "compression": made,
         "validation": jlab_compress.validate(
             net,

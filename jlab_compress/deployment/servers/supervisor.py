@@ -1,8 +1,7 @@
 """Run a command that ends when the process that started it ends, however that happens.
 
 ``python -m jlab_compress.deployment.servers.supervisor COMMAND ...`` keeps the command in a process group
-of its own and
-ends the whole group once standard input closes, which also happens when the parent is killed.
+of its own and ends the whole group once standard input closes, which also happens when the parent is killed.
 """
 
 from __future__ import annotations
