@@ -56,9 +56,9 @@ class Server:
         self.command = command
         self._client: Any = None
         self._log = tempfile.NamedTemporaryFile(prefix="jlab-compress-", suffix=".log")  # noqa: SIM115
-        leash = [sys.executable, "-m", "jlab_compress.deployment.servers.supervisor", *command.arguments]
+        supervised = [sys.executable, "-m", "jlab_compress.deployment.servers.supervisor", *command.arguments]
         self._process = subprocess.Popen(
-            leash, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, env=command.environment
+            supervised, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, env=command.environment
         )
         self._finish = weakref.finalize(self, _end, self._process)
         try:
@@ -211,7 +211,7 @@ def free_port() -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let go of the leash, which ends the server's whole process group."""
+    """Close the standard input that the supervisor waits on, which ends the server's whole process group."""
     assert process.stdin is not None
     process.stdin.close()
     try:
