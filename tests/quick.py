@@ -1,5 +1,7 @@
 """Compressions that take no time, for tests of everything but the quality of a fit."""
 
+import torch
+
 from jlab_compress import compress_baseline
 from jlab_compress.fitting.effort import Effort
 from tests.models import rows
@@ -27,3 +29,11 @@ FAST = Effort(
 
 def narrow(model, widths, x=X, **options):
     return compress_baseline(model, widths, calibration=x, method=options.pop("method", "greedy"), **options)
+
+
+def tensors(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -10,18 +10,10 @@ from torch import nn
 import jlab_compress
 from jlab_compress import allocate_widths, compress_baseline, prepare
 from tests.models import mlp, rows, seeded
-from tests.quick import FAST, X
+from tests.quick import FAST, X, same, tensors
 
 compress = partial(jlab_compress.compress, effort=FAST, progress=False)
 sweep = partial(jlab_compress.sweep, effort=FAST)
-
-
-def tensors(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_prepared_model_gives_the_same_bits_as_the_model_again_and_again():

@@ -16,14 +16,6 @@ compress = partial(jlab_compress.compress, effort=FAST, progress=False)
 sweep = partial(jlab_compress.sweep, effort=FAST)
 
 
-def tensors(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 def test_rows_are_split_once_and_none_is_lost():
     prepared = prepare(mlp(6, 40, 3), [X[:100], X[100:103], X[103:]])
     parts = [call.args[0] for call in (*prepared.fit, *prepared.held)]
