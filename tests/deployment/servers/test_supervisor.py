@@ -8,7 +8,12 @@ import psutil
 import pytest
 
 MODULE = [sys.executable, "-m", "jlab_compress.deployment.servers.supervisor"]
-CHILD = "import subprocess as s; s.Popen(['sleep', '60']); print('ready', flush=True); s.run(['sleep', '60'])"
+CHILD = """
+import subprocess
+children = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
+print("ready", flush=True)
+children[0].wait()
+"""
 
 
 @pytest.fixture
