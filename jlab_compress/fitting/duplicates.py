@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from jlab_compress.fitting.layer import Layer
 
 
-def merge_duplicates(layer: Layer) -> Layer:
+def merge_duplicates(layer: Layer) -> tuple[Layer, Tensor]:
     """Merge neurons that are equal in every parameter and add their multiplicities.
 
     Nothing is lost: the function and every step of its training stay the same, because equal
@@ -20,9 +21,10 @@ def merge_duplicates(layer: Layer) -> Layer:
 
     Returns
     -------
-    Layer
-        The distinct neurons in the order of their first copy; the multiplicities still sum to
-        the same number.
+    tuple of Layer and Tensor (s,)
+        The distinct neurons in the order of their first copy, with multiplicities that still sum to the same
+        number; and the index of that copy in `layer`. What is kept of the distinct neurons has its place in
+        `layer` there, not where it is among the distinct ones.
 
     Notes
     -----
@@ -33,8 +35,9 @@ def merge_duplicates(layer: Layer) -> Layer:
     --------
     >>> w = torch.tensor([[1.0], [2.0], [1.0]])
     >>> layer = Layer((w,), (None,), torch.ones(3, 1), None, torch.ones(3), torch.tanh)
-    >>> merge_duplicates(layer).multiplicities
-    tensor([2., 1.])
+    >>> distinct, first = merge_duplicates(layer)
+    >>> distinct.multiplicities, first
+    (tensor([2., 1.]), tensor([0, 1]))
     """
     parts = [*layer.incoming, *(b[:, None] for b in layer.biases if b is not None), layer.outgoing]
     _, group = torch.unique(torch.cat(parts, dim=1), dim=0, return_inverse=True)
@@ -44,4 +47,4 @@ def merge_duplicates(layer: Layer) -> Layer:
     counts = torch.zeros(len(first), dtype=layer.multiplicities.dtype, device=group.device)
     counts = counts.scatter_add(0, group, layer.multiplicities)
     order = first.argsort()
-    return layer.select(first[order], counts[order])
+    return layer.select(first[order], counts[order]), first[order]

@@ -20,7 +20,8 @@ class Fit:
     layer : Layer
         s neurons with multiplicities.
     indices : Tensor (s,) or None
-        The kept neurons where incoming weights are untouched; None where nodes moved or merged.
+        The kept neurons by their place in the wide layer, where incoming weights are untouched; None where
+        nodes moved or were merged with others that differ.
     method : str
         The candidate that was kept, in the field's words ("moved nodes", "k-means merge", ...).
     function_error : float

@@ -26,7 +26,9 @@ class BlockPlan(Located):
         "weighted" (multiplicities in the layers; stock layers where all c = 1), "plain" (sqrt(c) in the
         parameters of stock layers) or "folded" (c in the outgoing weights).
     indices : tuple of int or None
-        The kept units, where their incoming weights are untouched.
+        Which of the original's units were kept, with their incoming weights untouched, unless a joint
+        refinement by the name of `method` moved the layer for a neighbouring block; None where units moved or
+        were merged with others that differ.
     multiplicities : tuple of float or None
         c of the units where no layer holds them any more (gauge "plain").
     """

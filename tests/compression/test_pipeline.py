@@ -5,15 +5,20 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from jlab_compress import prepare
 from jlab_compress.compression.fits.aims import AIMS, BASELINES
 from jlab_compress.compression.pipeline import Settings, narrow, plan_block, shrink
 from jlab_compress.compression.widths.request import Resolved
+from jlab_compress.fitting.aims import dynamics
+from jlab_compress.fitting.aims.baselines import nnls_outputs
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.slim.snapshot import Snapshot
-from tests.models import mlp, seeded
+from jlab_compress.slim.units import tensor_of
+from jlab_compress.training.optimizer_transfer import transfer_optimizer
+from tests.models import mlp, rows, seeded
 from tests.quick import FAST, X
 
 NET = mlp(6, 40, 30, 3)
@@ -72,6 +77,90 @@ def test_a_plan_holds_multiplicities_that_no_layer_holds(plain, counts):
     assert (plan.indices, plan.width_after, plan.method) == ((4, 1), 2, "some")
     assert plan.multiplicities == (counts if plain and counts != (1.0, 1.0) else None)
     assert plan.gauge == ("plain" if plain and counts != (1.0, 1.0) else "weighted")
+
+
+def with_dead_and_copied(net, maker, reader):
+    """Make the first half of the units zero, and those after it come in twos, in place."""
+    made, read = net[maker], net[reader]
+    n = len(made.weight)
+    alive = n // 2 + torch.arange(n - n // 2) // 2
+    index = torch.cat([torch.zeros(n // 2, dtype=torch.long), alive])
+    with torch.no_grad():
+        for part, axis in ((made.weight, 0), (made.bias, 0), (read.weight, 1)):
+            part.copy_(part.index_select(axis, index))
+            part.narrow(axis, 0, n // 2).zero_()
+    return net
+
+
+def dense_net():
+    return with_dead_and_copied(mlp(6, 60, 3, activation=nn.Tanh), 0, 2), X, {"0": 14}
+
+
+def deep_net():
+    net = mlp(6, 24, 20, 3, activation=nn.ReLU)
+    return with_dead_and_copied(with_dead_and_copied(net, 0, 2), 2, 4), X, {"0": 5, "2": 5}
+
+
+def conv_net():
+    layers = (nn.Conv2d(2, 12, 3), nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 3, 3), nn.Flatten())
+    net = seeded(nn.Sequential, *layers).double().eval()
+    return with_dead_and_copied(net, 0, 3), rows(40, 2, 6, 6), {"0": 4}
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(12, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
+def head_net():
+    """Its first two heads are copies of each other."""
+    net = seeded(Attending).double()
+    with torch.no_grad():
+        for start in (0, 12, 24):
+            net.attention.in_proj_weight[start : start + 3] = net.attention.in_proj_weight[
+                start + 3 : start + 6
+            ]
+        net.attention.out_proj.weight[:, :3] = net.attention.out_proj.weight[:, 3:6]
+    return net, rows(40, 5, 12), {"attention": 3}
+
+
+NEURONS_ONLY = ("k-means", "interpolative")
+CASES = [(build, aim) for build in (dense_net, deep_net, conv_net) for aim in (*AIMS, *BASELINES)]
+CASES += [(head_net, aim) for aim in (*AIMS, *BASELINES) if aim not in NEURONS_ONLY]
+CASES = [(build, aim) for build, aim in CASES if aim != "moments" or build is dense_net]
+
+
+@pytest.mark.parametrize(("build", "aim"), CASES)
+def test_indices_name_the_rows_of_the_original_that_were_kept(build, aim):
+    """Dead and copied units in front lead every other count astray."""
+    net, x, widths = build()
+    made = shrink(prepare(net, x), Resolved(widths), {**AIMS, **BASELINES}[aim], Settings(effort=FAST))
+    first = made.plan.blocks[0]  # the inputs of the others are no longer the original's
+    moved = first.method in ("moved nodes", "k-means merge", "joint distillation", "NTK matching")
+    assert moved == (first.indices is None)
+    for unit in () if moved else first.making_axes:
+        kept = unit.select(tensor_of(net, unit), torch.tensor(first.indices))
+        assert torch.equal(tensor_of(made.model, unit), kept), unit.name
+
+
+def test_each_kept_neuron_takes_its_own_momentum_along(monkeypatch):
+    monkeypatch.setattr(dynamics, "_moved_from", lambda *_: [])
+    monkeypatch.setattr(dynamics, "PLAIN_FITS", (nnls_outputs,))
+    net, x, widths = dense_net()
+    old = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    F.mse_loss(net(x), x[:, :3]).backward()
+    old.step()
+    made = shrink(prepare(net, x), Resolved(widths), AIMS["dynamics"], Settings(effort=FAST))
+    indices = made.plan.blocks[0].indices
+    new = transfer_optimizer(old, net, made.model)
+    for name, rows_of in (("weight", net[0].weight), ("bias", net[0].bias)):
+        momentum = new.state[getattr(made.model[0], name)]["momentum_buffer"]
+        assert torch.equal(momentum, old.state[rows_of]["momentum_buffer"][list(indices)])
+        assert bool(momentum.any())
 
 
 def test_norms_of_merged_neurons_get_the_statistics_of_what_reaches_them():

@@ -48,7 +48,7 @@ def distill(task: Refinement, fits: Mapping[str, Fit], *, kernels: bool = False)
     if not inexact or len(inexact) == len(done) == 1 or not task.held:
         return Outcome(fits)
     objective_of = partial(distillation, kernels=kernels)
-    return refine_fits(task.of(inexact), fits, objective_of, method=DISTILLATION, note=NOTE)
+    return refine_fits(task, inexact, fits, objective_of, method=DISTILLATION, note=NOTE)
 
 
 def distillation(task: Refinement, *, kernels: bool = False) -> Objective:

@@ -43,7 +43,7 @@ def match_kernels(task: Refinement, fits: Mapping[str, Fit]) -> Outcome:
     blocks = matchable(task.of(b for b in task.blocks if fits[b.name].function_error > 0))
     if not blocks:
         return Outcome(fits)
-    return refine_fits(task.of(blocks), fits, kernel_matching, method=NTK_MATCHING, note=NOTE)
+    return refine_fits(task, blocks, fits, kernel_matching, method=NTK_MATCHING, note=NOTE)
 
 
 def kernel_matching(task: Refinement) -> Objective:

@@ -46,34 +46,43 @@ class Objective:
 
 def refine_fits(
     task: Refinement,
+    blocks: Sequence[Block],
     fits: Mapping[str, Fit],
     objective_of: Callable[[Refinement], Objective],
     *,
     method: str,
     note: str,
 ) -> Outcome:
-    """Refine the slim blocks of a task jointly and say so in their fits.
+    """Refine some slim blocks of a task jointly and say so in the fits.
 
     Parameters
     ----------
     task : Refinement
         Its slim model changes in place, unless the loss does not fall or the model cannot be differentiated.
+    blocks : sequence of Block
+        Those of its blocks that are refined.
     fits : mapping of str to Fit
         Of all blocks of the model, by name.
     objective_of : callable
         Gives the loss.
     method : str
-        What the fits of refined blocks are called; they no longer name kept neurons.
+        What the fits of refined blocks are called; they no longer name kept units. That of another block
+        whose units are made by a layer that a refined one reads with is called so too, as that layer moved;
+        which of the original's units they are has not changed.
     note : str
         Said in the report where it helped.
     """
     try:
-        result = refine(task, objective_of(task))
+        part = task.of(blocks)
+        result = refine(part, objective_of(part))
     except RuntimeError as error:
         return Outcome(fits, (FAILED.format(in_words(error)),))
     if not result.helped:
         return Outcome(fits)
-    refined = {b.name: replace(fits[b.name], indices=None, method=method) for b in task.blocks}
+    moved = set(layers_of(blocks))
+    touched = [b.name for b in task.blocks if moved.intersection(unit.module for unit in b.making_axes)]
+    refined = {name: replace(fits[name], method=method) for name in touched}
+    refined |= {b.name: replace(refined[b.name], indices=None) for b in blocks}
     return Outcome({**fits, **refined}, (note,))
 
 

@@ -81,13 +81,13 @@ def fit_dynamics(
         If the size or the inputs cannot be used.
     """
     check_fit(layer, inputs, size)
-    distinct = merge_duplicates(layer)
+    distinct, first = merge_duplicates(layer)
     if distinct.width <= size:
-        exact = evaluated(distinct, layer, inputs, "exact duplicates", seed=seed)
+        exact = evaluated(distinct, layer, inputs, "exact duplicates", indices=first, seed=seed)
         return replace(exact, kernel_error=0.0, criteria=EXACT)
-    start = fit_start(distinct, inputs, size, displacement=displacement, seed=seed)
+    start = fit_start(layer, inputs, size, displacement=displacement, seed=seed)
     return move_start(
-        distinct,
+        layer,
         inputs,
         size,
         start,
@@ -108,7 +108,7 @@ def fit_start(
     and errors are those of `fit_dynamics`.
     """
     check_fit(layer, inputs, size)
-    case = _case(merge_duplicates(layer), inputs, displacement, seed)
+    case = _case(merge_duplicates(layer)[0], inputs, displacement, seed)
     subset = random_subset if case.untrained else nnls_outputs
     return replace(subset(case.layer, case.inputs, size, seed=seed), indices=None)
 
@@ -128,7 +128,7 @@ def move_start(
 
     Parameters and what is returned are those of `fit_dynamics`.
     """
-    distinct = merge_duplicates(layer)
+    distinct, first = merge_duplicates(layer)
     case = _case(distinct, inputs, displacement, seed)
     starts = _starts(case, start.layer, size, seed)
     moved = _moved_from(starts, case, node_steps(distinct, size, effort), seed, effort, progress)
@@ -139,9 +139,10 @@ def move_start(
         for fit in (*moved, *plain)
     ]
     best, gap = _closest_in_training(case, _unbeaten(known), seed)
+    kept = None if best.indices is None else first[best.indices]
     criteria = training_criteria(training_gap=gap, kernel_error=best.kernel_error or 0.0)
     note = f"short training on synthetic targets, held-out rows: {', '.join(map(str, criteria))}"
-    return replace(best, criteria=criteria, notes=(*best.notes, note))
+    return replace(best, indices=kept, criteria=criteria, notes=(*best.notes, note))
 
 
 @dataclass(frozen=True)

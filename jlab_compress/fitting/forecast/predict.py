@@ -145,7 +145,7 @@ def predict_dynamics(
     for width in widths:
         check_fit(layer, inputs, width)
     split = split_rows(len(inputs), seed)
-    wide, x = merge_duplicates(layer).to(torch.float64), inputs.double()
+    wide, x = merge_duplicates(layer)[0].to(torch.float64), inputs.double()
     generator = torch.Generator().manual_seed(seed)
     fit, held = (x[part[torch.randperm(len(part), generator=generator)]] for part in (split.fit, split.held))
     trial = min(TRIAL_WIDTH, max(1, wide.width // 2))

@@ -15,7 +15,7 @@ from jlab_compress.compression.joint.refinement import (
     refine,
     refine_fits,
 )
-from jlab_compress.compression.joint.task import is_refined, layers_of, needs_whole
+from jlab_compress.compression.joint.task import DISTILLATION, is_refined, layers_of, needs_whole
 from jlab_compress.compression.signals.block_kernels import pair_blocks
 from jlab_compress.execution.calls import Call
 from jlab_compress.fitting.fit import Fit
@@ -67,7 +67,9 @@ def test_nothing_changes_where_the_loss_does_not_fall(net):
     assert not refine(task(net, slim), objective).helped
     assert all(torch.equal(a, b) for a, b in zip(slim.parameters(), before.parameters(), strict=True))
     fits = {first_block(net).name: fit_of(net)}
-    outcome = refine_fits(task(net, slim), fits, lambda _: objective, method="m", note="n")
+    outcome = refine_fits(
+        task(net, slim), [first_block(net)], fits, lambda _: objective, method="m", note="n"
+    )
     assert (outcome.fits, outcome.notes) == (fits, ())
 
 
@@ -82,7 +84,7 @@ def test_refined_fits_name_the_method_and_no_kept_neurons(net):
     fits = {"0": fit_of(net), "other": fit_of(net)}
     objective = outputs_of(slim, net(X).detach() + 1.0)
     outcome = refine_fits(
-        task(net, slim), fits, lambda _: objective, method="joint distillation", note="Refined."
+        task(net, slim), [first_block(net)], fits, lambda _: objective, method=DISTILLATION, note="Refined."
     )
     assert outcome.notes == ("Refined.",)
     assert outcome.fits["0"].indices is None
@@ -90,6 +92,17 @@ def test_refined_fits_name_the_method_and_no_kept_neurons(net):
     assert outcome.fits["other"] is fits["other"]
     assert fits["0"].method == "greedy"
     assert not is_refined(fits["0"])
+
+
+def test_a_block_whose_layer_moved_for_its_neighbour_is_refined_too_and_keeps_its_units(net):
+    slim, blocks = copy.deepcopy(net), tuple(find_blocks(net, X))
+    fits = {block.name: fit_of(net) for block in blocks}
+    both = task_of(net, slim, blocks, CALLS, CALLS)
+    objective = outputs_of(slim, net(X).detach() + 1.0)
+    found = refine_fits(both, blocks[:1], fits, lambda _: objective, method=DISTILLATION, note="n").fits
+    assert not torch.equal(slim[2].weight, net[2].weight)
+    assert [is_refined(found[block.name]) for block in blocks] == [True, True]
+    assert [found[block.name].indices is None for block in blocks] == [True, False]
 
 
 def test_a_failure_in_the_middle_leaves_no_trace_but_a_note(net):
@@ -104,7 +117,9 @@ def test_a_failure_in_the_middle_leaves_no_trace_but_a_note(net):
 
     fits = {"0": fit_of(net)}
     objective = Objective(loss, 4, 1, 50)
-    outcome = refine_fits(task(net, slim), fits, lambda _: objective, method="m", note="n")
+    outcome = refine_fits(
+        task(net, slim), [first_block(net)], fits, lambda _: objective, method="m", note="n"
+    )
     assert seen[-1]
     assert outcome.notes == (FAILED.format("RuntimeError: no way back"),)
     assert outcome.fits == fits

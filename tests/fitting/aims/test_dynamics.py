@@ -3,6 +3,7 @@ import functools
 import pytest
 import torch
 
+from jlab_compress.fitting.aims import baselines, dynamics
 from jlab_compress.fitting.aims.baselines import greedy_refit, kmeans_merge, nnls_outputs, random_subset
 from jlab_compress.fitting.aims.dynamics import fit_dynamics as fit_with_effort
 from jlab_compress.fitting.aims.dynamics import node_steps
@@ -25,6 +26,7 @@ def test_exact_copies_collapse_and_train_alike():
     assert fit.function_error < 1e-12
     assert (fit.kernel_error, fit.criteria, fit.trains_alike) == (0.0, EXACT, True)
     assert fit.layer.multiplicities.tolist() == [8.0] * 6
+    assert torch.equal(fit.layer.incoming[0], clustered(groups=6, copies=8).incoming[0][fit.indices])
 
 
 @pytest.mark.parametrize("activation", [torch.relu, torch.tanh, torch.nn.functional.gelu])
@@ -56,6 +58,20 @@ def test_what_is_kept_trains_nearest_and_the_criteria_say_how_near(activation):
     assert kernel.value == fit.kernel_error == pytest.approx(kernel_error(fit.layer, layer, X[split.held]))
     assert (gap.limit, kernel.limit) == (TRAINING_GAP_LIMIT, KERNEL_ERROR_LIMIT)
     assert str(gap) in fit.notes[0]
+
+
+@pytest.mark.parametrize("method", ["nnls_outputs", "greedy_refit", "random_subset"])
+def test_kept_neurons_are_named_by_their_place_among_all_copies(monkeypatch, method):
+    """Dead neurons come first, so that the place among distinct ones is another."""
+    wide = dense(40, activation=torch.tanh)
+    dead = wide.select(torch.tensor([0] * 20 + list(range(20))))
+    for part in (*dead.incoming, *dead.biases, dead.outgoing):
+        part[:20] = 0.0
+    monkeypatch.setattr(dynamics, "_moved_from", lambda *_: [])
+    monkeypatch.setattr(dynamics, "PLAIN_FITS", (getattr(baselines, method),))
+    fit = fit_dynamics(dead, X, 8)
+    assert torch.equal(fit.layer.incoming[0], dead.incoming[0][fit.indices])
+    assert torch.equal(fit.layer.biases[0], dead.biases[0][fit.indices])
 
 
 def test_a_gated_layer_is_fitted():
