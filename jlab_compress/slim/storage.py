@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -10,22 +11,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from jlab_compress.errors import in_words
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import check_model, device_of, unwrapped
-from jlab_compress.slim.attributes import count_of_heads, rename_config
+from jlab_compress.slim.attributes import rename_config
 from jlab_compress.slim.conversion import as_weighted, attach_plan, plan_of
 from jlab_compress.slim.operators import known_operator, units_of
 from jlab_compress.slim.plan import BlockPlan, Plan
+from jlab_compress.slim.stored import ADVICE, check_blocks, check_tensors, layers_of, short
 from jlab_compress.slim.surgery import open_layers, settle
-from jlab_compress.slim.units import Operator, length_in, modules_of, tensor_of
+from jlab_compress.slim.units import Operator, modules_of
 
 FORMAT = "jlab-compress 2"
 # Its plan names the layers of a block, not the axes of its units.
 FIRST_FORMAT = "jlab-compress 1"
+FORMATS = (FORMAT, FIRST_FORMAT)
+MOST_HEADER = 2**24
 
 
 def save(slim: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -105,15 +110,14 @@ def load(path: str | os.PathLike[str], model: nn.Module, *, operators: Sequence[
         If the file is not one of ours, was changed after it was written, or belongs to another model.
     """
     check_model(model)
-    tensors, plan, named = _read(Path(path))
     if device_of(model).type == "meta":
         raise ValueError("model: it is on the meta device and can hold no values; build it on a real one")
+    tensors, plan, named = _read(Path(path), model)
     slim = copy_model(model)
     blocks = [_with_axes(slim, block) if named else block for block in plan.blocks]
     blocks = [replace(block, operators=tuple(operators)) for block in blocks]
-    for block in blocks:
-        _check_block(slim, block)
-    _check_shapes(slim, blocks, tensors)
+    check_blocks(model, blocks)
+    check_tensors(model, blocks, tensors)
     for block in blocks:
         _reserve(slim, block, tensors)
     rename_config(slim, blocks)
@@ -131,22 +135,34 @@ def _checksum(text: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Plan, bool]:
+def _read(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], Plan, bool]:
     """Return the tensors and the plan of a file, and whether it is of the first format."""
     if not path.is_file():
         raise FileNotFoundError(f"path: there is no file {path}; pass what save wrote")
+    most = _most_numbers(model)
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+            names = list(file.keys())
+            numbers = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+            wanted = metadata.get("format") in FORMATS and numbers <= most
+            tensors = {name: file.get_tensor(name) for name in names if wanted}
+    except OSError as error:
+        raise OSError(f"path: cannot read {path} ({error.strerror}); choose another file") from error
+    except Exception as error:
         raise ValueError(
-            f"path: {path} is not a whole safetensors file ({error}); save the model again"
+            f"path: {path} is not a whole safetensors file ({in_words(error)}); save the model again"
         ) from error
-    if metadata.get("format") not in (FORMAT, FIRST_FORMAT):
+    if metadata.get("format") not in FORMATS:
         raise ValueError(
-            f"path: {path} was not written by jlab_compress.save (format {metadata.get('format')!r}, "
-            f"expected {FORMAT!r})"
+            f"path: {path} was not written by jlab_compress.save (its format is "
+            f"{short(metadata.get('format', 'unknown'))}, expected {FORMAT}); pass what save wrote"
+        )
+    if numbers > most:
+        raise ValueError(
+            f"model: the file belongs to another architecture (it holds {numbers} numbers, a slim form of "
+            f"this model at most {most}); {ADVICE}"
         )
     if metadata.get("sha256") != _checksum(metadata.get("plan", ""), tensors):
         raise ValueError(
@@ -155,8 +171,23 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Plan, bool]:
     return tensors, Plan.from_json(metadata["plan"]), metadata["format"] == FIRST_FORMAT
 
 
+def _check_header(path: Path) -> None:
+    """Refuse a header that takes long to read before anything else is read."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MOST_HEADER:
+        raise ValueError(f"its header has {length} bytes, expected at most {MOST_HEADER}")
+
+
+def _most_numbers(model: nn.Module) -> int:
+    """Return how many numbers a slim form of a model may have: multiplicities and biases beside weights."""
+    return 3 * sum(value.numel() for value in (*model.parameters(), *model.buffers())) + 1
+
+
 def _with_axes(model: nn.Module, block: BlockPlan) -> BlockPlan:
     """Return the plan of a block from a file of the first format with the axes of its units."""
+    if not set(modules_of(block.units)) <= set(layers_of(model)):
+        return block  # of another architecture, as the check that follows says
     sections = {unit.module: unit.sections for unit in block.units if unit.role == "makes"}
     treating = modules_of(block.units, "treats")
     try:
@@ -168,42 +199,10 @@ def _with_axes(model: nn.Module, block: BlockPlan) -> BlockPlan:
             treating=treating,
             sections=tuple(sections.values()),
         )
-    except (AttributeError, ValueError):
-        return block  # of another architecture, as the check that follows says
+    except ValueError:
+        return block
     single = block.kind == "attention" or all(unit.each == 1 for unit in units if unit.role == "makes")
     return replace(block, units=units) if single and units[-1].each == block.entries_per_unit else block
-
-
-def _check_block(model: nn.Module, block: BlockPlan) -> None:
-    for unit in block.units:
-        wanted, found = unit.length(block.width_before), length_in(model, unit)
-        if found != wanted:
-            raise ValueError(
-                f"model: block {block.name} of the file needs a layer {unit.module} with {wanted} neurons, "
-                f"this model has {'none' if found is None else found}; pass the architecture that was "
-                "compressed"
-            )
-    heads = count_of_heads(model, block) if block.kind == "attention" else None
-    if heads not in (None, block.width_before):
-        raise ValueError(
-            f"model: block {block.name} of the file needs {block.width_before} attention heads, this model "
-            f"has {heads}; pass the architecture that was compressed"
-        )
-
-
-def _check_shapes(model: nn.Module, blocks: Sequence[BlockPlan], tensors: dict[str, Tensor]) -> None:
-    sizes: dict[str, list[int]] = {}
-    for block in blocks:
-        for unit in block.units:
-            size = sizes.setdefault(unit.name, list(tensor_of(model, unit).shape))
-            size[unit.axis] = unit.length(block.width_after)
-    for name, expected in sizes.items():
-        stored = tensors.get(name)
-        if stored is None or list(stored.shape) != expected:
-            raise ValueError(
-                f"model: the file belongs to another architecture ({name} would be {expected} here "
-                f"and is {None if stored is None else list(stored.shape)}); pass the one that was compressed"
-            )
 
 
 def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> None:
@@ -217,12 +216,11 @@ def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> N
         if not own.keys().isdisjoint(operator.counts.values()):
             as_weighted(module, operator)
         for key, stored in own.items():
-            old = getattr(module, key, None)
+            old = getattr(module, key)
             new = (like if old is None else old).new_empty(stored.shape)
             if key in module._parameters:
                 new = nn.Parameter(new, (like if old is None else old).requires_grad)
-            if key in module._parameters or key in module._buffers:
-                setattr(module, key, new)
+            setattr(module, key, new)
     settle(slim, block, block.width_before, block.width_after)
 
 

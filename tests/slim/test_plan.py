@@ -23,11 +23,8 @@ def read(**changes):
 
 
 def test_plan_survives_json_and_refuses_other_text():
-    plan = Plan(
-        (BlockPlan("0", "mlp", (UnitAxis("0", "weight", 0),), 8, 3, "k-means", "weighted", (1, 2, 5)),),
-        "function",
-        7,
-    )
+    units = (UnitAxis("0", "weight", 0), UnitAxis("2", "weight", 1, "reads"))
+    plan = Plan((BlockPlan("0", "mlp", units, 8, 3, "k-means", "weighted", (1, 2, 5)),), "function", 7)
     assert Plan.from_json(plan.to_json()) == plan
     assert Plan.from_json(plan.to_json()) != Plan((), "function", 7)
     for text in ("", "[]", '{"blocks": [{"name": 1}], "preserve": "x", "seed": 0}'):
@@ -57,5 +54,5 @@ def test_a_plan_from_before_heads_lacks_their_fields():
 
 
 def test_other_fields_are_refused():
-    with pytest.raises(ValueError, match=r"expected JSON written by Plan.to_json .*unexpected keyword"):
+    with pytest.raises(ValueError, match=r"expected JSON written by Plan.to_json .*unexpected field"):
         read(temperature=1.0)
