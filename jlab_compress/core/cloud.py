@@ -126,6 +126,36 @@ def merge_clouds(*clouds: Cloud) -> Cloud:
     return Cloud(torch.cat([c.points for c in clouds]), torch.cat([c.multiplicities for c in clouds]))
 
 
+def merge_copies(points: Tensor, multiplicities: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first copy of each distinct object and the multiplicities of all its copies together.
+
+    Parameters
+    ----------
+    points : Tensor, (n, m)
+        One object per row.
+    multiplicities : Tensor, (n,)
+        c_i.
+
+    Returns
+    -------
+    tuple of Tensor, both (s,)
+        Ascending rows of `points`, and sums of multiplicities. Cost: one lexicographic sort of n rows.
+
+    Examples
+    --------
+    >>> merge_copies(torch.tensor([[2.0], [1.0], [2.0]]), torch.ones(3))
+    (tensor([0, 1]), tensor([2., 1.]))
+    """
+    _, group = torch.unique(points, dim=0, return_inverse=True)
+    rows = torch.arange(len(points), device=points.device)
+    first = torch.full((int(group.max()) + 1,), len(points), device=points.device)
+    first = first.scatter_reduce(0, group, rows, "amin")
+    counts = torch.zeros(len(first), dtype=multiplicities.dtype, device=points.device)
+    counts = counts.scatter_add(0, group, multiplicities)
+    order = first.argsort()
+    return first[order], counts[order]
+
+
 def check_points(points: Tensor, name: str = "points") -> None:
     """Refuse anything but a finite float (n, m) tensor with n >= 1 and m >= 1."""
     if not isinstance(points, Tensor):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, WeightedRandomSampler
 
-from jlab_compress.core.cloud import check_points
+from jlab_compress.core.cloud import Cloud, check_multiplicities, check_points, merge_copies
 from jlab_compress.core.compress_cloud import compress_cloud
+from jlab_compress.core.sizing import check_request
 from jlab_compress.report import Report
 
 
@@ -86,7 +88,9 @@ def compress_dataset(
     Kept: sum_i c_i p(x_i, y_i) for every polynomial p up to the degree that the size allows, and so
     the loss of every model that is smooth in (x, y) up to a small error. With whole-number targets
     the classes are reduced one by one, each to its share of the size, so class counts are exact.
-    Lost: the rest; with inputs in the tens of dimensions little more than means is kept.
+    Equal examples are one with the sum of their multiplicities; where no more than the size are distinct,
+    these come back, fewer than asked for, and nothing is lost. Lost otherwise: higher moments; with inputs
+    in the tens of dimensions little more than means is kept.
 
     Parameters
     ----------
@@ -95,9 +99,9 @@ def compress_dataset(
     targets : Tensor, (n, ...) or (n,)
         Floating for regression, whole numbers (n,) for classes.
     size : int
-        The most examples to keep; at least one per class.
+        The most examples to keep: at least one per class, at most n.
     multiplicities : Tensor (n,), optional
-        c_i >= 0, ones by default.
+        c_i >= 0, ones by default. Examples with none are left out, and so are classes, with a note.
     degree : int, optional
         As in `compress_cloud`; chosen from the data by default.
     seed : int
@@ -111,7 +115,7 @@ def compress_dataset(
     Raises
     ------
     TypeError, ValueError
-        For wrong shapes or dtypes, NaN or infinity, or a size out of range.
+        For wrong shapes or dtypes, no rows, NaN or infinity, or a size out of range.
 
     Notes
     -----
@@ -125,58 +129,90 @@ def compress_dataset(
     (True, 400.0)
     """
     flat = _flat(inputs, "inputs").double()
-    if not isinstance(targets, Tensor) or len(targets) != len(inputs):
-        raise ValueError(
-            f"targets: expected a tensor of {len(inputs)} rows as inputs has; give one target each"
-        )
-    counts = torch.ones_like(flat[:, 0]) if multiplicities is None else multiplicities.to(flat)
-    if targets.is_floating_point():
-        points = torch.cat([flat, _flat(targets, "targets").double()], dim=1)
-        groups = [torch.arange(len(points), device=points.device)]
-    else:
-        points, groups = flat, _classes(targets, size)
+    check_request(len(flat), size=size, degree=degree, cells=None)
+    counts = torch.ones_like(flat[:, 0]) if multiplicities is None else multiplicities
+    if isinstance(counts, Tensor):
+        counts = counts.detach().to(flat)
+    check_multiplicities(counts, flat, zeros=True)
+    points, labels = _objects(flat, targets)
+    groups, without = _groups(labels, counts, size)
     parts, residual, notes = [], 0.0, []
-    for rows, share in zip(
-        groups, _shares([float(counts[g].sum()) for g in groups], groups, size), strict=True
-    ):
-        cloud = compress_cloud(points[rows], counts[rows], size=share, degree=degree, seed=seed)
-        assert cloud.indices is not None  # nothing moves here
-        assert cloud.residual is not None
-        parts.append((rows[cloud.indices], cloud.multiplicities))
-        residual = max(residual, cloud.residual)
-        notes += [
-            note if len(groups) == 1 else f"class {int(targets[rows[0]])}: {note}" for note in cloud.notes
-        ]
+    for (name, rows), share in zip(groups.items(), _shares(groups, counts, size), strict=True):
+        kept = _reduced(points[rows], counts[rows], share, degree, seed)
+        assert kept.indices is not None  # nothing moves here
+        assert kept.residual is not None
+        parts.append((rows[kept.indices], kept.multiplicities))
+        residual = max(residual, kept.residual)
+        notes += [name + note for note in kept.notes]
     indices, order = torch.cat([rows for rows, _ in parts]).sort()
-    kept = torch.cat([counted for _, counted in parts])[order]
-    return WeightedDataset(inputs[indices], targets[indices], kept, indices, residual, tuple(notes))
+    summed = torch.cat([multiplicity for _, multiplicity in parts])[order]
+    inputs, targets = inputs.detach()[indices], targets.detach()[indices]
+    return WeightedDataset(inputs, targets, summed, indices, residual, (*notes, *without))
 
 
 def _flat(values: Tensor, name: str) -> Tensor:
-    flat = values.reshape(len(values), -1) if isinstance(values, Tensor) and values.ndim > 0 else values
+    flat = values
+    if isinstance(values, Tensor) and values.ndim > 0:
+        flat = values.detach().flatten(1) if values.ndim > 1 else values.detach()[:, None]
     check_points(flat, name)
     return flat
 
 
-def _classes(targets: Tensor, size: int) -> list[Tensor]:
+def _objects(flat: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the objects to be reduced, (n, m), and their classes (n,), or None for regression."""
+    n = len(flat)
+    if not isinstance(targets, Tensor) or targets.ndim == 0 or len(targets) != n:
+        found = tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
+        raise ValueError(
+            f"targets: expected a tensor of {n} rows as inputs has, got {found}; give one target each"
+        )
+    if targets.is_complex():
+        raise TypeError(
+            f"targets: expected numbers or classes, got {targets.dtype}; pass torch.view_as_real(targets)"
+        )
+    if targets.is_floating_point():
+        return torch.cat([flat, _flat(targets, "targets").to(flat)], dim=1), None
     if targets.ndim != 1:
         raise ValueError(
             f"targets: expected classes of shape (n,), got {tuple(targets.shape)}; one class each"
         )
-    labels = torch.unique(targets)
-    if len(labels) > size:
+    return flat, targets.to(flat.device)
+
+
+def _groups(labels: Tensor | None, counts: Tensor, size: int) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the rows that count by the start of notes on their class, and notes on classes without any."""
+    alive = counts > 0
+    if labels is None:
+        return {"": alive.nonzero().squeeze(1)}, []
+    rows_of = {
+        f"class {int(label)}: ": (alive & (labels == label)).nonzero().squeeze(1)
+        for label in torch.unique(labels)
+    }
+    groups = {name: rows for name, rows in rows_of.items() if len(rows)}
+    if len(groups) > size:
         raise ValueError(
-            f"size: expected at least {len(labels)}, one example per class, got {size}; give more"
+            f"size: expected at least {len(groups)}, one example per class, got {size}; give more"
         )
-    return [torch.nonzero(targets == label).squeeze(1) for label in labels]
+    empty = [name for name in rows_of if name not in groups]
+    return groups, [f"{name}all its multiplicities are zero, so nothing of it is kept" for name in empty]
 
 
-def _shares(masses: list[float], groups: list[Tensor], size: int) -> list[int]:
-    """Divide the size in proportion to mass; everyone gets one and no one more than there are rows."""
-    free, total = size - len(groups), sum(masses)
+def _shares(groups: Mapping[str, Tensor], counts: Tensor, size: int) -> list[int]:
+    """Divide the size in proportion to mass; every class gets one."""
+    masses = [float(counts[rows].sum()) for rows in groups.values()]
+    free, total = size - len(masses), sum(masses)
     shares = [1 + int(free * mass / total) for mass in masses]
-    for i in sorted(range(len(groups)), key=lambda i: -masses[i])[: size - sum(shares)]:
+    for i in sorted(range(len(masses)), key=lambda i: -masses[i])[: size - sum(shares)]:
         shares[i] += 1
-    return [
-        min(share, len(rows)) if len(groups) > 1 else size for share, rows in zip(shares, groups, strict=True)
-    ]
+    return shares
+
+
+def _reduced(points: Tensor, counts: Tensor, size: int, degree: int | None, seed: int) -> Cloud:
+    """Reduce the distinct ones of some objects; where these are few enough all of them are kept."""
+    first, summed = merge_copies(points, counts)
+    if len(first) <= size:
+        note = f"all distinct examples ({len(first):,}) are kept, each counted as often as it comes"
+        return Cloud(points[first], summed, first, 0.0, notes=(note,))
+    cloud = compress_cloud(points[first], summed, size=size, degree=degree, seed=seed)
+    assert cloud.indices is not None
+    return replace(cloud, indices=first[cloud.indices])

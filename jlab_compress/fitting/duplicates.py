@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from jlab_compress.core.cloud import merge_copies
 from jlab_compress.fitting.layer import Layer
 
 
@@ -40,11 +41,5 @@ def merge_duplicates(layer: Layer) -> tuple[Layer, Tensor]:
     (tensor([2., 1.]), tensor([0, 1]))
     """
     parts = [*layer.incoming, *(b[:, None] for b in layer.biases if b is not None), layer.outgoing]
-    _, group = torch.unique(torch.cat(parts, dim=1), dim=0, return_inverse=True)
-    rows = torch.arange(layer.width, device=group.device)
-    first = torch.full((int(group.max()) + 1,), layer.width, device=group.device)
-    first = first.scatter_reduce(0, group, rows, "amin")
-    counts = torch.zeros(len(first), dtype=layer.multiplicities.dtype, device=group.device)
-    counts = counts.scatter_add(0, group, layer.multiplicities)
-    order = first.argsort()
-    return layer.select(first[order], counts[order]), first[order]
+    first, counts = merge_copies(torch.cat(parts, dim=1), layer.multiplicities)
+    return layer.select(first, counts), first

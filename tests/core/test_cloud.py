@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from jlab_compress.core.cloud import Cloud, check_multiplicities, check_points, merge_clouds
+from jlab_compress.core.cloud import Cloud, check_multiplicities, check_points, merge_clouds, merge_copies
 
 
 def test_a_cloud_knows_its_sizes():
@@ -72,3 +72,9 @@ def test_multiplicities_that_do_not_belong_are_refused(counts, zeros, message):
 
 def test_zeros_pass_where_they_are_allowed():
     check_multiplicities(torch.tensor([1.0, 0.0, 1.0]), torch.zeros(3, 2), zeros=True)
+
+
+def test_copies_are_counted_at_the_place_of_the_first():
+    points = torch.tensor([[1.0, 2.0], [0.0, -0.0], [1.0, 2.0], [-0.0, 0.0], [1.0, 3.0]])
+    first, counts = merge_copies(points, torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0]))
+    assert (first.tolist(), counts.tolist()) == ([0, 1, 4], [5.0, 10.0, 16.0])
