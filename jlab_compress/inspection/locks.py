@@ -16,7 +16,7 @@ from jlab_compress.graph.trace import Trace
 from jlab_compress.graph.weights import input_value, owner_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.layers import is_linear, read_layer
-from jlab_compress.slim.operators import NORMS
+from jlab_compress.slim.operators import NORMS, STATISTICS
 from jlab_compress.slim.weighted import CONVOLUTIONS, is_conv
 
 
@@ -75,8 +75,8 @@ def _norm_problem(uses: Uses, name: str) -> str | None:
     norm: Any = uses.model.get_submodule(name)
     if type(norm) not in NORMS:
         return f"{name} is a {type(norm).__name__}, not a plain batch norm"
-    if not norm.affine or norm.running_mean is None:
-        return f"the batch norm {name} has no scale and shift or no running statistics"
+    if any(getattr(norm, name) is None for name in STATISTICS):
+        return f"the batch norm {name} lacks a scale, a shift or running statistics"
     return None if len(uses.readers(norm.weight)) == 1 else f"the batch norm {name} is used more than once"
 
 

@@ -261,3 +261,8 @@ def length_in(model: nn.Module, unit: UnitAxis) -> int | None:
     except AttributeError:
         return None
     return value.shape[unit.axis] if value.dim() > unit.axis else None
+
+
+def without(module: nn.Module | None, unit: UnitAxis) -> bool:
+    """Return whether a layer has nothing in the place of an axis's tensor, as a norm without statistics."""
+    return module is not None and module._buffers.get(unit.tensor, module) is None

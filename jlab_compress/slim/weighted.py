@@ -196,25 +196,43 @@ class WeightedConv3d(_WeightedConv, nn.Conv3d):
 class _WeightedBatchNorm(nn.modules.batchnorm._BatchNorm, WeightedLayer):
     """A batch norm over units with multiplicities.
 
-    Every unit has its own statistics, so only the gradients of scale and shift are divided.
+    Every unit has its own statistics, so only the gradients of scale and shift are divided. Which statistics
+    are used and moved is decided as in the stock class, at every call.
     """
 
+    @property
+    def qconfig(self) -> Any:
+        """Refuse tools that build another layer of this one's parameters, all of which ask for this first.
+
+        `SyncBatchNorm.convert_sync_batchnorm` and torch's quantisation do; in the layer that they put in the
+        place of this one gradients would not be divided.
+        """
+        raise ValueError(
+            "slim batch norm: it cannot become a SyncBatchNorm or be quantised, since gradients of its scale "
+            "and shift are divided by multiplicities; convert the result of jlab_compress.fold(model), which "
+            "computes the same but trains otherwise"
+        )
+
+    @qconfig.setter
+    def qconfig(self, value: Any) -> None:
+        _ = self.qconfig
+
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised units; running statistics move in training as in the stock class."""
+        """Return the normalised units, of the shape of the input."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         factor = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.num_batches_tracked is not None:
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:
                 factor = 1.0 / float(self.num_batches_tracked)
-        counts = self.output_multiplicities
+        running = not self.training or self.track_running_stats
         return F.batch_norm(
             input,
-            self.running_mean,
-            self.running_var,
-            weigh(self.weight, None, counts),
-            weigh(self.bias, None, counts),
-            self.training,
+            self.running_mean if running else None,
+            self.running_var if running else None,
+            None if self.weight is None else weigh(self.weight, None, self.output_multiplicities),
+            self.weighted_bias(),
+            self.training or (self.running_mean is None and self.running_var is None),
             factor,
             self.eps,
         )

@@ -56,8 +56,8 @@ def test_inner_channels_of_a_residual_block_are_free_and_the_stream_is_locked():
     [
         ((nn.Conv2d(8, 8, 3, groups=2), nn.ReLU()), "in groups"),
         ((nn.Conv2d(8, 8, 3, groups=8, padding_mode="circular", padding=1), nn.ReLU()), "other than numbers"),
-        ((nn.ReLU(), nn.BatchNorm2d(8, affine=False)), "no scale and shift"),
-        ((nn.BatchNorm2d(8, affine=False), nn.ReLU()), "no scale and shift"),
+        ((nn.ReLU(), nn.BatchNorm2d(8, affine=False)), "lacks a scale, a shift or running statistics"),
+        ((nn.BatchNorm2d(8, affine=False), nn.ReLU()), "lacks a scale, a shift or running statistics"),
         ((nn.GroupNorm(2, 8), nn.ReLU()), "one parameter for each hidden unit"),
         ((nn.Softmax(dim=1),), "mixes its hidden units"),
         ((nn.LocalResponseNorm(2),), "works on all hidden units together"),

@@ -16,8 +16,8 @@ from jlab_compress.execution.models import unwrapped
 from jlab_compress.fitting.effort import Effort, EffortName, read_effort
 from jlab_compress.slim.conversion import plan_of
 from jlab_compress.slim.plan import BlockPlan
-from jlab_compress.slim.units import length_in, modules_of
-from jlab_compress.validation.roles import FUNCTION, RANDOM, REFERENCES
+from jlab_compress.slim.units import length_in, modules_of, without
+from jlab_compress.validation.roles import FUNCTION, RANDOM, REFERENCES, REORDERED
 
 ROWS = 4096  # of the training inputs, at least, that the references are fitted on
 
@@ -38,6 +38,8 @@ class References:
         For the fit of the function alone.
     source : str
         Where their calibration comes from, in words.
+    left_out : str
+        Which of those that were asked for cannot be made, and why; empty where all can.
     """
 
     names: tuple[str, ...]
@@ -45,12 +47,13 @@ class References:
     prepared: Prepared | None
     effort: Effort
     source: str
+    left_out: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How they are made, where that is not plain from their names."""
+        """How they are made, where that is not plain from their names, and what is left out."""
         if FUNCTION not in self.names:
-            return ()
+            return (self.left_out,) if self.left_out else ()
         several = "greedy selection and least-squares refit, block by block"
         how = several if len(self.widths) > 1 else 'compress(..., preserve="function")'
         return (f"Function only: {how}, on {self.source}.",)
@@ -116,12 +119,29 @@ def read_references(
     if unknown:
         raise ValueError(f"references: {unknown[0]!r} is unknown; choose from {', '.join(REFERENCES)}")
     widths = {block.name: block.width_after for block in plan_of(slim).blocks}
-    given = tuple(names), widths
+    fitted = [name for name in names if name != REORDERED]
+    prepared, source = None, "the calibration"
     if isinstance(original, Prepared):
-        return References(*given, original, read_effort(effort), "the calibration")
-    fitted = {RANDOM, FUNCTION} & set(names)
-    prepared = prepare(original, list(_first_rows(inputs)), seed=seed) if fitted else None
-    return References(*given, prepared, read_effort(effort), "the inputs of the training batches")
+        prepared = original
+    elif fitted:
+        prepared = prepare(original, list(_first_rows(inputs)), seed=seed)
+        source = "the inputs of the training batches"
+    reason = prepared and _unfit(prepared, widths)
+    if reason and fitted:
+        kept, words = tuple(name for name in names if name == REORDERED), ", ".join(fitted)
+        return References(kept, widths, None, read_effort(effort), source, f"Left out ({words}): {reason}.")
+    return References(tuple(names), widths, prepared, read_effort(effort), source)
+
+
+def _unfit(prepared: Prepared, widths: Mapping[str, int]) -> str | None:
+    """Return why slim models of these widths cannot be made of the original as it is now, or None."""
+    found = {block.name: block for block in prepared.blocks}
+    for name in widths:
+        if name not in found:
+            return f"block {name} is not found in the original; pass what prepare returned for it"
+        if locked := found[name].locked:
+            return f"block {name} of the original cannot be compressed as it is now: {locked}"
+    return None
 
 
 def _first_rows(inputs: Sequence[Any]) -> Sequence[Any]:
@@ -161,9 +181,10 @@ def check_shared_plan(original: nn.Module, slim: nn.Module) -> None:
 
 
 def _check_width(model: nn.Module, side: str, block: BlockPlan, width: int) -> None:
+    layers = dict(model.named_modules(remove_duplicate=False))
     for unit in block.units:
         length = length_in(model, unit)
-        if length != unit.length(width):
+        if length != unit.length(width) and not without(layers.get(unit.module), unit):
             found = "no such layer" if length is None else length // unit.length(1)
             raise ValueError(
                 f"{side}: block {block.name!r} should have {width} neurons by the slim model's plan, "

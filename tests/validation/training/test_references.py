@@ -1,12 +1,15 @@
 """Models to measure against: of the same widths, made once, and only from a pair that belongs together."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from jlab_compress.compression.compress import compress_baseline
 from jlab_compress.compression.prepare import prepare
-from jlab_compress.slim.conversion import fold, plan_of
+from jlab_compress.slim.conversion import attach_plan, fold, plan_of
 from jlab_compress.validation.roles import FUNCTION, RANDOM, REFERENCES, REORDERED
 from jlab_compress.validation.training.references import check_shared_plan, read_references
 
@@ -62,6 +65,25 @@ def test_enough_batches_are_read_and_no_more(pair):
     many = [torch.randn(3000, 3) for _ in range(5)]
     how = read_references(*pair, (RANDOM,), inputs=many, seed=0, effort="quick")
     assert sum(call.rows for call in how.prepared.calls) == 6000
+
+
+def test_references_that_cannot_be_made_of_the_original_as_it_is_now_are_left_out(pair):
+    net = copy.deepcopy(pair[0])
+    nn.utils.parametrizations.weight_norm(net[0])
+    how = references(pair, original=net)
+    assert how.names == (REORDERED,)
+    assert (how.prepared, how.made(0, {})) == (None, {})
+    (note,) = how.notes
+    assert note.startswith("Left out (random subset, function only): block 0 of the original cannot be ")
+    assert "computed by a parametrization" in note
+
+
+def test_a_block_of_a_kind_of_the_callers_own_is_asked_for(pair):
+    slim = copy.deepcopy(pair[1])
+    plan = plan_of(slim)
+    attach_plan(slim, replace(plan, blocks=(replace(plan.blocks[0], name="mine"), plan.blocks[1])))
+    (note,) = references((pair[0], slim)).notes
+    assert note.endswith("block mine is not found in the original; pass what prepare returned for it.")
 
 
 def test_an_unknown_reference_is_refused(pair):
