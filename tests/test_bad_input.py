@@ -369,7 +369,7 @@ FILES: dict[str, Refused] = {
     "empty name": (lambda d: lay(d, ""), ValueError, "name"),
     "name of another type": (lambda d: lay(d, 3), (TypeError, ValueError), "name"),
     "unknown layout": (lambda d: lay(d, layout="torchserve"), ValueError, "layout: expected one of"),
-    "save into no folder": (lambda d: save(d.slim, d.folder / "no" / "s"), OSError, "cannot write to"),
+    "save into no folder": (lambda d: save(d.slim, d.folder / "no" / "s"), OSError, "cannot write"),
     "save over a folder": (lambda d: save(d.slim, d.folder / "folder.onnx"), OSError, "cannot write"),
     "load nothing": (lambda d: load(d.folder / "none", d.net), FileNotFoundError, "there is no file"),
     "load what is not ours": (

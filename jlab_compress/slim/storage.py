@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from jlab_compress.drafts import beside
 from jlab_compress.errors import in_words
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import check_model, device_of, unwrapped
@@ -36,8 +36,8 @@ MOST_HEADER = 2**24
 def save(slim: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write a slim model's tensors and plan to one safetensors file.
 
-    The file is written beside the path and moved there at the end, so a reader never sees half of it. It
-    holds no code: tensors, and the plan and a checksum as text.
+    The file is written beside the path and moved there at the end, so a reader never sees half of it, and an
+    old file stays whole whatever happens. It holds no code: tensors, and the plan and a checksum as text.
 
     Parameters
     ----------
@@ -66,20 +66,9 @@ def save(slim: nn.Module, path: str | os.PathLike[str]) -> None:
     }
     text = plan.to_json()
     metadata = {"format": FORMAT, "plan": text, "sha256": _checksum(text, tensors)}
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(descriptor)
-    except OSError as error:
-        raise OSError(
-            f"path: cannot write to {target.parent} ({error.strerror}); choose another folder"
-        ) from error
-    try:
-        save_file(tensors, temporary, metadata)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise OSError(f"path: cannot write {target} ({error.strerror}); choose another path") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with beside(target) as room:
+        save_file(tensors, room / target.name, metadata)
+        os.replace(room / target.name, target)
 
 
 def load(path: str | os.PathLike[str], model: nn.Module, *, operators: Sequence[Operator] = ()) -> nn.Module:

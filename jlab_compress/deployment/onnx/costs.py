@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from jlab_compress.deployment.onnx.checks import open_session
 from jlab_compress.deployment.program.signature import Signature
 from jlab_compress.deployment.program.timing import medians_in_turn
+from jlab_compress.drafts import beside
 
 BATCHES = (1, 32)
 THREADS = {"1": 1, "all": 0}
@@ -98,8 +98,8 @@ def measure_memory(path: Path, signature: Signature, *, batch: int = 32) -> int 
     """Return the bytes that loading a file and running one batch adds to a fresh process; Linux only."""
     if not sys.platform.startswith("linux"):
         return None
-    with tempfile.TemporaryDirectory() as room:
-        feeds = Path(room, "feeds.npz")
+    with beside(path) as room:
+        feeds = room / "feeds.npz"
         np.savez(feeds, *signature.resized(batch=batch).feeds().values())
         done = subprocess.run(
             [sys.executable, "-c", _PEAK, str(path), str(feeds)], capture_output=True, text=True, check=True

@@ -23,7 +23,6 @@ from jlab_compress.deployment.onnx.files import (
 from jlab_compress.deployment.onnx.form import PRECISIONS, Form
 from jlab_compress.deployment.onnx.graph import OPSETS, trace
 from jlab_compress.deployment.onnx.precision import convert
-from jlab_compress.deployment.program.drafts import beside, check_target
 from jlab_compress.deployment.program.folding import ready
 from jlab_compress.deployment.program.parity import TOLERANCE, Parity, check_parity
 from jlab_compress.deployment.program.signature import (
@@ -33,6 +32,7 @@ from jlab_compress.deployment.program.signature import (
     outputs_by_name,
     read_signature,
 )
+from jlab_compress.drafts import beside, check_target
 from jlab_compress.execution.inputs import read_batches
 from jlab_compress.graph.costs import count_macs, count_parameters
 from jlab_compress.report import Scalar

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -23,24 +24,35 @@ PREFIX = "jlab_compress."
 
 
 def write_graph(graph: onnx.ModelProto, path: Path) -> None:
-    """Write a graph; weights of more than 2 GB go into a file beside it that must keep its name."""
-    size = sum(len(tensor.raw_data) for tensor in graph.graph.initializer)
-    if size < LARGEST_SINGLE_FILE:
+    """Write a graph; weights of more than 2 GB go into a file beside it that must keep its name.
+
+    The name says what is in it, so that new weights never take the place of those that an old graph reads.
+    """
+    weights = [tensor.raw_data for tensor in graph.graph.initializer]
+    if sum(map(len, weights)) < LARGEST_SINGLE_FILE:
         path.write_bytes(graph.SerializeToString(deterministic=True))
-    else:
-        onnx.save_model(graph, str(path), save_as_external_data=True, location=f"{path.name}.data")
+        return
+    digest = hashlib.sha256()
+    for data in weights:
+        digest.update(data)
+    location = f"{path.name}.{digest.hexdigest()[:16]}.data"
+    onnx.save_model(graph, str(path), save_as_external_data=True, location=location)
 
 
 def files_of(path: Path) -> list[Path]:
     """Return a file and the file with its weights, if it has one; the latter first."""
-    data = path.with_name(f"{path.name}.data")
-    return [data, path] if data.exists() else [path]
+    weights = re.compile(re.escape(path.name) + r"\.[0-9a-f]{16}\.data")
+    return [*(p for p in sorted(path.parent.iterdir()) if weights.fullmatch(p.name)), path]
 
 
 def publish(draft: Path, target: Path) -> None:
-    """Move a finished file to its final name in one step, its weights before it."""
-    for file in files_of(draft):
+    """Move a finished file to its final name in one step, its weights before it, and remove older weights."""
+    new = files_of(draft)
+    for file in new:
         os.replace(file, target.with_name(file.name))
+    for file in files_of(target):
+        if file.name not in {moved.name for moved in new}:
+            file.unlink()
 
 
 def bytes_of(path: Path) -> int:

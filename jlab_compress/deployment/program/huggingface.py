@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import nn
 
 from jlab_compress.deployment.program.folding import frozen
 from jlab_compress.deployment.program.torch_export import quiet_exporter
+from jlab_compress.drafts import beside
 from jlab_compress.slim.conversion import fold
 
 
@@ -46,8 +46,8 @@ def save_pretrained(slim: nn.Module, directory: str | Path) -> Path:
     folded: Any = fold(frozen(slim))
     if not hasattr(folded, "save_pretrained") or not hasattr(folded, "config"):
         raise ValueError(f"slim: {type(slim).__name__} is no transformers model; use save() or export_onnx()")
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.resolve().parent) as room:
-        draft = Path(room, target.name)
+    with beside(target.absolute(), argument="directory") as room:
+        draft = room / target.name
         with quiet_exporter():
             folded.save_pretrained(draft)
             same = _is_same(folded, draft)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from jlab_compress.deployment.program.drafts import beside, check_target
 from jlab_compress.deployment.program.folding import ready
 from jlab_compress.deployment.program.parity import Parity, cases, check_parity, compare
 from jlab_compress.deployment.program.signature import (
@@ -22,6 +22,7 @@ from jlab_compress.deployment.program.signature import (
     read_signature,
 )
 from jlab_compress.deployment.program.torch_export import exported, quiet_exporter
+from jlab_compress.drafts import beside, check_target
 from jlab_compress.execution.isolation import inference
 from jlab_compress.report import Report, Reported, Table
 
@@ -110,14 +111,16 @@ def export_program(
     with beside(target) as room:
         draft = room / target.name
         with quiet_exporter():
-            torch.export.save(exported(model.folded, signature), draft)
+            written = io.BytesIO()  # torch ends the whole process where it cannot write to a disk
+            torch.export.save(exported(model.folded, signature), written)
+            draft.write_bytes(written.getbuffer())
             program = torch.export.load(draft).module()
         parity = tuple(
             compare(partial(_answers, program, sized), model.reference, case, sized)
             for case, sized in cases(signature)
         )
         check_parity(target.name, parity, model.reference, signature)
-        draft.replace(target)
+        os.replace(draft, target)
     return Program(target, target.stat().st_size, parity)
 
 

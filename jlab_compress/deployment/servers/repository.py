@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from jlab_compress.deployment.program.axes import BATCH
 from jlab_compress.deployment.program.signature import read_signature
 from jlab_compress.deployment.servers.layouts import LAYOUTS
 from jlab_compress.deployment.servers.modelcard import write_companions
+from jlab_compress.drafts import beside
 from jlab_compress.report import Report, Reported
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -115,8 +115,8 @@ def export_repository(
     folder = _made(Path(directory))
     number = _version(folder / name, version)
     signature = read_signature(slim, example_inputs, options.get("axes"))
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=_workshop(folder)) as room:
-        tree = Path(room, name)
+    with beside(_workshop(folder) / name, argument="directory") as room:
+        tree = room / name
         target = tree / str(number)
         target.mkdir(parents=True)
         export = export_onnx(slim, target / "model.onnx", example_inputs, **options)

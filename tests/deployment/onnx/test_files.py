@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import onnx
@@ -78,13 +79,57 @@ def test_a_file_and_its_weights_move_together(largest, tmp_path, monkeypatch):
     room.mkdir()
     write_graph(graph(4096), room / "m.onnx")
     apart = largest < 4096
-    assert [p.name for p in files_of(room / "m.onnx")] == ["m.onnx.data", "m.onnx"][0 if apart else 1 :]
+    names = [p.name for p in files_of(room / "m.onnx")]
+    assert [name[:7] + name[-5:] for name in names] == ["m.onnx..data", "m.onnx.onnx"][0 if apart else 1 :]
     publish(room / "m.onnx", tmp_path / "m.onnx")
     assert list(room.iterdir()) == []
     assert 4 * 4096 < bytes_of(tmp_path / "m.onnx") < 4 * 4096 + 2000
     assert ((tmp_path / "m.onnx").stat().st_size < 2000) == apart
     weight = onnx.numpy_helper.to_array(onnx.load(tmp_path / "m.onnx").graph.initializer[0])
     assert weight.sum() == 4096
+
+
+def graph_of(value, size=4096):
+    made = graph(size)
+    made.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.full(size, value, np.float32), "w"))
+    return made
+
+
+def sum_in(path):
+    return onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0]).sum()
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_an_old_file_keeps_its_weights_until_the_new_one_is_in_its_place(moved, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST_SINGLE_FILE", 100)
+    (tmp_path / "room").mkdir()
+    write_graph(graph_of(1.0), tmp_path / "m.onnx")
+    write_graph(graph_of(2.0), tmp_path / "room" / "m.onnx")
+    moves = [os.replace] * moved + [cut]
+    monkeypatch.setattr(os, "replace", lambda *given: moves.pop(0)(*given))
+    if moved < 2:
+        with pytest.raises(KeyboardInterrupt, match="while moving"):
+            publish(tmp_path / "room" / "m.onnx", tmp_path / "m.onnx")
+        assert sum_in(tmp_path / "m.onnx") == 4096
+    else:
+        publish(tmp_path / "room" / "m.onnx", tmp_path / "m.onnx")
+        assert sum_in(tmp_path / "m.onnx") == 2 * 4096
+        assert len(list(tmp_path.glob("m.onnx*"))) == 2
+
+
+def cut(*_):
+    raise KeyboardInterrupt("while moving")
+
+
+def test_a_small_file_takes_the_place_of_a_large_one_and_of_its_weights(tmp_path, monkeypatch):
+    (tmp_path / "room").mkdir()
+    write_graph(graph_of(2.0), tmp_path / "room" / "m.onnx")
+    (tmp_path / "m.onnx.data").write_text("somebody else's")
+    monkeypatch.setattr(files, "LARGEST_SINGLE_FILE", 100)
+    write_graph(graph_of(1.0), tmp_path / "m.onnx")
+    publish(tmp_path / "room" / "m.onnx", tmp_path / "m.onnx")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data", "room"]
+    assert bytes_of(tmp_path / "m.onnx") == (tmp_path / "m.onnx").stat().st_size
 
 
 def test_a_file_that_is_stamped_again_keeps_its_numbers(tmp_path):
