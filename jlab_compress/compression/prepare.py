@@ -78,6 +78,7 @@ def read_prepared(model: nn.Module | Prepared, calibration: Any, *, seed: int) -
         raise ValueError(
             "calibration: the model was prepared with its calibration; leave it out or prepare again"
         )
+    model.mend()
     change = model.change()
     if change is not None:
         raise ValueError(f"model: {change} has changed since the model was prepared; prepare it again")

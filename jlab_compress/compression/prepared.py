@@ -17,6 +17,7 @@ from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.splits import hold_out
 from jlab_compress.graph.trace import Trace
 from jlab_compress.inspection.block import Blocks
+from jlab_compress.slim.snapshot import Snapshot
 
 HELD_OUT = 0.1
 
@@ -57,6 +58,14 @@ class Prepared:
     seed: int
     cut: bool
     source: weakref.ref[nn.Module] = field(repr=False)
+    _untouched: Snapshot = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_untouched", Snapshot.of(self.original))
+
+    def mend(self) -> None:
+        """Give the copy back what a call that was interrupted has left on it, such as a hook or a flag."""
+        self._untouched.put_back()
 
     @property
     def unseen(self) -> tuple[Call, ...]:

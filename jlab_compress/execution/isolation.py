@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.randomness import random_states_kept, seed_everything
 
 
@@ -68,6 +68,7 @@ def copy_model(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model, memo)
     except Exception as error:
+        raise_lack_of_memory(error)
         raise ValueError(
             f"model: it cannot be copied ({in_words(error)}); the original must stay "
             "untouched, so remove what cannot be copied from its attributes first"

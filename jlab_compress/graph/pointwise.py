@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jlab_compress.errors import raise_lack_of_memory
 from jlab_compress.graph.op_names import PASSED
 from jlab_compress.graph.trace import Operation, Slot, Trace
 
@@ -117,7 +118,8 @@ def mixing_problem(activation: Pointwise, width: int) -> str | None:
     try:
         whole = activation(*parts)
         cut = activation(*[p[rows][:, columns] for p in parts])
-    except Exception:
+    except Exception as error:
+        raise_lack_of_memory(error)
         return f"what follows it ({chain}) works on all hidden units together, not on one at a time"
     expected = whole[rows][:, columns] if whole.shape == (6, width) else None
     if (

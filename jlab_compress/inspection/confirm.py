@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.closeness import difference, tolerance
 from jlab_compress.execution.isolation import copy_model, undisturbed
@@ -71,6 +71,7 @@ def _reaction(
             with undisturbed(scratch):
                 got = outputs_of(call(scratch))
     except Exception as error:
+        raise_lack_of_memory(error)
         return f"the model fails when its {units} are {words} ({in_words(error)})"
     if difference(got, expected) > tolerance(*(t.dtype for t in expected)):
         return (

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.models import device_of
@@ -31,8 +31,8 @@ def example_call(model: nn.Module) -> Call | None:
                 warnings.simplefilter("ignore")
                 placed(model)
             return placed
-        except Exception:
-            continue
+        except Exception as error:
+            raise_lack_of_memory(error)
     return None
 
 
@@ -61,6 +61,7 @@ def fault_of(model: nn.Module, call: Call) -> Exception | None:
         with undisturbed(model):
             call(model)
     except Exception as error:
+        raise_lack_of_memory(error)
         return error
     return None
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """The class and the attributes of every module of a model, without a copy of any tensor.
 
-    Enough to undo what puts other tensors in the place of old ones, as writing units does; not what writes
-    into a tensor, nor what changes the content of an attribute, such as a field of a configuration.
+    Enough to undo what puts other tensors, or other memory, in the place of old ones, as writing units does,
+    and what freezes parameters; not what writes into a tensor, nor what changes the content of an attribute,
+    such as a field of a configuration. It may be put back as often as wanted, also where that was cut short.
 
     Parameters
     ----------
     modules : tuple of (nn.Module, type, dict)
         Each module, its class and its attributes; dicts among these, such as that of parameters, are copies.
+    parameters : tuple of (nn.Parameter, Tensor, bool)
+        Each parameter, its memory and whether it requires a gradient.
 
     Examples
     --------
@@ -31,11 +34,13 @@ class Snapshot:
     """
 
     modules: tuple[tuple[nn.Module, type[nn.Module], dict[str, Any]], ...]
+    parameters: tuple[tuple[nn.Parameter, Tensor, bool], ...]
 
     @staticmethod
     def of(model: nn.Module) -> Snapshot:
         """Return what a model's modules have now."""
-        return Snapshot(tuple((m, type(m), _copied(vars(m))) for m in model.modules()))
+        modules = tuple((m, type(m), _copied(vars(m))) for m in model.modules())
+        return Snapshot(modules, tuple((p, p.data, p.requires_grad) for p in model.parameters()))
 
     def put_back(self) -> None:
         """Give all modules what they had."""
@@ -43,6 +48,9 @@ class Snapshot:
             module.__class__ = kind
             vars(module).clear()
             vars(module).update(_copied(attributes))
+        for parameter, data, flag in self.parameters:
+            parameter.data = data
+            parameter.requires_grad_(flag)
 
 
 def _copied(attributes: dict[str, Any]) -> dict[str, Any]:

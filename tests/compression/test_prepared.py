@@ -10,7 +10,7 @@ import jlab_compress
 from jlab_compress import compress_baseline, prepare
 from jlab_compress.compression.prepare import read_prepared
 from tests.models import mlp, seeded
-from tests.quick import FAST, X
+from tests.quick import FAST, X, same, tensors
 
 compress = partial(jlab_compress.compress, effort=FAST, progress=False)
 sweep = partial(jlab_compress.sweep, effort=FAST)
@@ -122,3 +122,17 @@ def test_a_model_that_is_gone_has_not_changed():
     prepared = prepare(mlp(6, 40, 3), X)
     assert prepared.source() is None
     assert compress_baseline(prepared, 8, method="random").model[0].out_features == 8
+
+
+def test_what_an_interrupted_call_left_on_the_copy_is_gone_at_the_next():
+    prepared = prepare(mlp(6, 40, 3), X)
+    first = compress(prepared, 8).model
+    copied = prepared.original
+    weight, memory = copied[0].weight, copied[0].weight.data
+    weight.data = memory + 1.0
+    copied[2] = nn.Tanh()
+    copied[1].train().register_forward_hook(lambda *_: torch.zeros(1))
+    weight.requires_grad_(False)
+    assert same(tensors(compress(prepared, 8).model), tensors(first))
+    assert copied[0].weight is weight and weight.data_ptr() == memory.data_ptr() and weight.requires_grad
+    assert not copied[1]._forward_hooks and isinstance(copied[2], nn.Linear)

@@ -37,6 +37,18 @@ def test_a_snapshot_copies_no_tensor_so_what_is_written_into_one_stays():
     assert not net[0].weight.detach().any()
 
 
+def test_other_memory_and_frozen_parameters_are_undone():
+    net = mlp(6, 40, 3)
+    net[2].bias.requires_grad_(False)
+    snapshot, first = Snapshot.of(net), copy.deepcopy(net)
+    for p in net.parameters():
+        p.data = p.data + 1.0
+        p.requires_grad_(not p.requires_grad)
+    snapshot.put_back()
+    for p, before in zip(net.parameters(), first.parameters(), strict=True):
+        assert torch.equal(p, before) and p.requires_grad == before.requires_grad
+
+
 @pytest.mark.parametrize("second", [True, False])
 def test_two_states_of_one_model_can_take_turns(second):
     net = mlp(6, 40, 3)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from jlab_compress.compression.joint.task import Outcome, Refinement
 from jlab_compress.compression.signals.positions import rows_of
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.outputs import outputs_with_rows
@@ -35,6 +35,7 @@ def evaluate_first_step(task: Refinement, fits: Mapping[str, Fit]) -> Outcome:
     try:
         gap = first_step_gap(task.original, task.slim, task.fit, task.held or task.fit, seed=task.seed)
     except RuntimeError as error:
+        raise_lack_of_memory(error)
         return Outcome(fits, (UNKNOWN.format(in_words(error)),))
     if gap is None:
         return Outcome(fits)
@@ -138,12 +139,12 @@ def _displacement(model: nn.Module, calls: Sequence[Call], steps: Gradients) -> 
 
 @contextmanager
 def _stepped(model: nn.Module, steps: Gradients) -> Iterator[None]:
-    """Add steps to parameters, and put the old values back afterwards."""
-    before = {name: p.detach().clone() for name, p in model.named_parameters() if name in steps}
+    """Let parameters have other values, by the steps; theirs are not written into, and are put back."""
+    before = [(p, p.data, steps[name]) for name, p in model.named_parameters() if name in steps]
     try:
-        for name in before:
-            model.get_parameter(name).add_(steps[name])
+        for parameter, value, step in before:
+            parameter.data = value + step
         yield
     finally:
-        for name, value in before.items():
-            model.get_parameter(name).copy_(value)
+        for parameter, value, _ in before:
+            parameter.data = value

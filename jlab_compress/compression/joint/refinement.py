@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from jlab_compress.compression.joint.norm_statistics import norms_of, renew_statistics
 from jlab_compress.compression.joint.task import Outcome, Refinement, layers_of
 from jlab_compress.compression.signals.block_kernels import BlockPair, write_multiplicities
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.progress import follow
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.moving.adam import OptimizationResult, minimize
@@ -76,6 +76,7 @@ def refine_fits(
         part = task.of(blocks)
         result = refine(part, objective_of(part))
     except RuntimeError as error:
+        raise_lack_of_memory(error)
         return Outcome(fits, (FAILED.format(in_words(error)),))
     if not result.helped:
         return Outcome(fits)

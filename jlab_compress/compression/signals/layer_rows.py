@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.compression.signals.positions import patches, rows_of
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.capture import Tap, capture
 from jlab_compress.slim.weighted import is_conv
@@ -87,6 +87,7 @@ def _found(model: nn.Module, call: Call, taps: Mapping[str, Tap], number: int) -
     try:
         values = capture(model, call, taps).values
     except Exception as error:
+        raise_lack_of_memory(error)
         raise ValueError(
             f"calibration batch {number}: the model fails on it ({in_words(error)}); "
             "pass what its forward takes"

@@ -15,7 +15,7 @@ from jlab_compress.deployment.onnx.files import form_of, shape_of
 from jlab_compress.deployment.onnx.form import Form
 from jlab_compress.deployment.program.parity import Parity, cases, compare
 from jlab_compress.deployment.program.signature import Arrays, Feeds, Signature
-from jlab_compress.errors import ExportMismatchError, in_words
+from jlab_compress.errors import ExportMismatchError, in_words, raise_lack_of_memory
 
 _LOAD = "import sys, onnxruntime as o; o.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
 
@@ -32,6 +32,7 @@ def check_form(path: Path, *, opset: int, signature: Signature, outputs: list[st
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:
+        raise_lack_of_memory(error)
         faults.append(f"onnx's checker refuses it ({in_words(error)})")
     graph = onnx.load(str(path), load_external_data=False)
     faults += [*_opset_faults(graph, opset), *_value_faults(graph, signature, outputs), *_node_faults(graph)]
@@ -125,6 +126,7 @@ def measure_parity(path: Path, reference: nn.Module, signature: Signature) -> tu
         try:
             return run_session(session, feeds)
         except Exception as error:
+            raise_lack_of_memory(error)
             raise ExportMismatchError(f"onnxruntime fails where the model runs: {error}") from error
 
     return tuple(compare(ask, reference, case, sized) for case, sized in cases(signature))

@@ -10,7 +10,7 @@ from torch import nn
 
 from jlab_compress.deployment.program.signature import Signature, outputs_by_name
 from jlab_compress.deployment.program.torch_export import cause_of, exported, quiet_exporter
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.isolation import inference
 from jlab_compress.extras import require
 
@@ -53,6 +53,7 @@ def trace(model: nn.Module, signature: Signature, opset: int) -> onnx.ModelProto
                 verbose=False,
             )
         except Exception as error:
+            raise_lack_of_memory(error)
             raise ValueError(cause_of(model, error)) from error
     assert traced is not None
     graph = traced.model_proto

@@ -12,6 +12,7 @@ from torch import nn
 from jlab_compress.deployment.program.folding import frozen
 from jlab_compress.deployment.program.torch_export import quiet_exporter
 from jlab_compress.drafts import beside
+from jlab_compress.errors import raise_lack_of_memory
 from jlab_compress.slim.conversion import fold
 
 
@@ -63,7 +64,8 @@ def save_pretrained(slim: nn.Module, directory: str | Path) -> Path:
 def _is_same(folded: Any, folder: Path) -> bool:
     try:
         found = type(folded).from_pretrained(folder).state_dict()
-    except RuntimeError:
+    except RuntimeError as error:
+        raise_lack_of_memory(error)
         return False
     right = folded.state_dict()
     return set(right) == set(found) and all(torch.equal(right[name], found[name]) for name in right)

@@ -18,7 +18,7 @@ from jlab_compress.deployment.program.signature import (
     as_numpy,
     named_outputs,
 )
-from jlab_compress.errors import ExportMismatchError
+from jlab_compress.errors import ExportMismatchError, raise_lack_of_memory
 from jlab_compress.execution.isolation import copy_model, inference
 
 BATCHES = (1, 2, 7, 64)
@@ -91,7 +91,8 @@ def compare(ask: Callable[[Feeds], Arrays], reference: nn.Module, case: str, sig
     """
     try:
         expected = run_module(reference, signature)
-    except Exception:
+    except Exception as error:
+        raise_lack_of_memory(error)
         return Parity(f"{case} (the model refuses this size)", None, None, None)
     found = ask(signature.feeds())
     gaps = [_difference(name, case, expected[name], found[name]) for name in expected]
@@ -138,7 +139,8 @@ def _rounding(reference: nn.Module, signature: Signature) -> float:
     wide = replace(signature, values={**signature.values, **floating})
     try:
         exact = run_module(copy_model(reference).double(), wide)
-    except Exception:
+    except Exception as error:
+        raise_lack_of_memory(error)
         return 0.0
     found = run_module(reference, signature)
     return max(_difference(name, "float64", exact[name], found[name])[1] for name in exact)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jlab_compress.deployment.program.axes import BATCH, SEQUENCE
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.calls import Call, leaves_in
 from jlab_compress.execution.inputs import read_call
 from jlab_compress.execution.isolation import inference
@@ -152,6 +152,7 @@ def outputs_by_name(model: nn.Module, signature: Signature) -> dict[str, Tensor]
         try:
             value = signature.call(model)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise_lack_of_memory(error)
             raise ValueError(
                 f"example_inputs: expected inputs that the model runs on, it stopped with {in_words(error)}; "
                 "pass a batch of the shape, type and names that its forward takes"

@@ -17,7 +17,7 @@ from torch import nn
 
 from jlab_compress.deployment.program.axes import BATCH
 from jlab_compress.deployment.program.signature import Signature
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.isolation import inference
 from jlab_compress.execution.randomness import random_states_kept
 
@@ -36,6 +36,7 @@ def exported(model: nn.Module, signature: Signature) -> torch.export.ExportedPro
         try:
             return torch.export.export(model, signature.args, signature.kwargs, dynamic_shapes=shapes)
         except Exception as error:
+            raise_lack_of_memory(error)
             raise ValueError(cause_of(model, error)) from error
 
 

@@ -10,6 +10,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jlab_compress.errors import lacks_memory
 from jlab_compress.notebook.kernel.structure import Structure, read_structure, shape_key
 from jlab_compress.public import public
 
@@ -57,7 +58,9 @@ def search_blocks(model: Any) -> Blocks | str:
             found = public("find_blocks")(model)
             remember_blocks(model, found)
         except Exception as fault:  # whatever the user's own forward raises
-            found = _entry(model).fault = str(fault)
+            found = str(fault)
+            if not lacks_memory(fault):  # that may be over by the next search
+                _entry(model).fault = found
     return found
 
 

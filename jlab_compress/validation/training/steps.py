@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.calls import Call, tensors_in
 from jlab_compress.execution.inputs import read_call
 from jlab_compress.execution.isolation import undisturbed
@@ -97,6 +97,7 @@ def check_batches(model: nn.Module, batches: Sequence[Batch], argument: str) -> 
             try:
                 answer(model, batches[number])
             except Exception as error:
+                raise_lack_of_memory(error)
                 raise ValueError(
                     f"{argument}: the model fails on the inputs of batch {number} ({in_words(error)}); "
                     "yield pairs (inputs, targets) with what its forward takes"
@@ -120,6 +121,7 @@ def check_judge(
             try:
                 value = judge(outputs, targets)
             except Exception as error:
+                raise_lack_of_memory(error)
                 raise ValueError(
                     f"{argument}: it fails on batch {number}, where the model gives {_kinds(outputs)} and "
                     f"the targets are {_kinds(targets)} ({in_words(error)}); yield targets that it takes, or "

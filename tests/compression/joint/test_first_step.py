@@ -97,3 +97,14 @@ def test_models_stay_and_half_precision_is_not_judged(model):
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert first_step_gap(model.half(), model.half(), SEEN, OTHER) is None
+
+
+def test_parameters_are_never_written_into_so_that_an_interrupt_cannot_leave_them_changed(model):
+    memory = [(p.data, p.detach().clone()) for p in model.parameters()]
+    kept = []
+    model.register_forward_hook(
+        lambda *_: kept.append(all(torch.equal(now, before) for now, before in memory))
+    )
+    first_step_gap(model, copy.deepcopy(model), SEEN, OTHER)
+    assert len(kept) > 8
+    assert all(kept)
