@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_ROOM = ".jlab-compress-{machine}-{process}-{draw}"
 _LEFT = re.compile(r"\.jlab-compress-(?P<machine>.*)-(?P<process>\d+)-[0-9a-f]{8}")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -59,8 +58,7 @@ def beside(target: Path, *, argument: str = "path") -> Iterator[Path]:
         If the folder cannot be written to, or the disk is full.
     """
     remove_left(target.parent)
-    names = {"machine": platform.node(), "process": os.getpid(), "draw": uuid.uuid4().hex[:8]}
-    room = target.parent / _ROOM.format(**names)
+    room = target.parent / f".jlab-compress-{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
         try:
             room.mkdir()

@@ -134,5 +134,8 @@ def test_what_an_interrupted_call_left_on_the_copy_is_gone_at_the_next():
     copied[1].train().register_forward_hook(lambda *_: torch.zeros(1))
     weight.requires_grad_(False)
     assert same(tensors(compress(prepared, 8).model), tensors(first))
-    assert copied[0].weight is weight and weight.data_ptr() == memory.data_ptr() and weight.requires_grad
-    assert not copied[1]._forward_hooks and isinstance(copied[2], nn.Linear)
+    assert copied[0].weight is weight
+    assert weight.data_ptr() == memory.data_ptr()
+    assert weight.requires_grad
+    assert not copied[1]._forward_hooks
+    assert isinstance(copied[2], nn.Linear)

@@ -46,7 +46,8 @@ def test_other_memory_and_frozen_parameters_are_undone():
         p.requires_grad_(not p.requires_grad)
     snapshot.put_back()
     for p, before in zip(net.parameters(), first.parameters(), strict=True):
-        assert torch.equal(p, before) and p.requires_grad == before.requires_grad
+        assert torch.equal(p, before)
+        assert p.requires_grad == before.requires_grad
 
 
 @pytest.mark.parametrize("second", [True, False])
