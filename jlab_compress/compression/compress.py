@@ -16,13 +16,16 @@ from jlab_compress.compression.widths.forecasts import forecaster
 from jlab_compress.compression.widths.request import Resolved, WidthRequest, given_widths, read_request
 from jlab_compress.execution.progress import Progress
 from jlab_compress.fitting.effort import Effort, EffortName, read_effort
+from jlab_compress.surroundings import shielded
 
 
+@shielded()
 def compress(
     model: nn.Module | Prepared,
     widths: Any = None,
     *,
     calibration: Any = None,
+    limit: int | None = None,
     tolerance: float | None = None,
     preserve: str | Aim = "dynamics",
     effort: EffortName | Effort = "normal",
@@ -51,6 +54,8 @@ def compress(
     calibration : Tensor, tuple, mapping or iterable of these
         Real inputs, without targets: one batch, or a list or loader of batches. At least six rows for
         each kept neuron serve best.
+    limit : int
+        How many batches of the calibration to read; a stream that does not end needs one.
     preserve : {"dynamics", "function", "moments"} or Aim
         "dynamics" matches outputs and tangent kernel, so that the slim model also trains alike;
         "function" matches outputs best, for models that are only deployed; "moments" matches moments of
@@ -112,15 +117,17 @@ def compress(
     aim = read_aim(preserve)
     request = read_request(widths, tolerance, kernel=aim.matches_training, round_to=round_to)
     settings = Settings(seed, read_effort(effort), plain, progress)
-    prepared = read_prepared(model, calibration, seed=seed)
+    prepared = read_prepared(model, calibration, seed=seed, limit=limit)
     return shrink(prepared, resolve(request, prepared, aim, settings), aim, settings)
 
 
+@shielded()
 def compress_baseline(
     model: nn.Module | Prepared,
     widths: Any,
     *,
     calibration: Any = None,
+    limit: int | None = None,
     method: str,
     effort: EffortName | Effort = "normal",
     seed: int = 0,
@@ -129,7 +136,7 @@ def compress_baseline(
 
     Parameters
     ----------
-    model, widths, calibration, seed
+    model, widths, calibration, limit, seed
         As in `compress`.
     effort : {"quick", "normal", "thorough"} or Effort
         Of the trial fits behind the forecast for "polylog" widths; nothing else is moved.
@@ -145,7 +152,7 @@ def compress_baseline(
     if not isinstance(method, str) or method not in BASELINES:
         raise ValueError(f"method: expected one of {sorted(BASELINES)}, got {method!r}")
     aim, settings = BASELINES[method], Settings(seed, read_effort(effort))
-    prepared = read_prepared(model, calibration, seed=seed)
+    prepared = read_prepared(model, calibration, seed=seed, limit=limit)
     return shrink(prepared, resolve(given_widths(widths), prepared, aim, settings), aim, settings)
 
 

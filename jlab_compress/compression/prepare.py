@@ -16,10 +16,19 @@ from jlab_compress.execution.randomness import check_seed, random_states_kept
 from jlab_compress.execution.splits import hold_out
 from jlab_compress.inspection.find import blocks_on
 from jlab_compress.inspection.kinds import Kind
+from jlab_compress.surroundings import shielded
 
 
+@shielded()
 @random_states_kept()
-def prepare(model: nn.Module, calibration: Any, *, seed: int = 0, kinds: Sequence[Kind] = ()) -> Prepared:
+def prepare(
+    model: nn.Module,
+    calibration: Any,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    kinds: Sequence[Kind] = (),
+) -> Prepared:
     """Look at a model once, so that several calls can share what was found.
 
     Parameters
@@ -28,6 +37,8 @@ def prepare(model: nn.Module, calibration: Any, *, seed: int = 0, kinds: Sequenc
         It stays as it is. Do not train or edit it while what is returned is in use: that is refused.
     calibration : Tensor, tuple, mapping or iterable of these
         Real inputs, without targets: one batch, or a list or loader of batches. They are kept in memory.
+    limit : int
+        How many batches of the calibration to read; a stream that does not end needs one.
     seed : int
         Of the split into rows to fit to and rows to measure the function gap on.
     kinds : sequence of Kind
@@ -55,7 +66,7 @@ def prepare(model: nn.Module, calibration: Any, *, seed: int = 0, kinds: Sequenc
     check_weights(model)
     check_seed(seed)
     with undisturbed(seed=seed):
-        calls, cut = read_batches(model, calibration)
+        calls, cut = read_batches(model, calibration, limit=limit)
     original = copy_model(model)
     trace, blocks = blocks_on(original, calls, kinds=kinds)
     fit, held = hold_out(calls, HELD_OUT, seed)
@@ -63,21 +74,25 @@ def prepare(model: nn.Module, calibration: Any, *, seed: int = 0, kinds: Sequenc
     return Prepared(original, *rows, trace, blocks, seed, cut, weakref.ref(model))
 
 
-def read_prepared(model: nn.Module | Prepared, calibration: Any, *, seed: int) -> Prepared:
+def read_prepared(
+    model: nn.Module | Prepared, calibration: Any, *, seed: int, limit: int | None = None
+) -> Prepared:
     """Return what a caller has prepared already, or prepare the model.
 
     Raises
     ------
     ValueError
-        If calibration comes along with a prepared model, or the model has changed since; and as `prepare`.
+        If calibration, or a limit to it, comes along with a prepared model, or the model has changed since;
+        and as `prepare`.
     """
     if not isinstance(model, Prepared):
-        return prepare(model, calibration, seed=seed)
+        return prepare(model, calibration, limit=limit, seed=seed)
     check_seed(seed)
-    if calibration is not None:
-        raise ValueError(
-            "calibration: the model was prepared with its calibration; leave it out or prepare again"
-        )
+    for name, value in (("calibration", calibration), ("limit", limit)):
+        if value is not None:
+            raise ValueError(
+                f"{name}: the model was prepared with its calibration; leave it out or prepare again"
+            )
     model.mend()
     change = model.change()
     if change is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from jlab_compress.report import Report
+from jlab_compress.surroundings import shielded
 
 _DTYPES = (torch.float32, torch.float64)
 
@@ -88,6 +89,7 @@ class Cloud:
         )
 
 
+@shielded()
 def merge_clouds(*clouds: Cloud) -> Cloud:
     """Return the union of clouds: every moment of the union is the sum of theirs.
 
@@ -123,7 +125,9 @@ def merge_clouds(*clouds: Cloud) -> Cloud:
             f"merge_clouds: the clouds differ in (dimension, dtype, device): {sorted(map(str, kinds))}; "
             "bring them to one"
         )
-    return Cloud(torch.cat([c.points for c in clouds]), torch.cat([c.multiplicities for c in clouds]))
+    parts = [(c.points.detach(), c.multiplicities.detach()) for c in clouds]
+    points, multiplicities = (torch.cat(every) for every in zip(*parts, strict=True))
+    return Cloud(points, multiplicities)
 
 
 def merge_copies(points: Tensor, multiplicities: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,8 +24,10 @@ from jlab_compress.core.sizing import (
     fixed_sizing,
     sizings_to_try,
 )
+from jlab_compress.surroundings import shielded
 
 
+@shielded()
 def compress_cloud(
     points: Tensor,
     multiplicities: Tensor | None = None,
@@ -95,6 +97,7 @@ def compress_cloud(
         multiplicities = points.new_ones(len(points))
     check_multiplicities(multiplicities, points, zeros=True)
     check_request(len(points), size=size, degree=degree, cells=cells)
+    points, multiplicities = points.detach(), multiplicities.detach()
     if move and size and degree is not None and not cells:
         centres = _settled_centres(points, multiplicities, size, degree)
         if centres is not None:

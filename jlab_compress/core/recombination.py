@@ -17,6 +17,7 @@ from jlab_compress.core.reweighting import draw_strata, reweight
 from jlab_compress.core.sizing import SizeTarget
 from jlab_compress.core.thinning import thin
 from jlab_compress.errors import RecombinationError
+from jlab_compress.surroundings import shielded
 
 _ROUNDING = 2e-15  # a scaled moment error that no polish improves
 _HELD_VALUES = 8_000_000  # feature values of the subset or the groups that are held at once (64 MB)
@@ -44,6 +45,7 @@ class Recombination:
     rank: int
 
 
+@shielded()
 def recombine(
     features: Tensor, multiplicities: Tensor | None = None, *, tolerance: float | None = None, seed: int = 0
 ) -> Recombination:
@@ -91,6 +93,7 @@ def recombine(
     if multiplicities is None:
         multiplicities = features.new_ones(len(features))
     check_multiplicities(multiplicities, features, zeros=True)
+    features, multiplicities = features.detach(), multiplicities.detach()
     return reduce_features(table_features(features), multiplicities, tolerance=tolerance, seed=seed)
 
 

@@ -13,6 +13,7 @@ from jlab_compress.core.cloud import Cloud, check_multiplicities, check_points, 
 from jlab_compress.core.compress_cloud import compress_cloud
 from jlab_compress.core.sizing import check_request
 from jlab_compress.report import Report
+from jlab_compress.surroundings import shielded
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class WeightedDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return Report("Weighted data set", f"{len(self):,} weighted examples.", facts, notes=self.notes)
 
 
+@shielded()
 def compress_dataset(
     inputs: Tensor,
     targets: Tensor,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, is_dataclass
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from jlab_compress.surroundings import as_called
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,17 @@ class Call:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, model: nn.Module) -> Any:
-        """Return what the model returns for these arguments."""
-        return model(*self.args, **self.kwargs)
+        """Return what the model returns for copies of these arguments, which it may change or take apart."""
+        return self.copied().hand_to(model)
+
+    def hand_to(self, model: nn.Module) -> Any:
+        """Return what the model returns for these very arguments, which it may change."""
+        with as_called():
+            return model(*self.args, **self.kwargs)
+
+    def copied(self) -> Call:
+        """Return the call with arguments of its own: copies without a graph, in the same containers."""
+        return replace(self, args=owned(self.args), kwargs=owned(dict(self.kwargs)))
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -42,25 +54,59 @@ class Call:
 
     def to(self, device: torch.device) -> Call:
         """Return the call with its tensors on a device; their dtype stays."""
-        return Call(_mapped(self.args, device, None), _mapped(dict(self.kwargs), device, None))
+        return self._changed(lambda tensor: tensor.to(device))
 
     def take(self, rows: Tensor) -> Call | None:
         """Return the call for some rows, or None where the tensors do not share their first dimension."""
         if any(t.dim() == 0 or t.shape[0] != self.rows for t in self.tensors) or not self.tensors:
             return None
-        return Call(_mapped(self.args, None, rows), _mapped(dict(self.kwargs), None, rows))
+        return self._changed(lambda tensor: tensor[rows.to(tensor.device)])
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Call:
+        return replace(self, args=mapped(self.args, change), kwargs=mapped(dict(self.kwargs), change))
 
 
-def _mapped(value: Any, device: torch.device | None, rows: Tensor | None) -> Any:
+def owned(value: Any) -> Any:
+    """Return a copy of nested values: its tensors have no graph, and no memory in common with the given ones.
+
+    Examples
+    --------
+    >>> given = torch.ones(2, requires_grad=True)
+    >>> copied = owned({"x": 2 * given})["x"]
+    >>> copied.add_(1.0), copied.requires_grad
+    (tensor([3., 3.]), False)
+    """
+    return mapped(value, lambda tensor: tensor.detach().clone(), copy.deepcopy)
+
+
+def mapped(
+    value: Any, change: Callable[[Tensor], Tensor], others: Callable[[Any], Any] = lambda other: other
+) -> Any:
+    """Return nested tuples, lists, mappings and dataclasses with other tensors and other values."""
     if isinstance(value, Tensor):
-        value = value if device is None else value.to(device)
-        return value if rows is None else value[rows.to(value.device)]
-    if isinstance(value, Mapping):
-        return {key: _mapped(item, device, rows) for key, item in value.items()}
+        return change(value)
     if isinstance(value, tuple | list):
-        items = [_mapped(item, device, rows) for item in value]
+        items = [mapped(item, change, others) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
+    if isinstance(value, Mapping):
+        filled = {key: mapped(item, change, others) for key, item in value.items()}
+        return _like(value, filled) if isinstance(value, MutableMapping) else filled
+    if is_dataclass(value) and not isinstance(value, type):
+        made = copy.copy(value)
+        for key, item in vars(value).items():
+            object.__setattr__(made, key, mapped(item, change, others))
+        return made
+    return others(value)
+
+
+def _like(value: MutableMapping[Any, Any], items: dict[Any, Any]) -> Any:
+    """Return a mapping of the same class, such as the batch of a tokenizer."""
+    if type(value) is dict:
+        return items
+    made = copy.copy(value)
+    for key, item in items.items():
+        made[key] = item
+    return made
 
 
 def tensors_in(value: Any) -> list[Tensor]:

@@ -7,14 +7,20 @@ arguments). Calibration is one batch, or a list, a loader or any other iterable 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from jlab_compress.execution.calls import Call, tensors_in
+from jlab_compress.execution.calls import Call, owned, tensors_in
 from jlab_compress.execution.models import device_of
+from jlab_compress.surroundings import as_called
+
+# What is read at most of batches that do not say how many they are: without end, this is a second's work.
+MOST_ROWS, MOST_BYTES = 65_536, 2**31
+PASS_LIMIT = "pass limit=, the number of batches to read, or a list of batches"
 
 
 def read_call(model: nn.Module, batch: Any) -> tuple[Call, bool]:
@@ -28,6 +34,7 @@ def read_call(model: nn.Module, batch: Any) -> tuple[Call, bool]:
     TypeError
         If the batch is neither a tensor, a tuple, a list nor a mapping.
     """
+    batch = owned(batch)
     if isinstance(batch, Call):
         return batch, False
     if isinstance(batch, Tensor):
@@ -52,7 +59,68 @@ def _most_arguments(model: nn.Module) -> int | None:
     )
 
 
-def read_batches(model: nn.Module, value: Any, argument: str = "calibration") -> tuple[list[Call], bool]:
+def read_all(batches: Iterable[Any], argument: str, limit: int | None, cure: str = PASS_LIMIT) -> list[Any]:
+    """Read batches into memory, each a copy without a graph: a loader may write the next one over it.
+
+    Parameters
+    ----------
+    batches : iterable
+        A list, a loader, a generator.
+    argument : str
+        The caller's name for them, for the error.
+    limit : int or None
+        How many to read; None reads to the end.
+    cure : str
+        What to do about batches without end.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the limit is no number of batches, or they go on and on.
+
+    Examples
+    --------
+    >>> read_all(iter("abc"), "calibration", 2)
+    ['a', 'b']
+    """
+    check_limit(limit)
+    read = list[Any]()
+    with as_called():
+        for batch in islice(_with_an_end(batches, argument, cure) if limit is None else batches, limit):
+            read.append(owned(batch))
+    return read
+
+
+def check_limit(limit: Any) -> None:
+    """Refuse what is no number of batches, with a TypeError or ValueError."""
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+        raise TypeError(f"limit: expected a number of batches, got {limit!r}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit: expected at least one batch, got {limit}")
+
+
+def _with_an_end(batches: Iterable[Any], argument: str, cure: str) -> Iterator[Any]:
+    """Yield batches, as many as they say they are or as can be taken for all that there are."""
+    try:
+        said = len(batches) if isinstance(batches, Sized) else 0
+    except (TypeError, NotImplementedError):  # the length of a loader over a stream
+        said = 0
+    rows = size = 0
+    for number, batch in enumerate(batches):
+        if number >= said and (rows > MOST_ROWS or size > MOST_BYTES):
+            raise ValueError(
+                f"{argument}: expected batches that come to an end, got {number:,} with {rows:,} rows and "
+                f"still more; {cure}"
+            )
+        tensors = tensors_in(batch)
+        rows += next((len(t) for t in tensors if t.dim()), 1)
+        size += sum(t.nbytes for t in tensors)
+        yield batch
+
+
+def read_batches(
+    model: nn.Module, value: Any, argument: str = "calibration", limit: int | None = None
+) -> tuple[list[Call], bool]:
     """Return the forward calls in a batch or an iterable of batches, on the model's device.
 
     Parameters
@@ -63,6 +131,8 @@ def read_batches(model: nn.Module, value: Any, argument: str = "calibration") ->
         A list or loader is an iterable of batches; a tuple is one batch.
     argument : str
         The name used in messages.
+    limit : int or None
+        How many batches of an iterable to read; None reads to the end.
 
     Returns
     -------
@@ -74,8 +144,8 @@ def read_batches(model: nn.Module, value: Any, argument: str = "calibration") ->
     TypeError
         If the value or one of its batches is of another kind.
     ValueError
-        If there is no batch, a batch has no tensor or no rows, or a tensor holds NaN or infinite values
-        (a keyword argument with "mask" in its name may be infinite).
+        If there is no batch or no end of them, a batch has no tensor or no rows, or a tensor holds NaN or
+        infinite values (a keyword argument with "mask" in its name may be infinite).
     """
     if isinstance(value, Tensor | tuple | Mapping | Call):
         batches: Iterable[Any] = [value]
@@ -88,7 +158,7 @@ def read_batches(model: nn.Module, value: Any, argument: str = "calibration") ->
             "torch.from_numpy, a data set through a DataLoader)"
         )
     read = []
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(read_all(batches, argument, limit)):
         try:
             read.append(read_call(model, batch))
         except TypeError as error:

@@ -45,7 +45,7 @@ def check_weights(model: nn.Module) -> None:
         Naming the first such parameter.
     """
     for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+        if parameter.is_floating_point() and not bool(torch.isfinite(parameter.detach()).all()):
             raise ValueError(
                 f"model: parameter {name} holds NaN or infinite values; train or repair it first"
             )

@@ -105,12 +105,13 @@ def record(model: nn.Module, call: Call) -> Trace:
     Trace
         The calls in order, with the module in which each ran.
     """
+    own = call.copied()
     with module_stack(model) as stack:
         recorder = _Recorder(model, stack)
-        for tensor in call.tensors:
+        for tensor in own.tensors:
             recorder.number(tensor, varying=True)
         with torch.no_grad(), recorder.counter, recorder:
-            result = call(model)
+            result = own.hand_to(model)
     results = frozenset(recorder.number(t) for t in tensors_in(result))
     return Trace(
         operations=tuple(recorder.operations),

@@ -29,10 +29,12 @@ from jlab_compress.inspection.heads import find_heads
 from jlab_compress.inspection.kinds import Kind
 from jlab_compress.inspection.neurons import find_neurons
 from jlab_compress.inspection.unrecorded import unconfirmed_layers, unseen_layers
+from jlab_compress.surroundings import shielded
 
 KINDS = (Kind(find_heads), Kind(find_neurons))
 
 
+@shielded()
 def find_blocks(model: nn.Module, example_inputs: Any = None, *, kinds: Sequence[Kind] = ()) -> Blocks:
     """List a model's blocks of hidden neurons, each confirmed or locked with the reason.
 

@@ -18,7 +18,7 @@ from jlab_compress.fitting.effort import EffortName
 from jlab_compress.notebook.fields import Action, Choices, Field, Function, Says
 from jlab_compress.public import public
 
-SHARED = frozenset({"model", "calibration", "round_to", "effort", "seed"})
+SHARED = frozenset({"model", "calibration", "limit", "round_to", "effort", "seed"})
 LOSSES = ("cross_entropy", "mse_loss", "l1_loss", "binary_cross_entropy_with_logits")
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 BATCH_ROWS, EXAMPLE_ROWS = 64, 8  # that panels cut from named tensors

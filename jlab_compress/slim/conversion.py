@@ -12,10 +12,12 @@ from jlab_compress.slim.operators import OPERATORS, known_operator, operator_of
 from jlab_compress.slim.plan import Plan
 from jlab_compress.slim.units import Located, Operator, modules_of, tensor_of
 from jlab_compress.slim.weighted import WeightedLayer, along, remember
+from jlab_compress.surroundings import shielded
 
 _PLAN = "jlab_compress_plan"
 
 
+@shielded()
 def plan_of(slim: nn.Module) -> Plan:
     """Return the plan by which a slim model was made.
 
@@ -38,6 +40,7 @@ def attach_plan(model: nn.Module, plan: Plan) -> None:
     setattr(model, _PLAN, plan)
 
 
+@shielded()
 def fold(slim: nn.Module) -> nn.Module:
     """Return an equal model of stock modules only, for inference and export.
 

@@ -25,6 +25,7 @@ from jlab_compress.slim.plan import BlockPlan, Plan
 from jlab_compress.slim.stored import ADVICE, check_blocks, check_tensors, layers_of, short
 from jlab_compress.slim.surgery import open_layers, settle
 from jlab_compress.slim.units import Operator, modules_of
+from jlab_compress.surroundings import shielded
 
 FORMAT = "jlab-compress 2"
 # Its plan names the layers of a block, not the axes of its units.
@@ -33,6 +34,7 @@ FORMATS = (FORMAT, FIRST_FORMAT)
 MOST_HEADER = 2**24
 
 
+@shielded()
 def save(slim: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write a slim model's tensors and plan to one safetensors file.
 
@@ -71,6 +73,7 @@ def save(slim: nn.Module, path: str | os.PathLike[str]) -> None:
         os.replace(room / target.name, target)
 
 
+@shielded()
 def load(path: str | os.PathLike[str], model: nn.Module, *, operators: Sequence[Operator] = ()) -> nn.Module:
     """Return the slim model of a file, built from an original of the same architecture.
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.inputs import read_call
+from jlab_compress.execution.inputs import read_all, read_call
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import device_of, unwrapped
 from jlab_compress.slim.conversion import plan_of
+from jlab_compress.surroundings import as_called, shielded
 from jlab_compress.training.gradient_sums import copies_of
 from jlab_compress.training.matching import axes_by_parameter
 
@@ -32,6 +33,7 @@ SCALE_FREE = (
 )
 
 
+@shielded()
 def adam_rate_factors(
     original: nn.Module,
     slim: nn.Module,
@@ -66,7 +68,7 @@ def adam_rate_factors(
     ValueError
         If `slim` has no plan, there are batches without a loss, or no gradient reaches a block.
     """
-    batches = list(batches)
+    batches = read_all(batches, "batches", None, "pass a list of a few")
     if bool(batches) != (loss_fn is not None):
         raise ValueError("loss_fn: expected it together with batches, got one without the other")
     names = set(axes_by_parameter(slim))
@@ -82,6 +84,7 @@ def adam_rate_factors(
     return {name: wide[name] / narrow[name] for name in sorted(names)}
 
 
+@shielded()
 def scale_rates(optimizer: Optimizer, slim: nn.Module, factors: Mapping[str, float]) -> None:
     """Split the optimizer's groups, in place, so that each parameter has its own factor on the rate.
 
@@ -155,7 +158,9 @@ def _gradient_sums(model: nn.Module, batches: list[tuple[Any, Any]], loss_fn: Lo
         for inputs, targets in batches:
             twin.zero_grad()
             outputs = read_call(twin, inputs)[0].to(device)(twin)
-            loss_fn(outputs, Call((targets,)).to(device).args[0]).backward()  # type: ignore[no-untyped-call]
+            with as_called():
+                loss = loss_fn(outputs, Call((targets,)).copied().to(device).args[0])
+            loss.backward()  # type: ignore[no-untyped-call]
             for name, parameter in twin.named_parameters():
                 if parameter.grad is not None:
                     sums[name] += float((parameter.grad.abs() * copies.get(name, 1.0)).sum())

@@ -17,6 +17,7 @@ from jlab_compress.execution.models import unwrapped
 from jlab_compress.slim.operators import operator_of
 from jlab_compress.slim.units import UnitAxis
 from jlab_compress.slim.weighted import living_layers
+from jlab_compress.surroundings import shielded
 
 
 def copies_of(slim: nn.Module) -> dict[str, Tensor]:
@@ -89,6 +90,7 @@ def _with_copies(parameters: Parameters) -> list[tuple[Tensor, Tensor | None]]:
     return [(p, found.get(id(p))) for p in given]
 
 
+@shielded()
 def clip_grad_norm_(
     parameters: Parameters, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
@@ -176,6 +178,7 @@ def squared_norm(parameters: Parameters) -> Tensor:
     return single + (counted.sum() - single.detach())
 
 
+@shielded()
 def add_gradient_noise_(parameters: Parameters, std: float, generator: torch.Generator | None = None) -> None:
     """Add Gaussian noise to the gradients as the mean of the c copies of each neuron would feel it.
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from jlab_compress.execution.models import unwrapped
 from jlab_compress.slim.units import UnitAxis
+from jlab_compress.surroundings import shielded
 from jlab_compress.training.matching import Match, axes_by_parameter, match_neurons
 
 # How a state entry grows with the gradient or the parameter; needed where the gauge rescales those.
@@ -21,6 +22,7 @@ _SQUARE = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "acc_delta")
 _POWERS = dict.fromkeys(_LINEAR, 1) | dict.fromkeys(_SQUARE, 2)
 
 
+@shielded()
 def transfer_optimizer(optimizer: Optimizer, original: nn.Module, slim: nn.Module) -> Optimizer:
     """Return the optimizer on the slim model's parameters, with its state carried over.
 

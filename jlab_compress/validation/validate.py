@@ -19,6 +19,7 @@ from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.extras import lacking
 from jlab_compress.fitting.effort import Effort, EffortName
 from jlab_compress.report import Figure, Report, Reported
+from jlab_compress.surroundings import shielded
 from jlab_compress.validation.measures.curve import (
     FUNCTION_GAP,
     MOVEMENT,
@@ -94,6 +95,7 @@ class Validation(Reported):
         return self._gap_of(FUNCTION)
 
 
+@shielded()
 def validate(
     original: nn.Module | Prepared,
     slim: nn.Module,

@@ -25,6 +25,7 @@ FLOORS = (
     "extras",
     "public",
     "report",
+    "surroundings",
     "core",
     "fitting",
     "execution",

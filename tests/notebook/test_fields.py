@@ -65,7 +65,7 @@ def test_calibration_is_required_though_a_prepared_model_brings_it():
 def test_another_default_in_the_signature_is_another_default_of_the_action(monkeypatch):
     row = ("run", "compress", "compression", ("model",))
     before = Action(*row).fields["seed"].default
-    monkeypatch.setitem(public("compress").__kwdefaults__, "seed", 7)
+    monkeypatch.setitem(inspect.unwrap(public("compress")).__kwdefaults__, "seed", 7)
     assert (before, Action(*row).fields["seed"].default) == (0, 7)
 
 

@@ -22,6 +22,7 @@ from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.execution.splits import first_rows
 from jlab_compress.fitting.effort import Effort, EffortName, read_effort
 from jlab_compress.inspection.block import Block, Blocks
+from jlab_compress.surroundings import shielded
 
 STEPS = 24
 NARROWEST = 1 / 48
@@ -30,11 +31,13 @@ LOOK_ROWS = 32
 Curves = Mapping[str, Mapping[int, float]]
 
 
+@shielded()
 @random_states_kept()
 def allocate_widths(
     model: nn.Module | Prepared,
     *,
     calibration: Any = None,
+    limit: int | None = None,
     parameters: float | None = None,
     macs: float | None = None,
     latency: float | None = None,
@@ -55,6 +58,8 @@ def allocate_widths(
     model : nn.Module or Prepared
         It stays as it is.
     calibration : Tensor, tuple, mapping or iterable of these
+        As in `compress`.
+    limit : int
         As in `compress`.
     parameters, macs, latency : float
         Exactly one: the share of the whole model's present parameters, multiply-adds or milliseconds
@@ -98,7 +103,7 @@ def allocate_widths(
     check_round_to(round_to)
     kind, share = _budget({"parameters": parameters, "macs": macs, "latency": latency})
     budgets = read_effort(effort)
-    prepared = read_prepared(model, calibration, seed=seed)
+    prepared = read_prepared(model, calibration, seed=seed, limit=limit)
     chosen = _chosen(blocks, prepared.blocks)
     cost = read_cost_model(prepared, chosen, kind)
     rows, aim = prepared.calls, AIMS["function"]

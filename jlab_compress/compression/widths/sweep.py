@@ -26,6 +26,7 @@ from jlab_compress.fitting.effort import Effort, EffortName, read_effort
 from jlab_compress.fitting.forecast.forecast import Forecast
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.report import Report, Reported
+from jlab_compress.surroundings import shielded
 
 FRACTIONS = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 
@@ -47,11 +48,13 @@ class Sweep(Reported):
     report: Report
 
 
+@shielded()
 def sweep(
     model: nn.Module | Prepared,
     widths: Any = None,
     *,
     calibration: Any = None,
+    limit: int | None = None,
     preserve: str | Aim = "dynamics",
     round_to: int = 1,
     effort: EffortName | Effort = "normal",
@@ -66,7 +69,7 @@ def sweep(
     widths : sequence of int, float or "polylog"; mapping of str to such a sequence; or None
         Widths to look at, for every block that is not locked or per block name. None, and a sequence of
         block names, mean 1/2, 1/4 ... 1/32 of the present width and "polylog".
-    calibration, preserve, round_to, effort, seed
+    calibration, limit, preserve, round_to, effort, seed
         As in `compress`. Errors are those that fits for the aim are expected to have; those of the tangent
         kernel are shown for every aim and count for "dynamics".
 
@@ -94,7 +97,7 @@ def sweep(
     (4, 16)
     """
     aim, budgets, multiple = read_aim(preserve), read_effort(effort), check_round_to(round_to)
-    prepared = read_prepared(model, calibration, seed=seed)
+    prepared = read_prepared(model, calibration, seed=seed, limit=limit)
     wanted = read_grids(widths, prepared.blocks, multiple)
     shared = share_stream(prepared.blocks.named(name) for name in wanted)
     forecast = forecaster(

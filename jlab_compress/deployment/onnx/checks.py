@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-import onnxruntime
 from torch import nn
 
 from jlab_compress.deployment.onnx.files import form_of, shape_of
 from jlab_compress.deployment.onnx.form import Form
+from jlab_compress.deployment.onnx.session import open_session, run_session
 from jlab_compress.deployment.program.parity import Parity, cases, compare
 from jlab_compress.deployment.program.signature import Arrays, Feeds, Signature
 from jlab_compress.errors import ExportMismatchError, in_words, raise_lack_of_memory
@@ -73,15 +73,6 @@ def _node_faults(graph: onnx.ModelProto) -> Iterator[str]:
         yield "its nodes carry source paths"
 
 
-def open_session(path: Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
-    """Open a file in onnxruntime on the CPU; 0 threads means all cores."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def check_loads(path: Path) -> None:
     """Load a file in a process of its own, since a file on which onnxruntime crashes would end this one.
 
@@ -130,9 +121,3 @@ def measure_parity(path: Path, reference: nn.Module, signature: Signature) -> tu
             raise ExportMismatchError(f"onnxruntime fails where the model runs: {error}") from error
 
     return tuple(compare(ask, reference, case, sized) for case, sized in cases(signature))
-
-
-def run_session(session: onnxruntime.InferenceSession, feeds: Feeds) -> Arrays:
-    """Return a session's outputs by name."""
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(feeds)), strict=True))

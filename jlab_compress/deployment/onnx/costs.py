@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jlab_compress.deployment.onnx.checks import open_session
+from jlab_compress.deployment.onnx.session import open_session
 from jlab_compress.deployment.program.signature import Signature
 from jlab_compress.deployment.program.timing import medians_in_turn
 from jlab_compress.drafts import beside

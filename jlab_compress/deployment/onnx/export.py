@@ -36,8 +36,10 @@ from jlab_compress.drafts import beside, check_target
 from jlab_compress.execution.inputs import read_batches
 from jlab_compress.graph.costs import count_macs, count_parameters
 from jlab_compress.report import Scalar
+from jlab_compress.surroundings import shielded
 
 
+@shielded()
 def export_onnx(
     slim: nn.Module,
     path: str | Path,

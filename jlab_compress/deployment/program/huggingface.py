@@ -14,8 +14,10 @@ from jlab_compress.deployment.program.torch_export import quiet_exporter
 from jlab_compress.drafts import beside
 from jlab_compress.errors import raise_lack_of_memory
 from jlab_compress.slim.conversion import fold
+from jlab_compress.surroundings import shielded
 
 
+@shielded()
 def save_pretrained(slim: nn.Module, directory: str | Path) -> Path:
     """Write a folded slim model in Hugging Face's form, with its width in the config.
 

@@ -20,6 +20,7 @@ from jlab_compress.deployment.program.signature import Signature
 from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.isolation import inference
 from jlab_compress.execution.randomness import random_states_kept
+from jlab_compress.surroundings import as_called
 
 
 def exported(model: nn.Module, signature: Signature) -> torch.export.ExportedProgram:
@@ -32,7 +33,7 @@ def exported(model: nn.Module, signature: Signature) -> torch.export.ExportedPro
     """
     _check_names(model)
     shapes = _dynamic_shapes(signature)
-    with quiet_exporter(), inference():
+    with quiet_exporter(), inference(), as_called():
         try:
             return torch.export.export(model, signature.args, signature.kwargs, dynamic_shapes=shapes)
         except Exception as error:

@@ -25,6 +25,7 @@ from jlab_compress.deployment.program.torch_export import exported, quiet_export
 from jlab_compress.drafts import beside, check_target
 from jlab_compress.execution.isolation import inference
 from jlab_compress.report import Report, Reported, Table
+from jlab_compress.surroundings import shielded
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,6 +66,7 @@ class Program(Reported):
         return os.fspath(self.path)
 
 
+@shielded()
 def export_program(
     slim: nn.Module,
     path: str | Path,

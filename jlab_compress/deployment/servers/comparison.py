@@ -20,6 +20,7 @@ from jlab_compress.deployment.servers.repository import Repository, export_repos
 from jlab_compress.deployment.servers.server import Server, serve
 from jlab_compress.deployment.servers.triton_config import as_served
 from jlab_compress.report import Report, Reported, Table
+from jlab_compress.surroundings import shielded
 
 ROUNDS = range(3, 100)
 NAMES = {"triton": "NVIDIA Triton", "mlserver": "MLServer", "mlflow": "MLflow"}
@@ -103,6 +104,7 @@ class ServedComparison(Reported):
         return _report(self)
 
 
+@shielded()
 def serve_and_compare(
     slim: nn.Module,
     example_inputs: object,

@@ -97,7 +97,7 @@ def _write_mlflow(version: Path, form: Form, example: Arrays) -> None:
     """Wrap the checked file as an MLflow model; the file itself stays as it was checked."""
     import onnx
 
-    from jlab_compress.deployment.onnx.checks import open_session, run_session
+    from jlab_compress.deployment.onnx.session import open_session, run_session
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     models, saver = require("mlflow.models", "mlflow"), require("mlflow.onnx", "mlflow")

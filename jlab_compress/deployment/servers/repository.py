@@ -18,6 +18,7 @@ from jlab_compress.deployment.servers.layouts import LAYOUTS
 from jlab_compress.deployment.servers.modelcard import write_companions
 from jlab_compress.drafts import beside
 from jlab_compress.report import Report, Reported
+from jlab_compress.surroundings import shielded
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -62,6 +63,7 @@ class Repository(Reported):
         return f"{self.name} version {self.version} for {self.layout} in {self.folder}\n{self.report}"
 
 
+@shielded()
 def export_repository(
     slim: nn.Module,
     directory: str | Path,

@@ -28,24 +28,27 @@ def looked_at(action: Action, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what an action is given, with a prepared model in the place of a model and its calibration."""
     if not action.prepares or "calibration" not in given:
         return given
-    prepared = recall_prepared(given["model"], given["calibration"], seed=given.get("seed", 0))
-    return {"model": prepared, **{k: v for k, v in given.items() if k not in ("model", "calibration")}}
+    prepared = recall_prepared(
+        given["model"], given["calibration"], seed=given.get("seed", 0), limit=given.get("limit")
+    )
+    looked = ("model", "calibration", "limit")
+    return {"model": prepared, **{k: v for k, v in given.items() if k not in looked}}
 
 
-def recall_prepared(model: Any, calibration: Any, *, seed: int = 0) -> Prepared:
-    """Return what `prepare` does; the latest one again while model, calibration and seed are the same.
+def recall_prepared(model: Any, calibration: Any, *, seed: int = 0, limit: int | None = None) -> Prepared:
+    """Return what `prepare` does; the latest one again while model, calibration, limit and seed are the same.
 
     Raises
     ------
     TypeError, ValueError
         As `prepare`.
     """
-    key = None if structure_of(model).large else _content_key((seed, calibration))
+    key = None if structure_of(model).large else _content_key((seed, limit, calibration))
     for known, prepared in _latest:
         if known == key and prepared.source() is model and prepared.change() is None:
             return prepared
     _latest.clear()
-    made: Prepared = public("prepare")(model, calibration, seed=seed)
+    made: Prepared = public("prepare")(model, calibration, seed=seed, limit=limit)
     remember_blocks(model, made.blocks)
     if key is not None:
         _latest.append((key, made))

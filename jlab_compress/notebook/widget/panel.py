@@ -22,11 +22,13 @@ from jlab_compress.notebook.magic.magics import Compress
 from jlab_compress.notebook.widget.operations import BUTTONS, check_fields, results_of
 from jlab_compress.notebook.widget.still import width_bars
 from jlab_compress.report import Report
+from jlab_compress.surroundings import shielded
 
 OUTPUT = "application/vnd.jlab-compress.panel+json"  # `savedPanel.ts` shows the widget or what was saved
 STATIC = Path(__file__).parents[1] / "static"  # where `labextension/scripts/panel.mjs` writes
 
 
+@shielded()
 def panel(model: nn.Module | None = None, *, calibration: Any = None, **data: Any) -> Panel:
     """Show a model's blocks in the cell, to be made slim, validated and exported by clicking.
 

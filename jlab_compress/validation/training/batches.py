@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import torch
+
+from jlab_compress.execution.inputs import read_all
 
 Batch = tuple[Any, Any]
 
 
 def materialise(
-    batches: Iterable[Any], limit: int | None = None, *, argument: str = "batches"
+    batches: Iterable[Any],
+    limit: int | None = None,
+    *,
+    argument: str = "batches",
+    cure: str = "pass steps=, or a list of pairs",
 ) -> tuple[Batch, ...]:
     """Read at most `limit` (inputs, targets) pairs, once, so that every model sees the same tensors.
 
@@ -24,13 +29,15 @@ def materialise(
         The number of pairs to read; None reads to the end.
     argument : str
         The caller's name for `batches`, for the error.
+    cure : str
+        What to do about pairs without end.
 
     Raises
     ------
     TypeError
         If `batches` cannot be iterated.
     ValueError
-        If there is no batch, or one is not a pair.
+        If there is no batch or no end of them, or one is not a pair.
 
     Examples
     --------
@@ -44,7 +51,7 @@ def materialise(
             f"{argument}: expected an iterable of (inputs, targets) pairs such as a DataLoader, "
             f"got {type(batches).__name__}; wrap one batch in a list"
         )
-    pairs = tuple(_pair(batch, argument) for batch in islice(batches, limit))
+    pairs = tuple(_pair(batch, argument) for batch in read_all(batches, argument, limit, cure))
     if not pairs:
         raise ValueError(
             f"{argument}: expected at least one (inputs, targets) pair, got none; is the loader empty?"
@@ -55,7 +62,7 @@ def materialise(
 def materialise_held_out(held_out: Any) -> tuple[Batch, ...]:
     """Read held-out data: one tuple (inputs, targets), or an iterable of such pairs as for training."""
     single = isinstance(held_out, tuple) and len(held_out) == 2 and not isinstance(held_out[1], tuple | list)
-    return materialise([held_out] if single else held_out, argument="held_out")
+    return materialise([held_out] if single else held_out, argument="held_out", cure="pass a list of pairs")
 
 
 def draw_order(n_batches: int, seed: int) -> Iterator[int]:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from jlab_compress.execution.calls import owned
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.outputs import scores_of
 from jlab_compress.execution.randomness import seed_torch
+from jlab_compress.surroundings import as_called
 from jlab_compress.validation.measures.curve import MEASURES, Checkpoint, Curve
 from jlab_compress.validation.roles import ORIGINAL, REORDERED
 from jlab_compress.validation.training.batches import draw_order
@@ -100,12 +102,14 @@ def _budget(steps: int | None, seconds: float | None, began: float) -> Iterator[
 
 
 def _advance(runner: _Runner, contest: Contest) -> None:
-    batch = contest.batches[next(runner.order)]
+    batch = owned(contest.batches[next(runner.order)])
     if runner.diverged_at is not None:
         runner.losses.append(math.nan)
         return
     step = len(runner.losses)
-    loss = read_number(contest.step(runner.model, batch, runner.optimizer), contest.source)
+    with as_called():
+        found = contest.step(runner.model, batch, runner.optimizer)
+    loss = read_number(found, contest.source)
     runner.losses.append(loss)
     if not math.isfinite(loss):
         if runner.name == ORIGINAL or step == 0:
@@ -145,7 +149,9 @@ def _judge(model: nn.Module, contest: Contest) -> tuple[Tensor, float | None, fl
             share = len(targets) if isinstance(targets, Tensor) and targets.ndim else 1
             rows += share
             for word, judge in given.items():
-                sums[word] += share * read_number(judge(outputs, targets), word)
+                with as_called():
+                    found = judge(outputs, targets)
+                sums[word] += share * read_number(found, word)
     loss, metric = (sums[word] / rows if word in given else None for word in judges)
     return torch.cat(flat), loss, metric
 

@@ -14,6 +14,7 @@ from jlab_compress.execution.calls import Call, tensors_in
 from jlab_compress.execution.inputs import read_call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.models import device_of
+from jlab_compress.surroundings import as_called
 from jlab_compress.training.adam_rates import SCALE_FREE, gauge_factors, scale_rates
 from jlab_compress.validation.training.batches import Batch
 
@@ -80,7 +81,7 @@ def answer(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
     """Return the model's output for a batch's inputs, and its targets on the model's device."""
     device = device_of(model)
     inputs, targets = batch
-    return read_call(model, inputs)[0].to(device)(model), Call((targets,)).to(device).args[0]
+    return read_call(model, inputs)[0].to(device)(model), Call((targets,)).copied().to(device).args[0]
 
 
 def check_batches(model: nn.Module, batches: Sequence[Batch], argument: str) -> None:
@@ -119,7 +120,8 @@ def check_judge(
         for number in sorted({shapes.index(shape) for shape in shapes}):
             outputs, targets = answer(model, batches[number])
             try:
-                value = judge(outputs, targets)
+                with as_called():
+                    value = judge(outputs, targets)
             except Exception as error:
                 raise_lack_of_memory(error)
                 raise ValueError(
@@ -178,7 +180,8 @@ def make_optimizer(factory: OptimizerFactory, model: nn.Module) -> Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("optimizer: the model has no parameter that requires a gradient; unfreeze some")
-    optimizer = factory(parameters)
+    with as_called():
+        optimizer = factory(parameters)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"optimizer: expected the function to return a torch optimizer, got {type(optimizer).__name__}"

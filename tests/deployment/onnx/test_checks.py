@@ -7,13 +7,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from jlab_compress.deployment.onnx.checks import (
-    check_form,
-    check_loads,
-    measure_parity,
-    open_session,
-    run_session,
-)
+from jlab_compress.deployment.onnx.checks import check_form, check_loads, measure_parity
 from jlab_compress.deployment.program.signature import read_signature
 from jlab_compress.errors import ExportMismatchError
 
@@ -88,12 +82,6 @@ def test_a_size_that_only_the_module_takes_is_a_fault(tmp_path):
     onnx.save(graph, path)
     with pytest.raises(ExportMismatchError, match="onnxruntime fails where the model runs"):
         measure_parity(path, DOUBLE, SIGNATURE)
-
-
-def test_a_session_answers_by_name(tmp_path):
-    session = open_session(file(tmp_path / "m.onnx"), threads=0)
-    found = run_session(session, {"input": np.full((1, 2), 3.0, np.float32)})
-    assert {name: array.tolist() for name, array in found.items()} == {"output": [[6.0, 6.0]]}
 
 
 def test_loading_is_tried_in_a_process_of_its_own(tmp_path):
