@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from jlab_compress.extras import quiet
 from jlab_compress.public import HOMES, public
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ __all__ = [
 ]
 
 __version__ = metadata.version("jlab-compress")
+quiet()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -11,7 +12,7 @@ PURPOSES = {
     "notebook": "the magics and the panel",
     "onnx": "exports to ONNX",
     "validation": "pictures and distances of a validation",
-    "serve": "requests over gRPC",
+    "serve": "servers on this machine and requests over gRPC",
     "mlflow": "MLflow models",
 }
 # The extra that installs each optional package.
@@ -25,9 +26,21 @@ EXTRAS = {
     "onnxscript": "onnx",
     "matplotlib": "validation",
     "ot": "validation",
+    "psutil": "serve",
     "tritonclient": "serve",
     "mlflow": "mlflow",
 }
+# What keeps packages that would report to their makers from doing so; each reads it when it is imported.
+QUIET = {"ORT_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def quiet() -> None:
+    """Switch the telemetry of optional packages off, in this process and those it starts.
+
+    A variable that is set already stays as it is.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -82,6 +82,7 @@ OTHERS = {
         "mlflow",
         "mlserver",
         "tqdm",
+        "uvicorn",
     },
     "notebook": {"IPython", "ipywidgets", "anywidget", "traitlets", "comm", "tqdm"},
 }

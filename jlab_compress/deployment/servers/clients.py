@@ -1,12 +1,17 @@
-"""Ask a server that speaks the Open Inference Protocol, version 2, over HTTP or gRPC."""
+"""Ask a server that speaks the Open Inference Protocol, version 2, over HTTP or gRPC.
+
+Every request goes straight to the address that is given: no proxy of the environment is used, and no answer
+leads to another address.
+"""
 
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -49,7 +54,7 @@ def ask_http(address: str, name: str, inputs: Feeds, version: int | None, *, kin
     ServerError
         If the server refuses the request, with its status and reason.
     """
-    place = f"/v2/models/{name}" + (f"/versions/{version}" if version else "")
+    place = f"/v2/models/{quote(name, safe='')}" + (f"/versions/{version}" if version else "")
     answer = call(address, f"{place}/infer", open_inference_request(inputs), kind=kind)
     return {
         entry["name"]: np.asarray(entry["data"], _dtype(entry["datatype"])).reshape(entry["shape"])
@@ -77,7 +82,9 @@ def open_grpc(address: str) -> Any:
     ImportError
         If the package tritonclient is missing.
     """
-    return require("tritonclient.grpc", "serve").InferenceServerClient(address)
+    sizes = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    channel = [("grpc.enable_http_proxy", 0), *sizes]
+    return require("tritonclient.grpc", "serve").InferenceServerClient(address, channel_args=channel)
 
 
 def ask_grpc(client: Any, name: str, inputs: Feeds, version: int | None, *, kind: str) -> Arrays:
@@ -110,15 +117,34 @@ def call(address: str, place: str, body: Mapping[str, Any], *, kind: str) -> Any
     ServerError
         If the server refuses, or does not answer within a minute.
     """
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"http://{address}{place}", json.dumps(body).encode(), headers)
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            return json.loads(response.read() or b"null")
-    except urllib.error.HTTPError as error:
-        raise ServerError(f"{kind} answered {error.code}: {_reason(error.read())}") from error
-    except OSError as error:
+        status, found = _exchange(address, place, body, seconds=PATIENCE)
+        if status == 200:
+            return json.loads(found or b"null")
+    except (OSError, HTTPException, ValueError) as error:
         raise ServerError(f"{kind} did not answer at {address}: {error}") from error
+    raise ServerError(f"{kind} answered {status}: {_reason(found)}")
+
+
+def answers(address: str, place: str) -> bool:
+    """Whether a server answers at a path, with success."""
+    try:
+        return _exchange(address, place, None, seconds=5)[0] == 200
+    except (OSError, HTTPException):
+        return False
+
+
+def _exchange(
+    address: str, place: str, body: Mapping[str, Any] | None, *, seconds: float
+) -> tuple[int, bytes]:
+    """Send one request on a connection of its own; return the status and what was answered."""
+    with closing(HTTPConnection(address, timeout=seconds)) as connection:
+        if body is None:
+            connection.request("GET", place)
+        else:
+            connection.request("POST", place, json.dumps(body), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read()
 
 
 def _dtype(datatype: str) -> str:

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from jlab_compress.deployment.servers.layouts import SERVERS
+from jlab_compress.deployment.servers.running.tree import lay_tree, names_in
 from jlab_compress.deployment.servers.setup.mlserver_setup import find_mlserver
 from jlab_compress.deployment.servers.setup.triton_setup import find_triton, triton_objection
-from jlab_compress.extras import lacking
+from jlab_compress.extras import QUIET, lacking
 
 HOST = "127.0.0.1"
+RUNNING = Path(__file__).parent / "running"
+# What a server is handed of this process's environment; everything else stays here.
+HANDED_ON = (
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+)
+# The key of Triton's restricted requests is a header that no request can carry.
+_LOCK = "shared-memory,model-repository,trace,logging:no\nrequest=allowed"
 
 
 @dataclass(frozen=True)
@@ -23,6 +39,9 @@ class Command:
     ----------
     kind : str
         "triton", "mlserver" or "mlflow".
+    place : Path
+        A private folder of this run: its home, its temporary files, and in ``models`` the links to what it
+        serves.
     arguments : tuple of str
         The command line.
     environment : dict of str to str
@@ -36,26 +55,35 @@ class Command:
     """
 
     kind: str
+    place: Path
     arguments: tuple[str, ...]
     environment: dict[str, str]
     ready: tuple[str, ...]
     http_port: int
     grpc_port: int | None
 
+    @property
+    def tree(self) -> Path:
+        """The folder of links to models."""
+        return self.place / "models"
 
-def command_for(folder: Path, name: str | None, server: str | None, *, ports: tuple[int, int]) -> Command:
-    """Return the command for a repository folder.
+
+def command_for(
+    folder: Path, name: str | None, server: str | None, *, place: Path, ports: tuple[int, int]
+) -> Command:
+    """Return the command for a repository folder, and lay the links that it needs into its private folder.
 
     Raises
     ------
     ValueError
-        If the server is unknown or not installed, or the model is not named.
+        If the server is unknown or not installed, or the model is not named or not there.
     """
     kind = choose_server(server, "mlflow" if any(folder.glob("*/*/MLmodel")) else "triton")
     if kind == "mlflow":
-        return _mlflow(_model_folder(folder, name), ports[0])
-    start = _triton if kind == "triton" else _mlserver
-    return start(folder, name, *ports)
+        return _mlflow(_model_folder(folder, name), place, ports[0])
+    names = names_in(folder) if name is None else (name,)
+    lay_tree(place / "models", folder, names)
+    return (_triton if kind == "triton" else _mlserver)(place, names, *ports)
 
 
 def choose_server(server: str | None, layout: str) -> str:
@@ -66,7 +94,7 @@ def choose_server(server: str | None, layout: str) -> str:
     ValueError
         If the server is unknown or not set up; the message says how to set one up.
     ImportError
-        If MLflow is asked for and not installed.
+        If psutil is not installed, or MLflow where it is asked for.
     """
     kind = server or ("mlflow" if layout == "mlflow" else _usual_server())
     if kind not in SERVERS:
@@ -78,8 +106,9 @@ def choose_server(server: str | None, layout: str) -> str:
     missing = {"triton": find_triton() is None, "mlserver": find_mlserver() is None}.get(kind, False)
     if missing:
         raise ValueError(f"server: {kind} is not set up; run `jlab-compress set-up {kind}`")
-    if kind == "mlflow" and (missing_package := lacking("mlflow")):
-        raise missing_package
+    for package in ("psutil", "mlflow") if kind == "mlflow" else ("psutil",):
+        if missing_package := lacking(package):
+            raise missing_package
     return kind
 
 
@@ -90,44 +119,51 @@ def _usual_server() -> str:
     return "mlserver" if find_mlserver() is not None or triton_objection() else "triton"
 
 
-def _triton(folder: Path, name: str | None, http_port: int, grpc_port: int) -> Command:
+def _triton(place: Path, names: tuple[str, ...], http_port: int, grpc_port: int) -> Command:
     triton = find_triton()
     assert triton is not None
     arguments = (
         str(triton.server),
-        f"--model-repository={folder}",
+        f"--model-repository={place / 'models'}",
         f"--backend-directory={triton.backends}",
-        "--model-control-mode=explicit",
-        f"--load-model={name or '*'}",
+        "--model-control-mode=poll",
+        "--repository-poll-secs=1",
         f"--http-address={HOST}",
         f"--http-port={http_port}",
+        f"--http-restricted-api={_LOCK}",
         f"--grpc-address={HOST}",
         f"--grpc-port={grpc_port}",
+        f"--grpc-restricted-protocol={_LOCK}",
         "--allow-metrics=false",
         "--exit-timeout-secs=5",
-        f"--backend-config=python,shm-region-prefix-name=jlab-compress-{http_port}-",
+        f"--backend-config=python,shm-region-prefix-name={place.name}-",
     )
-    environment = {**os.environ, **triton.environment}
-    return Command("triton", arguments, environment, ("/v2/health/ready",), http_port, grpc_port)
+    environment = {**_environment(place), **triton.environment}
+    return Command("triton", place, arguments, environment, ("/v2/health/ready",), http_port, grpc_port)
 
 
-def _mlserver(folder: Path, name: str | None, http_port: int, grpc_port: int) -> Command:
+def _mlserver(place: Path, names: tuple[str, ...], http_port: int, grpc_port: int) -> Command:
     python = find_mlserver()
     assert python is not None
-    runtime = Path(__file__).parent.joinpath("setup", "mlserver_runtime.py")
     where = ("--host", HOST, "--http-port", str(http_port), "--grpc-port", str(grpc_port))
-    arguments = (str(python), "-P", str(runtime), str(folder), "--only", name or "", *where)
-    names = [name] if name else sorted(path.parent.name for path in folder.glob("*/config.pbtxt"))
+    arguments = (str(python), "-I", str(RUNNING / "mlserver_runtime.py"), str(place / "models"), *where)
     ready = tuple(f"/v2/models/{one}/ready" for one in names)
-    return Command("mlserver", arguments, dict(os.environ), ready, http_port, grpc_port)
+    return Command("mlserver", place, arguments, _environment(place), ready, http_port, grpc_port)
 
 
-def _mlflow(model: Path, http_port: int) -> Command:
-    where = ("-m", str(model), "-h", HOST, "-p", str(http_port))
-    arguments = (sys.executable, "-m", "mlflow", "models", "serve", *where, "--env-manager", "local")
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ, "PATH": path}
-    return Command("mlflow", arguments, environment, ("/ping",), http_port, None)
+def _mlflow(model: Path, place: Path, http_port: int) -> Command:
+    where = ("--host", HOST, "--http-port", str(http_port))
+    arguments = (sys.executable, "-P", str(RUNNING / "mlflow_runtime.py"), str(model), *where)
+    python = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+    user = {"PYTHONUSERBASE": str(site.getuserbase())}  # HOME is another one
+    environment = {**_environment(place), **python, **user}
+    return Command("mlflow", place, arguments, environment, ("/ping",), http_port, None)
+
+
+def _environment(place: Path) -> dict[str, str]:
+    """Return a server's environment: few variables of this one, a home that goes with it, no telemetry."""
+    kept = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+    return {**kept, **QUIET, "PATH": os.defpath, "HOME": str(place), "TMPDIR": str(place)}
 
 
 def _model_folder(folder: Path, name: str | None) -> Path:

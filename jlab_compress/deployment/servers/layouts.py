@@ -99,7 +99,6 @@ def _write_mlflow(version: Path, form: Form, example: Arrays) -> None:
 
     from jlab_compress.deployment.onnx.session import open_session, run_session
 
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     models, saver = require("mlflow.models", "mlflow"), require("mlflow.onnx", "mlflow")
     checked = version.with_name("checked")
     version.rename(checked)

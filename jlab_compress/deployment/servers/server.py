@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,15 +23,18 @@ from numpy.typing import ArrayLike
 from jlab_compress.deployment.program.signature import Arrays
 from jlab_compress.deployment.servers.clients import (
     ServerError,
+    answers,
     ask_grpc,
     ask_http,
     ask_mlflow,
-    call,
     open_grpc,
 )
 from jlab_compress.deployment.servers.commands import HOST, Command, command_for
+from jlab_compress.deployment.servers.running.family import Family
+from jlab_compress.deployment.servers.running.supervisor import clean
+from jlab_compress.deployment.servers.running.tree import link_versions
 
-PATIENCE = 15.0
+SUPERVISOR = Path(__file__).parent / "running" / "supervisor.py"
 
 
 class Server:
@@ -55,12 +58,18 @@ class Server:
     def __init__(self, command: Command, *, timeout: float = 120.0) -> None:
         self.command = command
         self._client: Any = None
-        self._log = tempfile.NamedTemporaryFile(prefix="jlab-compress-", suffix=".log")  # noqa: SIM115
-        supervised = [sys.executable, "-m", "jlab_compress.deployment.servers.supervisor", *command.arguments]
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        supervised = [sys.executable, "-I", str(SUPERVISOR), str(command.place), *command.arguments]
         self._process = subprocess.Popen(
-            supervised, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, env=command.environment
+            supervised,
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            env=command.environment,
+            cwd=command.place,
         )
-        self._finish = weakref.finalize(self, _end, self._process)
+        self._family = Family(self._process)
+        self._finish = weakref.finalize(self, _end, self._family, command.place)
         try:
             self._wait(timeout)
         except BaseException:
@@ -80,7 +89,7 @@ class Server:
     @property
     def log(self) -> str:
         """What the server has printed."""
-        return Path(self._log.name).read_text(encoding="utf-8", errors="replace")
+        return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
 
     @property
     def alive(self) -> bool:
@@ -111,7 +120,7 @@ class Server:
         Raises
         ------
         ServerError
-            If the server refuses the request, with its reason.
+            If the server has ended, or refuses the request, with its reason.
         ValueError
             If the server does not speak the protocol.
         """
@@ -119,31 +128,51 @@ class Server:
             raise ValueError(f'protocol: expected "http" or "grpc", got {protocol!r}')
         arrays = {key: np.asarray(value) for key, value in inputs.items()}
         kind = self.command.kind
-        if protocol == "grpc":
-            if self.grpc is None:
-                raise ValueError(f'protocol: {kind} does not speak gRPC; use "http"')
+        if protocol == "grpc" and self.grpc is None:
+            raise ValueError(f'protocol: {kind} does not speak gRPC; use "http"')
+        self._check()
+        if self.grpc is not None and protocol == "grpc":
             self._client = self._client or open_grpc(self.grpc)
             return ask_grpc(self._client, name, arrays, version, kind=kind)
         if kind == "mlflow":
             return ask_mlflow(self.http, arrays)
         return ask_http(self.http, name, arrays, version, kind=kind)
 
-    def reload(self, name: str) -> None:
-        """Make the server look at a model's folder again, for a new version.
+    def reload(self, name: str, *, timeout: float = 120.0) -> None:
+        """Let the server see the new versions of a model, and wait until the newest is loaded.
 
         Raises
         ------
         ServerError
-            If the new version does not load; the server goes on with the old one.
+            If the new version does not load; the server goes on with the old ones.
+        ValueError
+            If the server holds one version only, as MLflow does.
         """
-        call(self.http, f"/v2/repository/models/{name}/load", {}, kind=self.command.kind)
+        if self.command.kind == "mlflow":
+            raise ValueError("reload: mlflow holds one version; serve the new one anew")
+        self._check()
+        mark = len(self.log)
+        fresh = link_versions(self.command.tree, name)
+        if not fresh:
+            return
+        try:
+            self._wait_for_version(name, fresh[-1], mark, timeout)
+        except ServerError:
+            (self.command.tree / name / str(fresh[-1])).unlink()
+            raise
 
     def stop(self) -> None:
-        """End the server and everything that it started; safe to call twice."""
+        """End the server and everything that it started; safe to call twice.
+
+        Raises
+        ------
+        ServerError
+            If a process of the server is still there afterwards.
+        """
         if self._client is not None:
             self._client.close()
-        self._finish()
         self._log.close()
+        self._finish()
 
     def __enter__(self) -> Server:
         return self
@@ -153,20 +182,32 @@ class Server:
 
     def _wait(self, timeout: float) -> None:
         end = time.monotonic() + timeout
+        ports = [port for port in (self.command.http_port, self.command.grpc_port) if port]
         while time.monotonic() < end:
             if not self.alive:
                 raise ServerError(f"{self.command.kind} ended while starting: {_tail(self.log)}")
-            if all(self._answers(place) for place in self.command.ready):
+            if self._family.listens(ports) and all(answers(self.http, p) for p in self.command.ready):
                 return
             time.sleep(0.1)
         raise ServerError(f"{self.command.kind} was not ready after {timeout:g} s: {_tail(self.log)}")
 
-    def _answers(self, place: str) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://{self.http}{place}", timeout=5):
-                return True
-        except OSError:
-            return False
+    def _wait_for_version(self, name: str, version: int, mark: int, timeout: float) -> None:
+        end, kind = time.monotonic() + timeout, self.command.kind
+        failed = re.compile(rf"failed to load '{re.escape(name)}' version {version}: (.*)")
+        while time.monotonic() < end:
+            self._check()
+            if answers(self.http, f"/v2/models/{name}/versions/{version}/ready"):
+                return
+            if fault := failed.search(self.log[mark:]):
+                reason = " ".join(fault[1].partition("\\n\\nAt:")[0].split())
+                raise ServerError(f"{kind} failed to load {name!r} version {version}: {reason}")
+            time.sleep(0.1)
+        raise ServerError(f"{kind}: version {version} of model {name!r} was not ready after {timeout:g} s")
+
+    def _check(self) -> None:
+        """Refuse to send anything where another program may have taken the ports of a server that ended."""
+        if not (self.alive and self._family.holds()):
+            raise ServerError(f"{self.command.kind} has ended: {_tail(self.log)}")
 
 
 def serve(
@@ -200,7 +241,13 @@ def serve(
     folder = Path(repository).resolve()
     if not any(folder.glob("*/config.pbtxt")) and not any(folder.glob("*/*/MLmodel")):
         raise ValueError(f"repository: {str(repository)!r} holds no model; write one with export_repository")
-    return Server(command_for(folder, name, server, ports=(free_port(), free_port())), timeout=timeout)
+    place = Path(tempfile.mkdtemp(prefix="jlab-compress-"))
+    try:
+        command = command_for(folder, name, server, place=place, ports=(free_port(), free_port()))
+    except BaseException:
+        clean(place)
+        raise
+    return Server(command, timeout=timeout)
 
 
 def free_port() -> int:
@@ -210,15 +257,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Close the standard input that the supervisor waits on, which ends the server's whole process group."""
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _end(family: Family, place: Path) -> None:
+    left = family.end()
+    clean(place)
+    if left:
+        raise ServerError(f"processes of the server are still there: {', '.join(map(str, left))}")
 
 
 def _tail(log: str) -> str:

@@ -3,8 +3,18 @@
 import pytest
 
 from jlab_compress.deployment.servers import commands
-from jlab_compress.deployment.servers.commands import HOST, choose_server, command_for
+from jlab_compress.deployment.servers.commands import HANDED_ON, HOST, choose_server, command_for
 from jlab_compress.deployment.servers.setup.triton_setup import Triton
+from jlab_compress.extras import QUIET
+
+PORTS = (8, 9)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """The private folder of a run."""
+    (tmp_path / "place").mkdir()
+    return tmp_path / "place"
 
 
 @pytest.fixture
@@ -26,32 +36,49 @@ def installed(monkeypatch, tmp_path):
 def folder(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "repo" / name).mkdir(parents=True)
-        (tmp_path / "repo" / name / "config.pbtxt").write_text("")
+        (tmp_path / "repo" / name / "config.pbtxt").write_text('backend: "onnxruntime"\n')
     return tmp_path / "repo"
 
 
-def test_triton_is_started_on_loopback_with_one_model(installed, folder):
-    found = command_for(folder, "a", None, ports=(8, 9))
+def test_triton_is_started_on_loopback_with_one_model(installed, folder, place):
+    found = command_for(folder, "a", None, place=place, ports=PORTS)
     assert (found.kind, found.http_port, found.grpc_port) == ("triton", 8, 9)
-    assert f"--model-repository={folder}" in found.arguments
-    assert "--load-model=a" in found.arguments
+    assert f"--model-repository={found.tree}" in found.arguments
+    assert [path.name for path in found.tree.iterdir()] == ["a"]
     assert {f"--http-address={HOST}", f"--grpc-address={HOST}"} <= set(found.arguments)
     assert found.environment["LD_LIBRARY_PATH"] == "/lib"
-    assert "--load-model=*" in command_for(folder, None, "triton", ports=(8, 9)).arguments
+    assert "--model-control-mode=poll" in found.arguments  # in which no request loads a model
 
 
-def test_mlserver_waits_for_every_model_that_it_loads(installed, folder):
-    found = command_for(folder, None, "mlserver", ports=(8, 9))
+@pytest.mark.parametrize("server", ["triton", "mlserver", "mlflow"])
+def test_a_server_is_handed_no_more_of_the_environment_than_it_needs(
+    installed, folder, place, tmp_path, monkeypatch, server
+):
+    for name in ("AWS_SECRET_ACCESS_KEY", "http_proxy", "SSH_AUTH_SOCK", "JUPYTER_TOKEN", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "3")
+    (tmp_path / "flows" / "net" / "1").mkdir(parents=True)
+    (tmp_path / "flows" / "net" / "1" / "MLmodel").write_text("")
+    source = tmp_path / "flows" if server == "mlflow" else folder
+    found = command_for(source, None, server, place=place, ports=PORTS).environment
+    assert set(found) <= {*HANDED_ON, *QUIET, "PATH", "HOME", "TMPDIR", "PYTHONPATH", "PYTHONUSERBASE"}
+    assert (found["HOME"], found["TMPDIR"], found["OMP_NUM_THREADS"]) == (str(place), str(place), "3")
+    assert set(QUIET.items()) <= set(found.items())
+
+
+def test_mlserver_waits_for_every_model_that_it_loads(installed, folder, place):
+    found = command_for(folder, None, "mlserver", place=place, ports=PORTS)
     assert found.ready == ("/v2/models/a/ready", "/v2/models/b/ready")
     assert found.arguments[found.arguments.index("--host") + 1] == HOST
-    assert command_for(folder, "b", "mlserver", ports=(8, 9)).ready == ("/v2/models/b/ready",)
+    (place / "other").mkdir()
+    one = command_for(folder, "b", "mlserver", place=place / "other", ports=PORTS)
+    assert one.ready == ("/v2/models/b/ready",)
 
 
-def test_mlflow_takes_the_newest_version(tmp_path):
+def test_mlflow_takes_the_newest_version(tmp_path, place):
     for version in ("2", "10"):
         (tmp_path / "net" / version).mkdir(parents=True)
         (tmp_path / "net" / version / "MLmodel").write_text("")
-    found = command_for(tmp_path, None, None, ports=(8, 9))
+    found = command_for(tmp_path, None, None, place=place, ports=PORTS)
     assert (found.kind, found.grpc_port) == ("mlflow", None)
     assert str(tmp_path / "net" / "10") in found.arguments
 
@@ -81,7 +108,8 @@ def test_a_server_that_does_not_fit_is_refused(installed, server, layout, words)
         choose_server(server, layout)
 
 
-def test_mlflow_that_is_not_installed_is_said(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
-    with pytest.raises(ImportError, match=r'mlflow is needed .*: pip install "jlab-compress\[mlflow\]"'):
+@pytest.mark.parametrize(("package", "extra"), [("mlflow", "mlflow"), ("psutil", "serve")])
+def test_a_package_that_is_not_installed_is_said(monkeypatch, package, extra):
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with pytest.raises(ImportError, match=rf'{package} is needed .*: pip install "jlab-compress\[{extra}\]"'):
         choose_server(None, "mlflow")

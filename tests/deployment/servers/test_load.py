@@ -83,7 +83,7 @@ def test_load_a_new_version_and_a_corrupt_file(tmp_path, exported, kind):
         assert same(server.query("net", feeds, version=1)["output"], expected(models[1]))
         shutil.copytree(repository / "net" / "2", repository / "net" / "3")
         (repository / "net" / "3" / "model.onnx").write_bytes(b"no model")
-        with pytest.raises(ServerError, match="load failed for model 'net': version 3"):
+        with pytest.raises(ServerError, match="failed to load 'net' version 3"):
             server.reload("net")
         assert same(server.query("net", feeds)["output"], expected(models[2]))
         load.finish()

@@ -16,11 +16,12 @@ from tritonclient.utils import InferenceServerException
 
 from jlab_compress.deployment.servers.clients import ServerError
 from jlab_compress.deployment.servers.repository import export_repository
+from jlab_compress.deployment.servers.running.supervisor import SHARED
 from jlab_compress.deployment.servers.server import serve
 from jlab_compress.deployment.servers.setup.mlserver_setup import find_mlserver
 from jlab_compress.deployment.servers.setup.triton_setup import find_triton
 from tests.deployment.networks import IDS, MODELS, Encoder, Score, mlp
-from tests.deployment.servers.asking import X, asked, expected, printed, same
+from tests.deployment.servers.asking import FOREIGN, X, asked, expected, posted, printed, same
 
 pytestmark = pytest.mark.serve
 MASK = torch.ones_like(IDS)
@@ -42,13 +43,6 @@ WRONG = {
 }
 
 
-@pytest.fixture(scope="module")
-def running(kind, exported):
-    """One server for all tests that only ask."""
-    with serve(exported, server=kind) as server:
-        yield server
-
-
 @pytest.fixture
 def repository(tmp_path, exported):
     """A copy of one model, to be changed."""
@@ -65,6 +59,10 @@ def still_there(processes):
     """Return what runs after 30 seconds; one that has ended and waits to be collected does not."""
     _, left = psutil.wait_procs(processes, timeout=30)
     return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def regions(place):
+    return list(SHARED.glob(f"{place.name}-*"))
 
 
 def test_the_official_http_client_agrees_with_torch(running, kind):
@@ -160,7 +158,7 @@ def test_one_model_of_several_is_served_and_everything_ends(repository, kind):
 
 def test_a_repository_that_does_not_load_is_reported(repository, kind):
     (repository / "net" / "1" / "model.onnx").write_bytes(b"no model")
-    words = {"triton": "failed to load 'net'", "mlserver": "load failed for model 'net': version 1"}
+    words = {"triton": "failed to load 'net'", "mlserver": "failed to load 'net' version 1"}
     with pytest.raises(ServerError, match=f"{kind} ended while starting: .*{words[kind]}"):
         serve(repository, server=kind)
 
@@ -174,20 +172,23 @@ input()
 """
 
 
-def test_a_killed_parent_takes_its_server_with_it(exported, set_up):
+def test_a_killed_parent_takes_its_server_with_it(exported, set_up, tmp_path):
     command = [sys.executable, "-c", SERVE, str(exported)]
-    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    parent = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, **options)
     assert parent.stdout.readline().startswith("127.0.0.1:")
     children = psutil.Process(parent.pid).children(recursive=True)
+    (place,) = tmp_path.iterdir()
     assert children
     os.kill(parent.pid, signal.SIGKILL)
     parent.communicate()
     assert still_there(children) == []
+    assert (list(tmp_path.iterdir()), regions(place)) == ([], [])
 
 
-def test_mlflow_serves_and_agrees(tmp_path):
+def test_mlflow_serves_and_agrees(tmp_path, start, outside):
     export_repository(Encoder(), tmp_path, "net", MODELS["encoder"][1], layout="mlflow")
-    with serve(tmp_path) as server:
+    with start(tmp_path) as server:
         assert server.command.kind == "mlflow"
         answer = server.query("net", {"ids": IDS.numpy(), "mask": MASK.numpy()})
         np.testing.assert_allclose(
@@ -196,6 +197,18 @@ def test_mlflow_serves_and_agrees(tmp_path):
         assert "logits" in printed(tmp_path / "net" / "1" / "client.py", server.http)
         with pytest.raises(ServerError, match="mlflow answered 4"):
             server.query("net", {"ids": IDS.numpy()})
+        with pytest.raises(ValueError, match="reload: mlflow holds one version"):
+            server.reload("net")
+        for header in FOREIGN:
+            assert posted(server.http, "/invocations", "{}", header) == 403
+    assert outside.sent == []
+
+
+def test_a_model_of_mlflow_that_brings_code_is_not_started(tmp_path):
+    path = export_repository(mlp(), tmp_path, "net", X, layout="mlflow").path / "MLmodel"
+    path.write_text(path.read_text().replace("loader_module: mlflow.onnx", "loader_module: os"))
+    with pytest.raises(ServerError, match=r"ended while starting: error: .* is no plain ONNX model"):
+        serve(tmp_path)
 
 
 def test_what_cannot_be_served_is_said(tmp_path, monkeypatch):

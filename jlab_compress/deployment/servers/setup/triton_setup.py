@@ -51,7 +51,7 @@ def find_triton(home: Path | None = None) -> Triton | None:
     if not (server.is_file() and (backends / "onnxruntime" / "model.py").is_file()):
         return None
     libraries = [packages / "nvidia_pytriton.libs", Path(sysconfig.get_config_var("LIBDIR"))]
-    paths = [str(home / "bin"), os.environ.get("PATH", os.defpath)]
+    paths = [str(home / "bin"), os.defpath]
     environment = {
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
         "PATH": os.pathsep.join(paths),  # the stub takes its packages from the first python3 there

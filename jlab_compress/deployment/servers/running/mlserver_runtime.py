@@ -2,7 +2,8 @@
 
 Started by its path with the Python of MLServer's own environment; nothing in the package imports it. Every
 ``NAME/VERSION/model.onnx`` beside a ``NAME/config.pbtxt`` is served: as many of the newest versions, and the
-types of inputs, as that file says.
+types of inputs, as that file says. The folder is looked at again and again; no request loads or unloads a
+model.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-from collections.abc import Sequence
+import runpy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,20 @@ import onnxruntime
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.codecs import NumpyCodec
 from mlserver.errors import InferenceError, MLServerError, ModelNotFound
+from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.repository import ModelRepository
 from mlserver.settings import ModelParameters
 from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
 
+LocalOnly = runpy.run_path(str(Path(__file__).with_name("local_only.py")))["LocalOnly"]
+LOOKS = 0.5  # seconds between two looks at the folder
+
 
 class Tree(ModelRepository):  # type: ignore[misc]
-    """The models of a folder in Triton's form; `only` names the one to load, "" means all."""
+    """The models of a folder in Triton's form."""
 
-    def __init__(self, root: str, only: str = "") -> None:
-        self.root, self.only = Path(root), only
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
 
     async def list(self) -> Sequence[ModelSettings]:
         """Return the settings of every version to load."""
@@ -40,9 +46,14 @@ class Tree(ModelRepository):  # type: ignore[misc]
             raise ModelNotFound(name)
         return self._versions(name)
 
+    def held(self) -> Mapping[str, Sequence[str]]:
+        """Return the versions to load, by name."""
+        return {
+            name: [settings.parameters.version for settings in self._versions(name)] for name in self._names()
+        }
+
     def _names(self) -> Sequence[str]:
-        names = sorted(path.parent.name for path in self.root.glob("*/config.pbtxt"))
-        return [name for name in names if self.only in ("", name)]
+        return sorted(path.parent.name for path in self.root.glob("*/config.pbtxt"))
 
     def _versions(self, name: str) -> Sequence[ModelSettings]:
         files = [p for p in (self.root / name).glob("*/model.onnx") if p.parent.name.isdigit()]
@@ -69,9 +80,7 @@ class OnnxModel(MLModel):  # type: ignore[misc]
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise MLServerError(
-                f"load failed for model {self.name!r}: version {self.version}: {error}"
-            ) from error
+            raise MLServerError(f"failed to load {self.name!r} version {self.version}: {error}") from error
         config = (path.parents[1] / "config.pbtxt").read_text(encoding="utf-8")
         self._single = set(re.findall(r'name: "([^"]+)"[^\n]*reshape', config))
         self._datatypes = dict(re.findall(r'input \[ \{ name: "([^"]+)" data_type: TYPE_(\w+)', config))
@@ -118,7 +127,42 @@ class OnnxModel(MLModel):  # type: ignore[misc]
             raise InferenceError(f"input {port.name!r}: its data do not fill its shape: {error}") from error
 
 
-async def run(root: str, only: str, host: str, http_port: int, grpc_port: int) -> None:
+class Closed(ModelRepositoryHandlers):  # type: ignore[misc]
+    """What requests may do to the models: nothing."""
+
+    async def load(self, name: str) -> bool:
+        """Refuse to load a model."""
+        raise MLServerError("models are not loaded or unloaded by requests", 403)
+
+    unload = load
+
+
+class Server(MLServer):  # type: ignore[misc]
+    """MLServer for this machine alone, which loads what appears in its folder."""
+
+    _model_repository_handlers: ModelRepositoryHandlers
+
+    def _create_servers(self) -> None:
+        self._own_handlers = self._model_repository_handlers
+        self._model_repository_handlers = Closed(self._model_repository, self._model_registry)
+        super()._create_servers()
+        self._rest_server._app.add_middleware(LocalOnly)
+
+    async def watch(self, tree: Tree) -> None:
+        """Load new versions for ever; one that does not load is said in the log, and the old ones stay."""
+        known = tree.held()
+        while True:
+            await asyncio.sleep(LOOKS)
+            found = tree.held()
+            for name in [name for name in found if found[name] != known.get(name)]:
+                try:
+                    await self._own_handlers.load(name)
+                except Exception as error:
+                    print(f"error: {error}", flush=True)
+            known = found
+
+
+async def run(root: str, host: str, http_port: int, grpc_port: int) -> None:
     """Serve until a signal comes."""
     settings = Settings(
         debug=False,
@@ -129,17 +173,19 @@ async def run(root: str, only: str, host: str, http_port: int, grpc_port: int) -
         parallel_workers=0,
         model_repository_root=root,
         model_repository_implementation=Tree,
-        model_repository_implementation_args={"only": only},
     )
-    await MLServer(settings).start(await Tree(root, only).list())
+    tree = Tree(root)
+    server = Server(settings)
+    watching = asyncio.create_task(server.watch(tree))
+    await server.start(await tree.list())
+    watching.cancel()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve a repository with MLServer.")
     parser.add_argument("root")
-    parser.add_argument("--only", default="")
     parser.add_argument("--host", required=True)
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
     given = parser.parse_args()
-    asyncio.run(run(given.root, given.only, given.host, given.http_port, given.grpc_port))
+    asyncio.run(run(given.root, given.host, given.http_port, given.grpc_port))
