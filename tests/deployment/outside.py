@@ -1,4 +1,4 @@
-"""What a process and its children send to other machines, noted by a preloaded library, so native code too."""
+"""What a process and its children send to other machines, as a preloaded library notes it."""
 
 import os
 import subprocess
