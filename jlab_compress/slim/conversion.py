@@ -14,7 +14,7 @@ from jlab_compress.slim.units import Located, Operator, modules_of, tensor_of
 from jlab_compress.slim.weighted import WeightedLayer, along, remember
 from jlab_compress.surroundings import shielded
 
-_PLAN = "jlab_compress_plan"
+PLAN = "jlab_compress_plan"
 
 
 @shielded()
@@ -26,7 +26,7 @@ def plan_of(slim: nn.Module) -> Plan:
     ValueError
         If the model has none.
     """
-    plan = getattr(unwrapped(slim), _PLAN, None)
+    plan = getattr(unwrapped(slim), PLAN, None)
     if not isinstance(plan, Plan):
         raise ValueError(
             f"model: this {type(slim).__name__} has no compression plan; pass a slim model made by "
@@ -37,7 +37,7 @@ def plan_of(slim: nn.Module) -> Plan:
 
 def attach_plan(model: nn.Module, plan: Plan) -> None:
     """Store a plan on a model's root, where deepcopy and pickle keep it."""
-    setattr(model, _PLAN, plan)
+    setattr(model, PLAN, plan)
 
 
 @shielded()

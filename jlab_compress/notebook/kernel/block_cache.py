@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jlab_compress.errors import lacks_memory
-from jlab_compress.notebook.kernel.structure import Structure, read_structure, shape_key
+from jlab_compress.notebook.kernel.structure import Structure, as_torch, read_structure, shape_key
 from jlab_compress.public import public
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ def remember_blocks(model: Any, blocks: Blocks) -> None:
 
 
 def _entry(model: Any) -> _Known:
+    with as_torch():
+        return _looked_up(model)
+
+
+def _looked_up(model: Any) -> _Known:
     key = shape_key(model)
     entry = _known.get(id(model))
     if entry is None or entry.model() is not model or entry.structure.key != key:

@@ -21,7 +21,7 @@ from jlab_compress.notebook.kernel.tqdm_watch import Watch
 
 TARGET = "jlab-compress"
 OPEN_CAP = 8
-MESSAGE_CAP = 20_000
+MESSAGE_CAP, DEPTH_CAP = 20_000, 20
 _log = logging.getLogger(__name__)
 _channels: weakref.WeakKeyDictionary[Any, Channel] = weakref.WeakKeyDictionary()
 
@@ -50,16 +50,18 @@ class Channel:
         self.comms[comm.comm_id] = comm
         comm.on_msg(lambda message: self.asked(comm, message))
         comm.on_close(lambda message: self.comms.pop(comm.comm_id, None))
-        comm.send(self.state())
+        self.asked(comm, {"content": {"data": {"op": "state"}}})
 
     def asked(self, comm: Any, message: Any) -> None:
         """Answer one request with its reply or with an error sentence."""
-        data = message.get("content", {}).get("data")
+        data = message
+        for part in ("content", "data"):  # an envelope may hold anything
+            data = data.get(part) if isinstance(data, dict) else None
         request = data.get("request") if isinstance(data, dict) else None
-        request = request if isinstance(request, int) else None
+        request = request if type(request) is int else None
         try:
             reply = self.answer(data)
-        except (ValueError, TypeError, KeyError) as fault:
+        except Exception as fault:  # the page is where the caller looks
             comm.send({"type": "error", "request": request, "message": str(fault)[:1000]})
         else:
             comm.send({**reply, "request": request})
@@ -74,8 +76,7 @@ class Channel:
         """
         if not isinstance(data, dict):
             raise ValueError(f"a request must be a mapping with 'op', not {type(data).__name__}")
-        if size_of(data) > MESSAGE_CAP:
-            raise ValueError(f"a request may hold {MESSAGE_CAP:,} characters; this one is longer")
+        check_size(data)
         operation = data.get("op")
         if not isinstance(operation, str) or operation not in OPERATIONS:
             raise ValueError(f"'op' must be one of {', '.join(OPERATIONS)}")
@@ -184,15 +185,24 @@ def unregister(shell: Any) -> None:
         kernel.comm_manager.unregister_target(TARGET, channel.opened)
 
 
-def size_of(value: Any, *, cap: int = MESSAGE_CAP + 1) -> int:
-    """Return the number of characters and items in a JSON value, or `cap` once it is reached."""
-    total, stack = 0, [value]
-    while stack and total < cap:
-        item = stack.pop()
+def check_size(value: Any) -> None:
+    """Refuse a JSON value that is too long or too deep, without reading all of it.
+
+    Raises
+    ------
+    ValueError
+        With what a request may hold.
+    """
+    total, stack = 0, [(value, 0)]
+    while stack:
+        item, depth = stack.pop()
         total += len(item) if isinstance(item, str) else 1
+        if total > MESSAGE_CAP or depth > DEPTH_CAP:
+            raise ValueError(
+                f"a request may hold {MESSAGE_CAP:,} characters and {DEPTH_CAP} values in one another; this "
+                "one holds more"
+            )
         if isinstance(item, dict):
-            stack.extend(item)
-            stack.extend(item.values())
+            stack.extend((part, depth + 1) for pair in item.items() for part in pair)
         elif isinstance(item, list):
-            stack.extend(item)
-    return min(total, cap)
+            stack.extend((part, depth + 1) for part in item)

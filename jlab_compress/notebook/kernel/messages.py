@@ -11,13 +11,14 @@ from hashlib import blake2b
 from typing import Any
 
 from jlab_compress.notebook.kernel.block_cache import known_blocks
-from jlab_compress.notebook.kernel.namespace import WIDTHS, Survey, Value, class_name
-from jlab_compress.notebook.kernel.structure import Structure
+from jlab_compress.notebook.kernel.namespace import WIDTHS, Survey, Value
+from jlab_compress.notebook.kernel.structure import Structure, attributes_of, class_name, module_at
 
 PROTOCOL = 1
 TEXT_CAP = 1000
 REPORT_CAP = 200_000
 ROW_CAP = 5000
+WRAPPERS = ("DataParallel", "DistributedDataParallel")
 
 
 class Digest:
@@ -48,24 +49,33 @@ class Digest:
 
     def state(self, survey: Survey) -> dict[str, Any]:
         """Return the whole state, with the blocks that are known, up to a number of rows."""
-        rows = ROW_CAP
-        models = []
+        rows, complete = ROW_CAP, survey.complete
+        models, results = [], []
         given = {name: blocks for name, kind, blocks in survey.results if kind == "blocks"}
         widths = dict(survey.widths)
         for name, model, structure in survey.models:
-            found = given.get(f"{name}_blocks")
-            known = block_rows(known_blocks(model)) if found is None else _given_rows(model, found)
-            rows -= len(known or ())
-            row = _model_row(name, model, structure, known if rows >= 0 else None)
-            models.append({**row, "widths": _given_widths(row["blocks"], widths.get(f"{name}{WIDTHS}"))})
+            try:
+                found = given.get(f"{name}_blocks")
+                known = block_rows(known_blocks(model)) if found is None else _given_rows(model, found)
+                rows -= len(known or ())
+                row = _model_row(name, model, structure, known if rows >= 0 else None)
+                found_widths = _given_widths(row["blocks"], widths.get(f"{name}{WIDTHS}"))
+                models.append({**row, "widths": found_widths})
+            except (
+                Exception
+            ):  # blocks or a plan that somebody else wrote; the other models are told all the same
+                complete = False
+        for name, kind, result in self._by_age(survey):
+            try:
+                results.append(_result_row(name, kind, result, survey))
+            except Exception:  # a report that somebody else wrote
+                complete = False
         content = {
             "torch": survey.torch,
-            "complete": survey.complete,
+            "complete": complete,
             "models": models,
             "values": [_value_row(name, value) for name, value in survey.values],
-            "results": [
-                _result_row(name, kind, result, survey) for name, kind, result in self._by_age(survey)
-            ],
+            "results": results,
         }
         mark = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
         return {"type": "state", "protocol": PROTOCOL, "version": self.version, "hash": mark, **content}
@@ -109,8 +119,7 @@ def block_rows(found: Any) -> list[dict[str, Any]] | None:
 
 def _given_rows(model: Any, blocks: Any) -> list[dict[str, Any]] | None:
     """Return the rows of blocks that a cell has found, or None if they are not this model's."""
-    paths = {name for name, _ in model.named_modules()}
-    return _rows_of(blocks) if all(block.name in paths for block in blocks) else None
+    return _rows_of(blocks) if all(module_at(model, block.name) is not None for block in blocks) else None
 
 
 def _given_widths(blocks: list[dict[str, Any]] | None, widths: dict[str, int] | None) -> Any:
@@ -165,11 +174,8 @@ def _unreadable(fault: str) -> dict[str, Any]:
 
 def _slim_rows(model: Any) -> list[dict[str, Any]] | None:
     """Return name and widths of each block of a slim model; None for any other."""
-    from jlab_compress.slim.conversion import plan_of
-
-    try:
-        plan = plan_of(model)
-    except ValueError:  # no slim model
+    plan = _plan_in(model)
+    if plan is None or not all(type(block.name) is str for block in plan.blocks):
         return None
     return [
         {
@@ -180,6 +186,15 @@ def _slim_rows(model: Any) -> list[dict[str, Any]] | None:
         }
         for block in plan.blocks[:ROW_CAP]
     ]
+
+
+def _plan_in(model: Any) -> Any:
+    """Return what `plan_of` does, or None, without asking the model's class."""
+    from jlab_compress.slim.conversion import PLAN
+
+    wrapped = class_name(type(model)) in WRAPPERS
+    inner = module_at(model, "module" if wrapped else "_orig_mod")
+    return attributes_of(model if inner is None else inner).get(PLAN)
 
 
 def _value_row(name: str, value: Value) -> dict[str, Any]:
@@ -199,4 +214,6 @@ def _result_row(name: str, kind: str, result: Any, survey: Survey) -> dict[str, 
 
 
 def _cut(text: str, cap: int) -> str:
+    """Return a text that fits into a message: so long at most, and of characters that can be sent."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= cap else text[: cap - 1] + "…"

@@ -20,8 +20,8 @@ from jlab_compress.report import Reported
 
 HIDDEN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
 WIDTHS = "_widths"
-PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None), type, type(sys)})
-class_name = type.__dict__["__name__"].__get__  # a metaclass cannot put its own code in between
+# Classes are compared by identity: the class of a class may say for itself what it is equal to.
+PLAIN = frozenset(map(id, (int, float, complex, bool, str, bytes, type(None), type, type(sys))))
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over a namespace found; `complete` is False where a cap stopped it."""
+    """What one pass over a namespace found; `complete` is False where a name was left out."""
 
     torch: bool
     models: tuple[tuple[str, Any, Structure], ...] = ()
@@ -68,8 +68,8 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
     Returns
     -------
     Survey
-        In the order of the namespace. A module without parameters is no model; a loss module is a
-        value.
+        In the order of the namespace, without a name that cannot be read; then `complete` is False. A module
+        without parameters is no model; a loss module is a value.
 
     Examples
     --------
@@ -92,18 +92,21 @@ def survey(namespace: Mapping[str, Any], *, seconds: float = 0.05, rows: int = 5
         if len(models) + len(values) + len(results) >= rows or time.thread_time() > deadline:
             complete = False
             break
-        if issubclass(cls, torch.nn.Module):
-            structure = structure_of(thing)
-            if structure.parameters or structure.lazy:
-                models.append((name, thing, structure))
-            elif issubclass(cls, torch.nn.modules.loss._Loss):  # torch has no public name for its losses
-                values.append((name, Value("loss")))
-        elif issubclass(cls, Reported):
-            results.append((name, cls.kind, thing))
-        elif (value := value_of(thing, torch)) is not None:
-            values.append((name, value))
-        elif name.endswith(WIDTHS) and is_widths(thing):
-            widths.append((name, dict(thing)))
+        try:
+            if issubclass(cls, torch.nn.Module):
+                structure = structure_of(thing)
+                if structure.parameters or structure.lazy:
+                    models.append((name, thing, structure))
+                elif issubclass(cls, torch.nn.modules.loss._Loss):  # torch has no public name for its losses
+                    values.append((name, Value("loss")))
+            elif issubclass(cls, Reported):
+                results.append((name, str(cls.kind), thing))
+            elif (value := value_of(thing, torch)) is not None:
+                values.append((name, value))
+            elif name.endswith(WIDTHS) and is_widths(thing):
+                widths.append((name, dict(thing)))
+        except Exception:  # an object that is not what its class says; the other names are read all the same
+            complete = False
     return Survey(True, tuple(models), tuple(values), tuple(results), tuple(widths), complete)
 
 
@@ -117,10 +120,13 @@ def _items(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     else:
         return
     for name, thing in found:
-        if type(thing) in PLAIN:
-            continue
-        if type(name) is str and not name.startswith("_") and name not in HIDDEN and name.isidentifier():
+        if id(type(thing)) not in PLAIN and is_offered(name):
             yield name, thing
+
+
+def is_offered(name: Any) -> bool:
+    """Whether a name of the namespace is the user's own and not hidden, so that a panel may mean it."""
+    return type(name) is str and not name.startswith("_") and name not in HIDDEN and name.isidentifier()
 
 
 def is_widths(thing: Any) -> bool:
@@ -136,9 +142,9 @@ def value_of(thing: Any, torch: Any) -> Value | None:
     loader = sys.modules.get("torch.utils.data")
     if loader is not None and issubclass(cls, loader.DataLoader):
         return Value("batches")
-    if cls is list and thing and type(thing[0]) in (torch.Tensor, tuple, dict):
+    if cls is list and thing:
         first = thing[0][0] if type(thing[0]) is tuple and thing[0] else thing[0]
-        tensors = type(first) in (torch.Tensor, dict)
+        tensors = type(first) is torch.Tensor or type(first) is dict
         return Value("batches", (len(thing),)) if tensors else None
     if cls is tuple and thing and all(type(item) is torch.Tensor for item in thing[:8]):
         return Value("tuple", (len(thing),))

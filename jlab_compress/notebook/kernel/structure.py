@@ -1,12 +1,18 @@
-"""Size and shape of a model, read off its parameters without running or importing anything."""
+"""Size and shape of a model, read off its parameters without running or importing anything.
+
+What a class of the user defines is not asked: a model is walked by what torch keeps in each module, classes
+are told apart by identity, and a tensor is read as torch itself would read it.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 LARGE_MODULES, LARGE_BYTES = 150, 200_000_000
-_NONE: dict[str, Any] = {}
+class_name = type.__dict__["__name__"].__get__  # a metaclass cannot put its own code in between
 
 
 @dataclass(frozen=True)
@@ -30,20 +36,27 @@ class Structure:
 
 def read_structure(model: Any, key: int) -> Structure:
     """Read sizes, devices and kinds of numbers of a module tree; shared parameters count once."""
-    tensors = list({id(t): t for m in model.modules() for t in own_parameters(m)}.values())
+    modules = [module for _, module in modules_of(model)]
+    tensors = list({id(t): t for m in modules for t in own_parameters(m)}.values())
     lazy = [tensor for tensor in tensors if is_lazy(tensor)]
     real = [tensor for tensor in tensors if not is_lazy(tensor)]
-    buffers = list({id(t): t for m in model.modules() for t in own_buffers(m)}.values())
+    buffers = list({id(t): t for m in modules for t in own_buffers(m)}.values())
+    plain = _plain_tensor()
     return Structure(
-        parameters=sum(t.numel() for t in real),
-        bytes=sum(t.numel() * t.element_size() for t in (*real, *buffers) if not is_lazy(t)),
-        modules=sum(1 for _ in model.modules()),
-        devices=frozenset(t.device for t in real),
-        dtypes=frozenset(t.dtype for t in real),
-        training=bool(model.__dict__.get("training", False)),
+        parameters=sum(plain.numel(t) for t in real),
+        bytes=sum(plain.numel(t) * plain.element_size(t) for t in (*real, *buffers) if not is_lazy(t)),
+        modules=len(modules),
+        devices=frozenset(plain.device.__get__(t) for t in real),
+        dtypes=frozenset(plain.dtype.__get__(t) for t in real),
+        training=attributes_of(model).get("training") is True,
         lazy=bool(lazy),
         key=key,
     )
+
+
+def as_torch() -> Any:
+    """Return a context in which no subclass of tensors is asked."""
+    return sys.modules["torch"]._C.DisableTorchFunctionSubclass()
 
 
 def shape_key(model: Any) -> int:
@@ -51,47 +64,68 @@ def shape_key(model: Any) -> int:
 
     Dtype and device are read off one parameter of each module, which is what `.to(...)` changes.
     """
-    seen: set[int] = set()
-    facts: list[Any] = [model.__dict__.get("training", False)]
-    tell = facts.append
-    stack = [model]
-    while stack:
-        module = stack.pop()
-        place = id(module)
-        if place in seen:
-            continue
-        seen.add(place)
-        tell(type(module))
-        attributes = module.__dict__
+    facts: list[Any] = [attributes_of(model).get("training") is True]
+    tell, plain = facts.append, _plain_tensor()
+    for name, module in modules_of(model):
+        tell(name if type(name) is str else id(name))
+        tell(id(type(module)))
         tensor = None
-        for tensor in (attributes.get("_parameters") or _NONE).values():
-            if tensor is not None:
-                try:
-                    tell(tensor.shape)
-                except RuntimeError:  # a lazy parameter
-                    tell(type(tensor))
+        for tensor in own_parameters(module):
+            tell(id(type(tensor)) if is_lazy(tensor) else plain.shape.__get__(tensor))
         if tensor is not None:
-            tell(tensor.dtype)
-            tell(tensor.device)
-        children = attributes.get("_modules")
-        if children:
-            facts.extend(children)
-            stack.extend(child for child in children.values() if child is not None)
+            tell(plain.dtype.__get__(tensor))
+            tell(plain.device.__get__(tensor))
     return hash(tuple(facts))
+
+
+def modules_of(model: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each module of a tree once, with its name within its parent."""
+    seen: set[int] = set()
+    stack: list[tuple[Any, Any]] = [("", model)]
+    while stack:
+        name, module = stack.pop()
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield name, module
+            stack.extend(_entries(module, "_modules"))
+
+
+def module_at(model: Any, path: str) -> Any | None:
+    """Return the module of a dotted path, or None."""
+    for name in path.split(".") if path else ():
+        model = next((child for key, child in _entries(model, "_modules") if key == name), None)
+    return model
 
 
 def own_parameters(module: Any) -> list[Any]:
     """Return a module's own parameters, without those of its children."""
-    found = module.__dict__.get("_parameters")
-    return [tensor for tensor in found.values() if tensor is not None] if found else []
+    return [tensor for _, tensor in _entries(module, "_parameters")]
 
 
 def own_buffers(module: Any) -> list[Any]:
     """Return a module's own buffers, without those of its children."""
-    found = module.__dict__.get("_buffers")
-    return [tensor for tensor in found.values() if tensor is not None] if found else []
+    return [tensor for _, tensor in _entries(module, "_buffers")]
 
 
 def is_lazy(tensor: Any) -> bool:
     """Whether a parameter gets its shape at the first forward pass."""
-    return type(tensor).__name__.startswith("Uninitialized")
+    return str(class_name(type(tensor))).startswith("Uninitialized")
+
+
+def _entries(module: Any, kind: str) -> list[tuple[Any, Any]]:
+    """Return what torch keeps in a module under ``_modules``, ``_parameters`` or ``_buffers``."""
+    found: Any = attributes_of(module).get(kind)
+    if not issubclass(type(found), dict):
+        return []
+    return [pair for pair in dict.items(found) if pair[1] is not None]
+
+
+def attributes_of(module: Any) -> dict[str, Any]:
+    """Return a module's attributes, past a `__dict__` or `__getattribute__` of its class."""
+    found: dict[str, Any] = sys.modules["torch"].nn.Module.__dict__["__dict__"].__get__(module)
+    return found
+
+
+def _plain_tensor() -> Any:
+    """Return the class whose members read a tensor past what a subclass makes of them, under `as_torch`."""
+    return sys.modules["torch"]._C.TensorBase

@@ -117,10 +117,10 @@ def model_of(field: str, name: Any, values: Mapping[str, Any]) -> nn.Module:
     ValueError
         If there is no module of that name.
     """
-    model = values.get(name) if isinstance(name, str) else None
-    if not isinstance(model, nn.Module):
+    model: Any = values.get(name) if isinstance(name, str) else None
+    if not issubclass(type(model), nn.Module):
         raise ValueError(f"{field}: the panel knows no model named {str(name)[:100]!r}")
-    return model
+    return model  # type: ignore[no-any-return]
 
 
 def loss_of(name: Any, values: Mapping[str, Any]) -> Callable[..., Any]:
@@ -133,9 +133,9 @@ def loss_of(name: Any, values: Mapping[str, Any]) -> Callable[..., Any]:
     """
     if isinstance(name, str) and name in LOSSES:
         return getattr(nn.functional, name)  # type: ignore[no-any-return]
-    loss = values.get(name) if isinstance(name, str) else None
-    if isinstance(loss, nn.Module | FunctionType):
-        return loss
+    loss: Any = values.get(name) if isinstance(name, str) else None
+    if issubclass(type(loss), nn.Module) or type(loss) is FunctionType:
+        return loss  # type: ignore[no-any-return]
     raise ValueError(f"loss: the panel knows no loss named {str(name)[:100]!r}")
 
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from jlab_compress.notebook.actions import ACTIONS
 from jlab_compress.notebook.kernel.block_cache import search_blocks
-from jlab_compress.notebook.kernel.channel import MESSAGE_CAP, size_of
+from jlab_compress.notebook.kernel.channel import check_size
 from jlab_compress.notebook.kernel.messages import Digest
-from jlab_compress.notebook.kernel.namespace import survey
+from jlab_compress.notebook.kernel.namespace import is_offered, survey
 from jlab_compress.notebook.kernel.tqdm_watch import message
 from jlab_compress.notebook.magic.magics import Compress
 from jlab_compress.notebook.widget.operations import BUTTONS, check_fields, results_of
@@ -55,7 +55,7 @@ def panel(model: nn.Module | None = None, *, calibration: Any = None, **data: An
     FileNotFoundError
         If the package was installed without its front end.
     """
-    if model is not None and not isinstance(model, nn.Module):
+    if model is not None and not issubclass(type(model), nn.Module):
         raise TypeError(
             f"model: expected a torch.nn.Module, got {type(model).__name__}; pass the network itself"
         )
@@ -85,7 +85,6 @@ class Panel(anywidget.AnyWidget):
         self._whole = model is None
         self._digest = Digest(metadata.version("jlab-compress"))
         self.defaults = _defaults()
-        self.on_msg(self._asked)
         if model is not None:
             self.blocks(_name_of(model))
         self.refresh()
@@ -96,9 +95,13 @@ class Panel(anywidget.AnyWidget):
         return next((v for k, v in reversed(self.results.items()) if k.endswith("_slim")), None)
 
     def values(self) -> dict[str, Any]:
-        """Return what a request may name: what was given, what was made, or the notebook's names."""
+        """Return what a request may name: what was given, what was made, or the notebook's names.
+
+        Hidden names are left out, as they are not shown either.
+        """
         shell = get_ipython() if self._whole else None
-        return {**(shell.user_ns if shell else {}), **self._given, **self.results}
+        every = {**(shell.user_ns if shell else {}), **self._given, **self.results}
+        return {name: value for name, value in every.items() if is_offered(name)}
 
     def refresh(self) -> None:
         """Look again at the models and send what is there to every view."""
@@ -129,15 +132,28 @@ class Panel(anywidget.AnyWidget):
     def _step(self, label: str, done: int, total: int) -> None:
         self.send(message(label, done, total, 0.0))
 
+    def _handle_msg(self, envelope: Any) -> None:
+        """Take an envelope of ipywidgets; a page sets no trait but its plans; a malformed one is refused."""
+        match envelope:
+            case {"content": {"data": {"method": "request_state"}}}:
+                self.send_state()
+            case {"content": {"data": {"method": "custom", "content": content}}}:
+                self._asked(self, content, [])
+            case {
+                "content": {"data": {"method": "update", "state": {"plans": list(), **others} as state}}
+            } if not others:
+                self.set_state(state)
+            case _:
+                self._asked(self, None, [])
+
     def _asked(self, _: Any, content: Any, buffers: Any) -> None:
         try:
             self._answer(content)
-        except (ValueError, TypeError, KeyError, ImportError) as fault:
+        except Exception as fault:  # the page is where the caller looks
             self.send({"type": "error", "request": None, "message": str(fault)[:1000]})
 
     def _answer(self, content: Any) -> None:
-        if not isinstance(content, dict) or size_of(content) > MESSAGE_CAP:
-            raise ValueError(f"a request must be a mapping of at most {MESSAGE_CAP:,} characters")
+        check_size(content)
         match content:
             case {"op": "state", **more} if not more:
                 self.refresh()

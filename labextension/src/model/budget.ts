@@ -1,6 +1,7 @@
 /** How one rule or one budget becomes the widths of several blocks. */
 
 import { IBlock, IModel } from '../kernel/messages';
+import { own } from './lookup';
 import { Curves, Widths, errorAt, ladder, neurons } from './plan';
 
 export type Rule =
@@ -57,12 +58,12 @@ interface ILadder {
 }
 
 function laddersOf(chosen: IBlock[], curves: Curves): ILadder[] | null {
-  if (chosen.length === 0 || chosen.some(({ name }) => (curves[name] ?? []).length === 0)) {
+  if (chosen.length === 0 || chosen.some(({ name }) => (own(curves, name) ?? []).length === 0)) {
     return null;
   }
   return chosen.map(block => {
     const stops = ladder(block.width);
-    const errors = stops.map(width => errorAt(block, width, curves[block.name]) ?? 1);
+    const errors = stops.map(width => errorAt(block, width, own(curves, block.name)) ?? 1);
     for (let at = errors.length - 2; at >= 0; at--) {
       errors[at] = Math.max(errors[at], errors[at + 1]);
     }

@@ -1,6 +1,7 @@
 /** Widths of a plan: what they cost, what they are forecast to lose, and how a budget becomes widths. */
 
 import { IBlock, IModel } from '../kernel/messages';
+import { own } from './lookup';
 
 export type Width = number | 'polylog';
 export type Widths = { [block: string]: Width };
@@ -55,19 +56,22 @@ export function errorAt(block: IBlock, width: Width, curve: Curve | undefined): 
 /** Sums over a model; the errors of several blocks add up, at the worst. */
 export function totals(model: IModel, widths: Widths, curves: Curves): ITotals {
   const blocks = model.blocks ?? [];
-  const chosen = blocks.filter(block => block.locked === null && widths[block.name] !== undefined);
+  const chosen = blocks.flatMap(block => {
+    const width = block.locked === null ? own(widths, block.name) : undefined;
+    return width === undefined ? [] : [{ block, width }];
+  });
   const saved = chosen.reduce(
-    (sum, block) => sum + block.parameters - parametersAt(block, widths[block.name]),
+    (sum, { block, width }) => sum + block.parameters - parametersAt(block, width),
     0
   );
   const perParameter = model.parameters > 0 ? model.bytes / model.parameters : 4;
   const known = blocks.length > 0 && blocks.every(block => block.macs !== null);
   const macsBefore = known ? blocks.reduce((sum, block) => sum + (block.macs ?? 0), 0) : null;
   const macsSaved = chosen.reduce(
-    (sum, block) => sum + (block.macs ?? 0) * (1 - neurons(block, widths[block.name]) / block.width),
+    (sum, { block, width }) => sum + (block.macs ?? 0) * (1 - neurons(block, width) / block.width),
     0
   );
-  const errors = chosen.map(block => errorAt(block, widths[block.name], curves[block.name]));
+  const errors = chosen.map(({ block, width }) => errorAt(block, width, own(curves, block.name)));
   const predicted = errors.every(error => error !== null);
   return {
     parametersBefore: model.parameters,
@@ -105,7 +109,7 @@ export interface IPlan {
 /** Rows of blocks against plans, for plans laid side by side. */
 export function compare(plans: IPlan[]): { block: string; widths: (Width | null)[] }[] {
   const names = [...new Set(plans.flatMap(plan => Object.keys(plan.widths)))];
-  return names.map(block => ({ block, widths: plans.map(plan => plan.widths[block] ?? null) }));
+  return names.map(block => ({ block, widths: plans.map(plan => own(plan.widths, block) ?? null) }));
 }
 
 /** Keep what is a plan; notebooks are written by others too. */

@@ -1,6 +1,7 @@
 /** Blocks as rows: grouped along their dotted paths, filtered, sorted. */
 
 import { IBlock } from '../kernel/messages';
+import { own } from './lookup';
 import { Curves, Widths, errorAt } from './plan';
 
 export type Column = 'order' | 'name' | 'kind' | 'width' | 'parameters' | 'share' | 'error';
@@ -76,7 +77,7 @@ function sorted(blocks: IBlock[], sort: ISort, widths: Widths, curves: Curves): 
       case 'share':
         return block.macs ?? block.parameters;
       case 'error':
-        return errorAt(block, widths[block.name] ?? block.width, curves[block.name]) ?? -1;
+        return errorAt(block, own(widths, block.name) ?? block.width, own(curves, block.name)) ?? -1;
       case 'order':
         return 0;
     }

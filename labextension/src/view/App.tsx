@@ -90,14 +90,14 @@ function useBlocks(model: IModel | undefined): void {
 function useFoundWidths(model: IModel | undefined): void {
   const { change, announce, trans } = usePanel();
   const found = model?.widths ? JSON.stringify([model.name, model.widths]) : '';
-  const last = React.useRef<{ [model: string]: string }>({});
+  const last = React.useRef(new Map<string, string>());
   React.useEffect(() => {
     if (model === undefined) {
       return;
     }
     const { name, widths } = model;
-    const before = last.current[name];
-    last.current[name] = found;
+    const before = last.current.get(name);
+    last.current.set(name, found);
     if (before !== undefined && before !== found && widths) {
       change('plan', plan => withWidths(plan, name, widths));
       const count = Object.keys(widths).length;

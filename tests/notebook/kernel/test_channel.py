@@ -8,7 +8,15 @@ from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
 from jlab_compress.notebook.kernel import channel as room
-from jlab_compress.notebook.kernel.channel import MESSAGE_CAP, OPEN_CAP, TARGET, register, size_of, unregister
+from jlab_compress.notebook.kernel.channel import (
+    DEPTH_CAP,
+    MESSAGE_CAP,
+    OPEN_CAP,
+    TARGET,
+    check_size,
+    register,
+    unregister,
+)
 
 REQUESTS = json.loads(
     (Path(__file__).parents[3] / "labextension" / "fixtures" / "messages.json").read_text("utf-8")
@@ -60,6 +68,13 @@ def listen(shell, comm_id="1"):
     comm = FakeComm(comm_id)
     shell.kernel.comm_manager.targets[TARGET](comm, {})
     return comm
+
+
+def nested(depth):
+    made = []
+    for _ in range(depth):
+        made = [made]
+    return made
 
 
 def net():
@@ -161,11 +176,35 @@ def test_refuses_what_is_too_long_without_reading_all_of_it(shell):
     comm = listen(shell)
     comm.ask({"op": "blocks", "request": 1, "model": "x" * (MESSAGE_CAP + 1)})
     assert "characters" in comm.sent[-1]["message"]
-    nested = []
-    for _ in range(100_000):
-        nested = [nested]
-    assert size_of(nested) == MESSAGE_CAP + 1
-    assert size_of({"a": "bcd"}) < 10
+    with pytest.raises(ValueError, match=f"{MESSAGE_CAP:,} characters"):
+        check_size(["x"] * 30_000)
+    check_size({"a": nested(DEPTH_CAP - 1)})
+    with pytest.raises(ValueError, match=f"and {DEPTH_CAP} values in one another"):
+        check_size({"a": nested(DEPTH_CAP)})
+    comm.ask({"op": "blocks", "request": 1, "model": nested(100_000)})
+    assert "values in one another" in comm.sent[-1]["message"]
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        {},
+        None,
+        [],
+        "text",
+        5,
+        {"content": None},
+        {"content": []},
+        {"content": {"data": None}},
+        {"content": {}},
+    ],
+    ids=str,
+)
+def test_an_envelope_of_another_form_is_answered_with_an_error(shell, envelope):
+    comm = listen(shell)
+    register(shell).asked(comm, envelope)
+    assert (comm.sent[-1]["type"], comm.sent[-1]["request"]) == ("error", None)
+    assert "a request must be a mapping with 'op'" in comm.sent[-1]["message"]
 
 
 def test_progress_of_a_cell_is_read_off_its_bars_and_ends(shell, monkeypatch):

@@ -13,8 +13,9 @@ from jlab_compress.inspection.block import Blocks
 from jlab_compress.notebook.kernel.block_cache import search_blocks
 from jlab_compress.notebook.kernel.messages import REPORT_CAP, ROW_CAP, TEXT_CAP, Digest, block_rows
 from jlab_compress.notebook.kernel.namespace import survey
-from jlab_compress.report import Chart, Report, Table
-from jlab_compress.slim.plan import Plan
+from jlab_compress.report import Chart, Report, Reported, Table
+from jlab_compress.slim.conversion import attach_plan
+from jlab_compress.slim.plan import BlockPlan, Plan
 
 FIXTURE = json.loads(
     (Path(__file__).parents[3] / "labextension" / "fixtures" / "messages.json").read_text("utf-8")
@@ -322,3 +323,43 @@ def test_the_newest_result_is_last_whatever_its_name_had_before():
     assert list(namespace) == ["a", "b"]
     assert told(namespace) == ["second", "third"]
     assert told(namespace) == ["second", "third"]
+
+
+@pytest.mark.parametrize("name", [5, None, ["0"]])
+def test_a_plan_of_somebody_else_hides_no_model(name):
+    net = small()
+    attach_plan(net, Plan((BlockPlan(name, "mlp", (), 32, 8, "pruned", "weighted"),)))
+    state = state_of({"net": net, "other": small()})
+    assert [(row["name"], row["slim"]) for row in state["models"]] == [("net", None), ("other", None)]
+
+
+def test_blocks_and_reports_of_somebody_else_hide_no_other_result():
+    class Odd(Reported):
+        kind = "sweep"
+
+        @property
+        def report(self):
+            raise ZeroDivisionError("no report today")
+
+    good = Compression.__new__(Compression)
+    object.__setattr__(good, "report", Report("Good"))
+    object.__setattr__(good, "model", None)
+    state = state_of({"odd": Odd(), "good": good, "net": small()})
+    assert [row["name"] for row in state["results"]] == ["good"]
+    assert state["complete"] is False
+
+
+def test_a_name_that_cannot_be_sent_is_sent_as_far_as_it_can():
+    net = nn.Sequential()
+    net.add_module("\ud800", small())
+    blocks = state_of({"net": net, "net_blocks": search_blocks(net)})["models"][0]["blocks"]
+    json.dumps(blocks, ensure_ascii=False).encode()
+    assert blocks[0]["name"] == "?.0"
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")])
+def test_a_wrapped_slim_model_is_known_as_one(wrap):
+    net = small()
+    attach_plan(net, Plan((BlockPlan("0", "mlp", (), 32, 8, "pruned", "weighted"),)))
+    state = state_of({"net": wrap(net)})
+    assert state["models"][0]["slim"][0]["width_after"] == 8

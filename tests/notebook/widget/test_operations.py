@@ -10,6 +10,7 @@ from jlab_compress.notebook.widget.operations import (
     check_fields,
     data_of,
     loss_of,
+    model_of,
     path_of,
     read_value,
     results_of,
@@ -81,3 +82,16 @@ def test_data_by_one_name_or_by_two():
     assert [pair[1].tolist() for pair in cut] == [[5, 6], [7, 8], [9]]
     with pytest.raises(ValueError, match="knows no data"):
         data_of("x, y, x", values)
+
+
+def test_a_class_that_claims_to_be_another_is_not_asked():
+    class Claiming:
+        @property
+        def __class__(self):
+            raise AssertionError("code of the user ran")
+
+    values = {"net": Claiming()}
+    with pytest.raises(ValueError, match="knows no model named 'net'"):
+        model_of("model", "net", values)
+    with pytest.raises(ValueError, match="knows no loss named 'net'"):
+        loss_of("net", values)

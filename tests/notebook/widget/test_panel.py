@@ -115,7 +115,64 @@ class TestPanel:
     def test_refuses_what_is_too_long(self):
         made = opened()
         ask(made, {"op": "blocks", "model": "x" * 30_000})
-        assert "at most 20,000 characters" in made.told[-1]["message"]
+        assert "may hold 20,000 characters" in made.told[-1]["message"]
+
+    @pytest.mark.parametrize("depth", [30, 5000])
+    def test_refuses_what_is_too_deep(self, depth):
+        made = opened()
+        value: list = []
+        for _ in range(depth):
+            value = [value]
+        for step, field in (("run", "preserve"), ("export", "path"), ("allocate", "blocks")):
+            press(made, step, model="model", slim="model", calibration="calibration", **{field: value})
+            assert "20 values in one another" in made.told[-1]["message"]
+
+    @pytest.mark.parametrize(
+        "envelope",
+        [
+            None,
+            {},
+            {"content": None},
+            {"content": {"data": []}},
+            {"content": {"data": {"method": "custom"}}, "buffers": []},
+            {"content": {"data": {"method": "update", "state": 5}}, "buffers": []},
+            {"content": {"data": {"method": "update", "state": {"plans": 5}}}, "buffers": []},
+            {"content": {"data": {"method": "update", "state": {"state": {}}}}, "buffers": []},
+            {"content": {"data": {"method": ["update"]}}, "buffers": []},
+        ],
+        ids=str,
+    )
+    def test_an_envelope_of_another_form_is_answered_with_an_error(self, envelope):
+        made = opened()
+        before = dict(made.state)
+        made._handle_msg(envelope)
+        assert "a request" in made.told[-1]["message"] or "'op' must be" in made.told[-1]["message"]
+        assert made.state == before
+
+    def test_a_page_keeps_its_plans_and_asks_by_custom_messages(self):
+        made = opened()
+        plans = [{"name": "mine", "model": "model", "widths": {"0": 8}}]
+        data = {"method": "update", "state": {"plans": plans}, "buffer_paths": []}
+        made._handle_msg({"content": {"data": data}, "buffers": []})
+        assert made.plans == plans
+        data = {"method": "custom", "content": {"op": "nothing"}}
+        made._handle_msg({"content": {"data": data}, "buffers": []})
+        assert "'op' must be one of" in made.told[-1]["message"]
+
+    @pytest.mark.parametrize("name", ["_hidden", "__builtins__", "In", "_"])
+    def test_hidden_names_are_not_meant(self, name, shell, monkeypatch):
+        called = []
+        shell.user_ns.update({name: lambda *_: called.append(1), "net": net(), "x": torch.ones(60, 6)})
+        monkeypatch.setattr(room, "get_ipython", lambda: shell)
+        made = panel()
+        train = {"batches": "x, x", "optimizer": "SGD", "rate": 0.1, "steps": 2}
+        press(made, "validate", original="net", slim="net", loss_fn=name, **train)
+        assert "loss: the panel knows no loss named" in made.failure
+        press(made, "run", model="net", widths={"0": 8}, calibration=name)
+        assert "knows no data named" in made.failure
+        press(made, "run", model=name, widths={"0": 8}, calibration="x")
+        assert "knows no model named" in made.failure
+        assert called == []
 
     def test_shares_a_budget_out(self):
         made = opened()

@@ -3,6 +3,7 @@
 import * as React from 'react';
 import { IBlock, IModel } from '../../kernel/messages';
 import { Rule, widthsByRule } from '../../model/budget';
+import { own } from '../../model/lookup';
 import { DATA, INPUT_HINTS, pick } from '../../model/values';
 import { requestOf } from '../../python/cells';
 import { NumberField } from '../parts/NumberField';
@@ -37,7 +38,7 @@ export function AllWidths({ model, chosen }: { model: IModel; chosen: IBlock[] }
     smaller: { kind: 'smaller', factor: 4 },
     error: { kind: 'error', percent: tolerance }
   };
-  const known = chosen.every(block => (curves[block.name] ?? []).length > 0);
+  const known = chosen.every(block => (own(curves, block.name) ?? []).length > 0);
   return (
     <div className="jlc-AllWidths">
       <label className="jlc-Field">

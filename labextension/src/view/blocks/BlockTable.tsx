@@ -2,6 +2,7 @@
 
 import * as React from 'react';
 import { IBlock, IModel } from '../../kernel/messages';
+import { own } from '../../model/lookup';
 import { Curves, Widths } from '../../model/plan';
 import { Column, IRow, rowsOf } from '../../model/tree';
 import { ILook, sortedBy, toggled, withBlocks, withoutBlocks } from '../state/choices';
@@ -77,8 +78,8 @@ export function BlockTable({ model }: { model: IModel }): JSX.Element {
               index={first + index}
               top={(first + index) * ROW}
               active={first + index === at}
-              width={row.block === null ? undefined : widths[row.block.name]}
-              chosen={row.open.filter(block => widths[block.name] !== undefined).length}
+              width={row.block === null ? undefined : own(widths, row.block.name)}
+              chosen={row.open.filter(block => own(widths, block.name) !== undefined).length}
               total={total}
               curve={row.block === null ? undefined : curves[row.block.name]}
               model={model.name}
@@ -200,8 +201,8 @@ function useKeys(
       ArrowLeft: () =>
         row.expanded === true ? fold() : go(rows.findIndex(candidate => candidate.key === row.parent)),
       ' ': () => {
-        const chosen = choices.getState().plan.widths[model.name] ?? {};
-        const all = row.open.length > 0 && row.open.every(block => chosen[block.name] !== undefined);
+        const chosen = own(choices.getState().plan.widths, model.name);
+        const all = row.open.length > 0 && row.open.every(block => own(chosen, block.name) !== undefined);
         change('plan', plan =>
           all ? withoutBlocks(plan, model.name, row.open) : withBlocks(plan, model.name, row.open, first)
         );

@@ -2,6 +2,7 @@
 
 import * as React from 'react';
 import { IBlock, IModel } from '../../kernel/messages';
+import { own } from '../../model/lookup';
 import { Width, ladder, neurons, stopOf } from '../../model/plan';
 import { count, shown } from '../parts/format';
 import { NumberField } from '../parts/NumberField';
@@ -14,7 +15,7 @@ export function WidthEditor({ model }: { model: IModel }): JSX.Element {
   const { trans } = usePanel();
   const at = useChoices(({ look }) => look.active);
   const widths = useWidths(model);
-  const chosen = (model.blocks ?? []).filter(block => widths[block.name] !== undefined);
+  const chosen = (model.blocks ?? []).filter(block => own(widths, block.name) !== undefined);
   const active = (model.blocks ?? []).find(block => block.name === at);
   if (active?.locked) {
     return (
@@ -26,10 +27,10 @@ export function WidthEditor({ model }: { model: IModel }): JSX.Element {
   if (chosen.length === 0) {
     return <p className="jlc-Hint">{trans.__('Select the blocks to compress.')}</p>;
   }
-  const block = active !== undefined && widths[active.name] !== undefined ? active : chosen[0];
+  const block = active !== undefined && own(widths, active.name) !== undefined ? active : chosen[0];
   return (
     <div className="jlc-Width">
-      <OneWidth model={model.name} block={block} width={widths[block.name]} />
+      <OneWidth model={model.name} block={block} width={own(widths, block.name) ?? block.width} />
       <AllWidths model={model} chosen={chosen} />
     </div>
   );

@@ -3,6 +3,7 @@
 import * as React from 'react';
 import { ITable } from '../../kernel/messages';
 import { ILine, linesOf } from '../../model/curves';
+import { own } from '../../model/lookup';
 import { shown } from '../parts/format';
 
 /** Lines as they are drawn. */
@@ -25,7 +26,7 @@ const STYLES: { [name: string]: string } = { original: 'original', slim: 'slim',
 
 /** The two models look the same in every chart; what they are held against takes the next style. */
 function lineClass(name: string, index: number, models: boolean): string {
-  const style = models ? (STYLES[name] ?? 3 + (index % 3)) : ['slim', 2, 3, 4, 5, 'original'][index];
+  const style = models ? (own(STYLES, name) ?? 3 + (index % 3)) : ['slim', 2, 3, 4, 5, 'original'][index];
   return `jlc-Chart-line jlc-mod-${style}`;
 }
 

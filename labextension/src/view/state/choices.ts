@@ -3,6 +3,7 @@
 import { IDefaults } from '../../host';
 import { IBlock, IModel, isRecord } from '../../kernel/messages';
 import { Rule } from '../../model/budget';
+import { own } from '../../model/lookup';
 import { Width, Widths, neurons } from '../../model/plan';
 import { Column, ISort } from '../../model/tree';
 import { LOSSES, choicesOf, fieldOf } from '../../python/actions';
@@ -88,20 +89,22 @@ export function toggled(look: ILook, group: string): ILook {
 
 /** Take blocks into the plan, each at a first width unless it has one. */
 export function withBlocks(plan: IPlanned, model: string, blocks: IBlock[], first: Width): IPlanned {
-  const widths = { ...plan.widths[model] };
-  blocks.forEach(block => (widths[block.name] ??= firstWidth(block, first)));
-  return withWidths(plan, model, widths);
+  const before = own(plan.widths, model);
+  const taken = blocks.map(
+    block => [block.name, own(before, block.name) ?? firstWidth(block, first)] as const
+  );
+  return withWidths(plan, model, { ...before, ...Object.fromEntries(taken) });
 }
 
 export function withoutBlocks(plan: IPlanned, model: string, blocks: IBlock[]): IPlanned {
   const gone = new Set(blocks.map(block => block.name));
-  const kept = Object.entries(plan.widths[model] ?? {}).filter(([name]) => !gone.has(name));
+  const kept = Object.entries(own(plan.widths, model) ?? {}).filter(([name]) => !gone.has(name));
   return withWidths(plan, model, Object.fromEntries(kept));
 }
 
 /** Set one width by hand: no rule holds for all blocks any more. */
 export function withWidth(plan: IPlanned, model: string, block: string, width: Width): IPlanned {
-  const widths = { ...plan.widths[model], [block]: width };
+  const widths = { ...own(plan.widths, model), [block]: width };
   return { ...withWidths(plan, model, widths), rule: { kind: 'hand' } };
 }
 
