@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jlab_compress.compression.compress import compress, compress_baseline
     from jlab_compress.compression.fits.aim import Aim
     from jlab_compress.compression.fits.aims import AIMS
+    from jlab_compress.compression.interrupted import last_interrupted
     from jlab_compress.compression.pipeline import Compression
     from jlab_compress.compression.prepare import prepare
     from jlab_compress.compression.prepared import Prepared
@@ -76,6 +77,7 @@ __all__ = [
     "export_repository",
     "find_blocks",
     "fold",
+    "last_interrupted",
     "load",
     "merge_clouds",
     "panel",

@@ -41,6 +41,7 @@ HOMES = {
     "export_repository": "deployment.servers.repository",
     "find_blocks": "inspection.find",
     "fold": "slim.conversion",
+    "last_interrupted": "compression.interrupted",
     "load": "slim.storage",
     "merge_clouds": "core.cloud",
     "panel": "notebook.widget.panel",

@@ -8,8 +8,9 @@ from torch import nn
 
 from jlab_compress.compression.fits.aim import Aim
 from jlab_compress.compression.fits.aims import BASELINES, read_aim
+from jlab_compress.compression.interrupted import Work, forget_interrupted
 from jlab_compress.compression.joint.task import share_stream
-from jlab_compress.compression.pipeline import Compression, Settings, shrink
+from jlab_compress.compression.pipeline import Compression, Settings
 from jlab_compress.compression.prepare import read_prepared
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.widths.forecasts import forecaster
@@ -85,6 +86,8 @@ def compress(
         If an argument cannot be used; nothing has changed then.
     UnsupportedBlockError
         If a wanted block is locked.
+    KeyboardInterrupt
+        On an interrupt; `last_interrupted` has the slim model so far, and the way on.
 
     Notes
     -----
@@ -117,8 +120,9 @@ def compress(
     aim = read_aim(preserve)
     request = read_request(widths, tolerance, kernel=aim.matches_training, round_to=round_to)
     settings = Settings(seed, read_effort(effort), plain, progress)
+    forget_interrupted()
     prepared = read_prepared(model, calibration, seed=seed, limit=limit)
-    return shrink(prepared, resolve(request, prepared, aim, settings), aim, settings)
+    return Work(prepared, resolve(request, prepared, aim, settings), aim, settings).carried_out()
 
 
 @shielded()
@@ -152,8 +156,9 @@ def compress_baseline(
     if not isinstance(method, str) or method not in BASELINES:
         raise ValueError(f"method: expected one of {sorted(BASELINES)}, got {method!r}")
     aim, settings = BASELINES[method], Settings(seed, read_effort(effort))
+    forget_interrupted()
     prepared = read_prepared(model, calibration, seed=seed, limit=limit)
-    return shrink(prepared, resolve(given_widths(widths), prepared, aim, settings), aim, settings)
+    return Work(prepared, resolve(given_widths(widths), prepared, aim, settings), aim, settings).carried_out()
 
 
 def resolve(request: WidthRequest, prepared: Prepared, aim: Aim, settings: Settings) -> Resolved:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -11,7 +11,7 @@ from jlab_compress.compression.fits.aim import Aim
 from jlab_compress.compression.fits.evaluation import Evaluation
 from jlab_compress.compression.fits.exact import exact_fit
 from jlab_compress.compression.fits.site import Site, naming
-from jlab_compress.compression.joint.task import Refinement, is_refined, network_blocks, share_stream
+from jlab_compress.compression.joint.task import Outcome, Refinement, is_refined, network_blocks, share_stream
 from jlab_compress.compression.notes import notes_on
 from jlab_compress.compression.plain import check_plain, plain_gauge
 from jlab_compress.compression.prepared import Prepared
@@ -83,6 +83,25 @@ class Narrowed:
         return replace(self, notes=(KEPT.format(label.capitalize(), *gaps), *self.notes))
 
 
+@dataclass
+class Finished:
+    """What is done of a compression: filled on the way, and read where the rest is interrupted.
+
+    Parameters
+    ----------
+    fits : dict of str to Fit
+        Of blocks that are done, by name.
+    counts : dict of str to tuple of float
+        The multiplicities that they were fitted with.
+    joint : (nn.Module, Snapshot, Outcome) or None
+        The slim model, what it was once all blocks had been refined jointly, and their fits then.
+    """
+
+    fits: dict[str, Fit] = field(default_factory=dict)
+    counts: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    joint: tuple[nn.Module, Snapshot, Outcome] | None = None
+
+
 @dataclass(frozen=True, repr=False)
 class Compression(Reported):
     """A slim model, how it was made, and what is known about it.
@@ -105,7 +124,13 @@ class Compression(Reported):
 
 
 @random_states_kept()
-def shrink(prepared: Prepared, wanted: Resolved, aim: Aim, settings: Settings) -> Compression:
+def shrink(
+    prepared: Prepared,
+    wanted: Resolved,
+    aim: Aim,
+    settings: Settings,
+    finished: Finished | None = None,
+) -> Compression:
     """Return the best slim model by an aim, or by one of its alternatives where blocks were refined jointly.
 
     Parameters
@@ -118,6 +143,8 @@ def shrink(prepared: Prepared, wanted: Resolved, aim: Aim, settings: Settings) -
         What to keep.
     settings : Settings
         How.
+    finished : Finished, optional
+        Gets the fits of blocks as they are done; those that it has already are not made again.
 
     Raises
     ------
@@ -129,7 +156,7 @@ def shrink(prepared: Prepared, wanted: Resolved, aim: Aim, settings: Settings) -
         check_plain(prepared.blocks.named(name) for name in widths)
     slim = prepared.copied()
     untouched = Snapshot.of(slim)
-    best = narrow(prepared, slim, widths, aim, settings)
+    best = narrow(prepared, slim, widths, aim, settings, finished)
     for alternative in aim.alternatives if best.refined else ():
         kept = Snapshot.of(slim)
         untouched.put_back()
@@ -147,40 +174,51 @@ def shrink(prepared: Prepared, wanted: Resolved, aim: Aim, settings: Settings) -
 
 
 def narrow(
-    prepared: Prepared, slim: nn.Module, widths: Mapping[str, int], aim: Aim, settings: Settings
+    prepared: Prepared,
+    slim: nn.Module,
+    widths: Mapping[str, int],
+    aim: Aim,
+    settings: Settings,
+    finished: Finished | None = None,
 ) -> Narrowed:
     """Give a copy of the prepared model fewer units, in place: block after block, then all blocks jointly.
 
     A block is fitted to what reaches it in the slim model so far. Parameters are those of `shrink`, with the
     copy and the widths by block name.
     """
-    task = task_of(prepared, slim, widths, settings)
-    fits, counts = dict[str, Fit](), dict[str, tuple[float, ...]]()
+    task, done = task_of(prepared, slim, widths, settings), finished or Finished()
     for number, block in enumerate(task.blocks, 1):
-        name, size = block.name, widths[block.name]
+        name = block.name
         label = f"block {name}: {number} of {len(task.blocks)}"
         with follow(settings.progress, name, label) as step, naming(block):
-            site = site_of(task, block, step, follows_slim=bool(fits))
-            exact = exact_fit(site.layer, size)
-            fit = exact or aim.start_for(site)(site, size)
-            fit = aim.refine(site, size, fit) if site.alone and exact is None else fit
-            aim.check_fit(fit, size)
-        counts[name] = tuple(fit.layer.multiplicities.tolist())
-        fits[name] = replace(fit, layer=plain_gauge(fit.layer)) if settings.plain else fit
-        put(site, fits[name])
-    outcome = aim.joint(task, fits)
+            site = site_of(task, block, step, follows_slim=number > 1)
+            if name not in done.fits:
+                fit = fit_block(site, widths[name], aim)
+                done.counts[name] = tuple(fit.layer.multiplicities.tolist())
+                done.fits[name] = replace(fit, layer=plain_gauge(fit.layer)) if settings.plain else fit
+            put(site, done.fits[name])
+    outcome = aim.joint(task, done.fits)
+    done.joint = slim, Snapshot.of(slim), outcome
     evaluation = aim.evaluate(task, outcome.fits)
-    plans = [plan_block(b, evaluation.fits[b.name], counts[b.name], settings.plain) for b in task.blocks]
-    plan = Plan(tuple(plans), aim.name, settings.seed)
+    plan = plan_of_fits(task.blocks, evaluation.fits, done, aim, settings)
     return Narrowed(plan, evaluation, (*outcome.notes, *evaluation.notes))
 
 
-def task_of(prepared: Prepared, slim: nn.Module, widths: Mapping[str, int], settings: Settings) -> Refinement:
-    """Return all that the stages of an aim work on, with blocks in the order in which they run."""
+def fit_block(site: Site, size: int, aim: Aim) -> Fit:
+    """Return few units for a block, by the stages of an aim that look at it alone."""
+    exact = exact_fit(site.layer, size)
+    fit = exact or aim.start_for(site)(site, size)
+    fit = aim.refine(site, size, fit) if site.alone and exact is None else fit
+    aim.check_fit(fit, size)
+    return fit
+
+
+def task_of(prepared: Prepared, slim: nn.Module, names: Container[str], settings: Settings) -> Refinement:
+    """Return all that the stages of an aim work on, with the named blocks in the order in which they run."""
     return Refinement(
         original=prepared.original,
         slim=slim,
-        blocks=tuple(block for block in prepared.blocks if block.name in widths),
+        blocks=tuple(block for block in prepared.blocks if block.name in names),
         running=prepared.trace.modules,
         fit=prepared.fit,
         held=prepared.held,
@@ -211,6 +249,14 @@ def put(site: Site, fit: Fit) -> None:
     block = site.block
     inputs = site.inputs if block.norm is not None and fit.indices is None else None
     write_layer(site.slim, block, fit.layer, indices=fit.indices, inputs=inputs)
+
+
+def plan_of_fits(
+    blocks: Sequence[Block], fits: Mapping[str, Fit], done: Finished, aim: Aim, settings: Settings
+) -> Plan:
+    """Return what was done to some blocks."""
+    plans = [plan_block(b, fits[b.name], done.counts[b.name], settings.plain) for b in blocks]
+    return Plan(tuple(plans), aim.name, settings.seed)
 
 
 def plan_block(block: Block, fit: Fit, counts: tuple[float, ...], plain: bool) -> BlockPlan:

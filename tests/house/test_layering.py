@@ -60,6 +60,7 @@ ROOMS = {
         "fits",
         "widths slim_report",
         "pipeline",
+        "interrupted",
         "compress budget",
     ),
     "validation": ("roles verdict", "measures", "training report", "validate"),

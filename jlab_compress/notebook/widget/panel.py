@@ -21,10 +21,12 @@ from jlab_compress.notebook.kernel.tqdm_watch import message
 from jlab_compress.notebook.magic.magics import Compress
 from jlab_compress.notebook.widget.operations import BUTTONS, check_fields, results_of
 from jlab_compress.notebook.widget.still import width_bars
+from jlab_compress.public import public
 from jlab_compress.report import Report
 from jlab_compress.surroundings import shielded
 
 OUTPUT = "application/vnd.jlab-compress.panel+json"  # `savedPanel.ts` shows the widget or what was saved
+STOPPED = "Stopped; the original is as it was."
 STATIC = Path(__file__).parents[1] / "static"  # where `labextension/scripts/panel.mjs` writes
 
 
@@ -121,13 +123,21 @@ class Panel(anywidget.AnyWidget):
         self.running, self.failure = name, ""
         try:
             self.results.update(results_of(action, model, fields, self.values(), self._step))
-        except KeyboardInterrupt:
-            self.failure = "Stopped; the original is as it was."
+        except KeyboardInterrupt as stop:
+            self.failure = self._stopped(model) if hasattr(stop, "__notes__") else STOPPED
         except Exception as fault:  # the page is where the caller looks
             self.failure = f"{type(fault).__name__}: {fault}"[:1000]
         finally:
             self.running = ""
             self.refresh()
+
+    def _stopped(self, model: str) -> str:
+        """Keep what there is of a compression that was stopped among the results, and say so."""
+        found = public("last_interrupted")()
+        if found is None:
+            return f"{STOPPED} Nothing was made."
+        self.results |= {f"{model}_stopped": found, f"{model}_stopped_slim": found.model}
+        return f"{found.report.summary} It is kept as {model}_stopped_slim; the original is as it was."
 
     def _step(self, label: str, done: int, total: int) -> None:
         self.send(message(label, done, total, 0.0))

@@ -203,6 +203,26 @@ class TestPanel:
         after = made.values()["model"].state_dict()
         assert all(torch.equal(before[key], after[key]) for key in before)
 
+    @pytest.mark.parametrize("stop", ["0", "2"])
+    def test_what_a_stopped_compression_had_made_is_kept_and_is_a_model_of_the_panel(self, stop):
+        deep = nn.Sequential(*net(), nn.ReLU(), nn.Linear(3, 2))
+        made = panel(deep, calibration=torch.randn(120, 6))
+
+        def told(content, buffers=None):
+            if content["label"] == stop:
+                raise KeyboardInterrupt
+
+        made.send = told
+        compress(made, widths={"0": 8, "2": 2})
+        if stop == "0":
+            assert made.failure == "Stopped; the original is as it was. Nothing was made."
+            assert made.results == {}
+        else:
+            assert made.failure.startswith("Stopped at 50 %: 1 of 2 blocks are slim. 1 block made slimmer")
+            assert made.failure.endswith("kept as model_stopped_slim; the original is as it was.")
+            assert (made.slim[0].out_features, made.slim[2].out_features) == (8, 3)
+            assert "model_stopped_slim" in [m["name"] for m in made.state["models"]]
+
     @pytest.mark.parametrize("path", ["../x.onnx", "/x.onnx", "a/b.onnx", "a\\b.onnx", "", ".", "..", 5])
     def test_writes_only_beside_the_notebook(self, path):
         made = opened()
