@@ -8,9 +8,9 @@ from torch import nn
 
 from jlab_compress.compression.fits.aim import Aim
 from jlab_compress.compression.fits.aims import BASELINES, read_aim
-from jlab_compress.compression.interrupted import Work, forget_interrupted
+from jlab_compress.compression.interrupted import Work, forget_interrupted, kept
 from jlab_compress.compression.joint.task import share_stream
-from jlab_compress.compression.pipeline import Compression, Settings
+from jlab_compress.compression.pipeline import Compression, Settings, shrink
 from jlab_compress.compression.prepare import read_prepared
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.widths.forecasts import forecaster
@@ -122,7 +122,9 @@ def compress(
     settings = Settings(seed, read_effort(effort), plain, progress)
     forget_interrupted()
     prepared = read_prepared(model, calibration, seed=seed, limit=limit)
-    return Work(prepared, resolve(request, prepared, aim, settings), aim, settings).carried_out()
+    work = Work(prepared, resolve(request, prepared, aim, settings), aim, settings)
+    with kept(work):
+        return shrink(prepared, work.wanted, aim, settings, work.finished)
 
 
 @shielded()
@@ -158,7 +160,9 @@ def compress_baseline(
     aim, settings = BASELINES[method], Settings(seed, read_effort(effort))
     forget_interrupted()
     prepared = read_prepared(model, calibration, seed=seed, limit=limit)
-    return Work(prepared, resolve(given_widths(widths), prepared, aim, settings), aim, settings).carried_out()
+    work = Work(prepared, resolve(given_widths(widths), prepared, aim, settings), aim, settings)
+    with kept(work):
+        return shrink(prepared, work.wanted, aim, settings, work.finished)
 
 
 def resolve(request: WidthRequest, prepared: Prepared, aim: Aim, settings: Settings) -> Resolved:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -23,7 +24,6 @@ from jlab_compress.compression.pipeline import (
     site_of,
     task_of,
 )
-from jlab_compress.compression.prepare import read_prepared
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.slim_report import summarise
 from jlab_compress.compression.widths.request import Resolved
@@ -31,6 +31,7 @@ from jlab_compress.execution.progress import Progress
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.slim.attributes import rename_config
 from jlab_compress.slim.conversion import attach_plan
+from jlab_compress.surroundings import shielded
 
 NOTE = "{}; jlab_compress.last_interrupted() has the slim model so far, and its resume() goes on from there"
 ALONE = "Blocks were fitted one by one; they were neither refined jointly nor compared with other fits."
@@ -70,17 +71,6 @@ class Work:
         together = ", refined jointly" if self.finished.joint else ""
         blocks = "block is" if every == 1 else "blocks are"
         return f"Stopped at {100 * done // every} %: {done} of {every} {blocks} slim{together}"
-
-    def carried_out(self) -> Compression:
-        """Do what is left to do; where that is interrupted, `last_interrupted` has what is done."""
-        forget_interrupted()
-        try:
-            return shrink(self.prepared, self.wanted, self.aim, self.settings, self.finished)
-        except KeyboardInterrupt as stop:
-            if self.finished.fits:
-                _remember(self)
-            stop.add_note(NOTE.format(self.how_far) if self.finished.fits else self.how_far)
-            raise
 
     @cached_property
     def so_far(self) -> Interrupted:
@@ -124,6 +114,7 @@ class Interrupted(Compression):
 
     work: Work
 
+    @shielded()
     def resume(self, *, progress: Progress = True) -> Compression:
         """Go on where the compression was interrupted, and return what it would have returned.
 
@@ -140,17 +131,20 @@ class Interrupted(Compression):
         ValueError
             If the model has changed since.
         """
-        work = self.work
-        prepared = read_prepared(work.prepared, None, seed=work.settings.seed)
-        done = Finished(dict(work.finished.fits), dict(work.finished.counts))
-        settings = replace(work.settings, progress=progress)
-        return Work(prepared, work.wanted, work.aim, settings, done).carried_out()
+        done = Finished(dict(self.work.finished.fits), dict(self.work.finished.counts))
+        settings = replace(self.work.settings, progress=progress)
+        work = replace(self.work, settings=settings, finished=done)
+        work.prepared.as_it_was()
+        forget_interrupted()
+        with kept(work):
+            return shrink(work.prepared, work.wanted, work.aim, settings, done)
 
 
 # At most one, with who says that its model is gone.
 _latest: list[tuple[Work, weakref.ref[nn.Module] | None]] = []
 
 
+@shielded()
 def last_interrupted() -> Interrupted | None:
     """Return the slim model that an interrupted `compress` or `compress_baseline` had so far, and the way on.
 
@@ -184,6 +178,18 @@ def last_interrupted() -> Interrupted | None:
 def forget_interrupted() -> None:
     """Let go of what an earlier interrupted compression had so far."""
     _latest.clear()
+
+
+@contextmanager
+def kept(work: Work) -> Iterator[None]:
+    """Keep what is done of a compression for `last_interrupted`, where it is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if work.finished.fits:
+            _remember(work)
+        stop.add_note(NOTE.format(work.how_far) if work.finished.fits else work.how_far)
+        raise
 
 
 def _remember(work: Work) -> None:

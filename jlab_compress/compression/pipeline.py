@@ -188,12 +188,15 @@ def narrow(
     """
     task, done = task_of(prepared, slim, widths, settings), finished or Finished()
     for number, block in enumerate(task.blocks, 1):
-        name = block.name
+        name, size = block.name, widths[block.name]
         label = f"block {name}: {number} of {len(task.blocks)}"
         with follow(settings.progress, name, label) as step, naming(block):
             site = site_of(task, block, step, follows_slim=number > 1)
             if name not in done.fits:
-                fit = fit_block(site, widths[name], aim)
+                exact = exact_fit(site.layer, size)
+                fit = exact or aim.start_for(site)(site, size)
+                fit = aim.refine(site, size, fit) if site.alone and exact is None else fit
+                aim.check_fit(fit, size)
                 done.counts[name] = tuple(fit.layer.multiplicities.tolist())
                 done.fits[name] = replace(fit, layer=plain_gauge(fit.layer)) if settings.plain else fit
             put(site, done.fits[name])
@@ -202,15 +205,6 @@ def narrow(
     evaluation = aim.evaluate(task, outcome.fits)
     plan = plan_of_fits(task.blocks, evaluation.fits, done, aim, settings)
     return Narrowed(plan, evaluation, (*outcome.notes, *evaluation.notes))
-
-
-def fit_block(site: Site, size: int, aim: Aim) -> Fit:
-    """Return few units for a block, by the stages of an aim that look at it alone."""
-    exact = exact_fit(site.layer, size)
-    fit = exact or aim.start_for(site)(site, size)
-    fit = aim.refine(site, size, fit) if site.alone and exact is None else fit
-    aim.check_fit(fit, size)
-    return fit
 
 
 def task_of(prepared: Prepared, slim: nn.Module, names: Container[str], settings: Settings) -> Refinement:

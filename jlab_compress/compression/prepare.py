@@ -93,8 +93,4 @@ def read_prepared(
             raise ValueError(
                 f"{name}: the model was prepared with its calibration; leave it out or prepare again"
             )
-    model.mend()
-    change = model.change()
-    if change is not None:
-        raise ValueError(f"model: {change} has changed since the model was prepared; prepare it again")
-    return model
+    return model.as_it_was()

@@ -63,9 +63,19 @@ class Prepared:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_untouched", Snapshot.of(self.original))
 
-    def mend(self) -> None:
-        """Give the copy back what a call that was interrupted has left on it, such as a hook or a flag."""
+    def as_it_was(self) -> Prepared:
+        """Return this, without what a call that was interrupted has left on the copy, such as a hook.
+
+        Raises
+        ------
+        ValueError
+            If the caller's model has changed since.
+        """
         self._untouched.put_back()
+        change = self.change()
+        if change is not None:
+            raise ValueError(f"model: {change} has changed since the model was prepared; prepare it again")
+        return self
 
     @property
     def unseen(self) -> tuple[Call, ...]:

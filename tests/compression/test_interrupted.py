@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress import AIMS, compress, compress_baseline, last_interrupted, prepare
-from jlab_compress.compression import pipeline
+from jlab_compress import AIMS, Aim, compress, compress_baseline, last_interrupted, prepare
 from jlab_compress.fitting.aims import short_training
 from tests.models import mlp, rows, seeded
 from tests.quick import FAST, X, same, tensors
@@ -33,16 +32,16 @@ def progress_until(name):
 
 @pytest.fixture
 def fits(monkeypatch):
-    """The names of the blocks that are fitted; the fit of a block named "stop" is interrupted."""
-    seen, stop, fit_block = [], [], pipeline.fit_block
+    """The names of the blocks that are fitted; the fit of a block named in the second list is interrupted."""
+    seen, stop, start_for = [], [], Aim.start_for
 
-    def fit(site, size, aim):
+    def begin(aim, site):
         if site.block.name in stop:
             raise KeyboardInterrupt("stopped by the user")
         seen.append(site.block.name)
-        return fit_block(site, size, aim)
+        return start_for(aim, site)
 
-    monkeypatch.setattr(pipeline, "fit_block", fit)
+    monkeypatch.setattr(Aim, "start_for", begin)
     return seen, stop
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from jlab_compress.compression.compress import compress, compress_baseline
+from jlab_compress.compression.pipeline import shrink
 from jlab_compress.compression.prepare import prepare
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.validation.measures.curve import FUNCTION_GAP, HELD_OUT_LOSS
@@ -258,13 +259,16 @@ def test_the_function_only_reference_of_many_blocks_is_a_quick_one(monkeypatch):
     slim = compress_baseline(net, 8, calibration=inputs, method="k-means").model
     given = [(part, part[:, :2]) for part in inputs.split(20)]
     asked = []
-    monkeypatch.setattr(
-        "jlab_compress.validation.training.references.compress", lambda *a, **k: asked.append(k)
-    )
+
+    def shrunk(prepared, wanted, aim, settings):
+        asked.append(aim.name)
+        return shrink(prepared, wanted, aim, settings)
+
+    monkeypatch.setattr("jlab_compress.validation.training.references.shrink", shrunk)
     found = validate(
         net, slim, given, F.mse_loss, optimizer=sgd, steps=4, references=("function only",), progress=False
     )
-    assert not asked
+    assert asked == ["greedy"]
     gaps = {name: curve.of(FUNCTION_GAP)[0] for name, curve in found.curves[0].items()}
     assert gaps["function only"] < gaps["slim"]
     assert any(note.startswith("Function only: greedy selection") for note in found.report.notes)

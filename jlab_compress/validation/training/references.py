@@ -8,9 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from jlab_compress.compression.compress import compress, compress_baseline
+from jlab_compress.compression.fits.aim import Aim
+from jlab_compress.compression.fits.aims import AIMS, BASELINES
+from jlab_compress.compression.pipeline import Settings, shrink
 from jlab_compress.compression.prepare import prepare
 from jlab_compress.compression.prepared import Prepared
+from jlab_compress.compression.widths.request import Resolved
 from jlab_compress.execution.calls import tensors_in
 from jlab_compress.execution.models import unwrapped
 from jlab_compress.fitting.effort import Effort, EffortName, read_effort
@@ -72,18 +75,17 @@ class References:
         if self.prepared is None:
             return made
         if RANDOM in self.names:
-            made[RANDOM] = compress_baseline(self.prepared, self.widths, method="random", seed=seed).model
+            made[RANDOM] = self._fitted(self.prepared, BASELINES["random"], seed)
         if FUNCTION in self.names:
             made[FUNCTION] = known.get(FUNCTION) or self._function_only(self.prepared, seed)
         return made
 
     def _function_only(self, prepared: Prepared, seed: int) -> nn.Module:
         """Fit outputs alone: with moved nodes for one block, by selection and refit for several."""
-        if len(self.widths) > 1:
-            return compress_baseline(prepared, self.widths, method="greedy", seed=seed).model
-        return compress(
-            prepared, self.widths, preserve="function", effort=self.effort, seed=seed, progress=False
-        ).model
+        return self._fitted(prepared, BASELINES["greedy"] if len(self.widths) > 1 else AIMS["function"], seed)
+
+    def _fitted(self, prepared: Prepared, aim: Aim, seed: int) -> nn.Module:
+        return shrink(prepared, Resolved(self.widths), aim, Settings(seed, self.effort)).model
 
 
 def read_references(

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.compression.compress import compress_baseline
+from jlab_compress.compression.compress import compress, compress_baseline
+from jlab_compress.compression.interrupted import last_interrupted
 from jlab_compress.compression.prepare import prepare
 from jlab_compress.slim.conversion import attach_plan, fold, plan_of
 from jlab_compress.validation.roles import FUNCTION, RANDOM, REFERENCES, REORDERED
@@ -29,6 +30,18 @@ def references(pair, names=REFERENCES, original=None):
 
 def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_what_an_interrupted_compression_left_stays_while_references_are_made(pair):
+    def stop(name, done, every):
+        if name == "2":
+            raise KeyboardInterrupt("stopped by the user")
+
+    with pytest.raises(KeyboardInterrupt, match="stopped by the user"):
+        compress(pair[0], 6, calibration=torch.cat(INPUTS), effort="quick", progress=stop)
+    left = last_interrupted()
+    references(pair, (RANDOM,)).made(0, {})
+    assert last_interrupted() is left
 
 
 def test_references_have_the_widths_of_the_slim_model(pair):
