@@ -80,7 +80,7 @@ def owned(value: Any) -> Any:
 
 
 def mapped(
-    value: Any, change: Callable[[Tensor], Tensor], others: Callable[[Any], Any] = lambda other: other
+    value: Any, change: Callable[[Tensor], Any], others: Callable[[Any], Any] = lambda other: other
 ) -> Any:
     """Return nested tuples, lists, mappings and dataclasses with other tensors and other values."""
     if isinstance(value, Tensor):

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+import torch
 from torch import nn
 
 from jlab_compress.deployment.onnx.files import form_of, shape_of
 from jlab_compress.deployment.onnx.form import Form
 from jlab_compress.deployment.onnx.session import open_session, run_session
+from jlab_compress.deployment.program.numbers import in_words_of, types_of
 from jlab_compress.deployment.program.parity import Parity, cases, compare
-from jlab_compress.deployment.program.signature import Arrays, Feeds, Signature
+from jlab_compress.deployment.program.signature import Arrays, Feeds, Signature, outputs_by_name
 from jlab_compress.errors import ExportMismatchError, in_words, raise_lack_of_memory
 
 _LOAD = "import sys, onnxruntime as o; o.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
 
 
-def check_form(path: Path, *, opset: int, signature: Signature, outputs: list[str]) -> Form:
-    """Return what a file says about itself, if its opset, names, axes and operators are as asked for.
+def check_form(path: Path, *, opset: int, signature: Signature, reference: nn.Module) -> Form:
+    """Return what a file says about itself, if its opset, names, axes, shapes and operators are as asked for.
+
+    Parameters
+    ----------
+    path : Path
+        The ONNX file.
+    opset : int
+        As asked for.
+    signature : Signature
+        The example inputs.
+    reference : nn.Module
+        The folded module: the file has its outputs, and what is named like one of its tensors has its shape.
 
     Raises
     ------
@@ -35,7 +49,9 @@ def check_form(path: Path, *, opset: int, signature: Signature, outputs: list[st
         raise_lack_of_memory(error)
         faults.append(f"onnx's checker refuses it ({in_words(error)})")
     graph = onnx.load(str(path), load_external_data=False)
+    outputs = list(outputs_by_name(reference, signature))
     faults += [*_opset_faults(graph, opset), *_value_faults(graph, signature, outputs), *_node_faults(graph)]
+    faults += _parameter_faults(graph, reference)
     if faults:
         raise ExportMismatchError(f"{path.name}: {'; '.join(faults)}; the file was not written")
     return form_of(graph)
@@ -62,6 +78,18 @@ def _value_faults(graph: onnx.ModelProto, signature: Signature, outputs: list[st
             yield f"input {value.name!r}: expected shape {expected}, got {shape_of(value)}"
 
 
+def _parameter_faults(graph: onnx.ModelProto, reference: nn.Module) -> Iterator[str]:
+    tensors = (
+        *reference.named_parameters(remove_duplicate=False),
+        *reference.named_buffers(remove_duplicate=False),
+    )
+    shapes = {name: list(tensor.shape) for name, tensor in tensors}
+    for stored in graph.graph.initializer:
+        found = list(stored.dims)
+        if shapes.get(stored.name, found) != found:
+            yield f"expected {stored.name} of shape {shapes[stored.name]}, got {found}"
+
+
 def _node_faults(graph: onnx.ModelProto) -> Iterator[str]:
     if any(node.op_type == "Dropout" for node in graph.graph.node):
         yield "it holds a Dropout, which belongs to training"
@@ -85,7 +113,8 @@ def check_loads(path: Path) -> None:
     if done.returncode:
         words = done.stderr.strip().splitlines()[-1:] or [f"it crashes with status {done.returncode}"]
         raise ExportMismatchError(
-            f"{path.name}: onnxruntime cannot load it ({words[0][:300]}); export it as float32"
+            f"{path.name}: onnxruntime cannot load it ({words[0][:300]}); export it as float32, a model in "
+            "float16 as model.float()"
         )
 
 
@@ -108,10 +137,16 @@ def measure_parity(path: Path, reference: nn.Module, signature: Signature) -> tu
 
     Raises
     ------
+    ValueError
+        If onnxruntime cannot run the model at all, as in types for which it lacks operators.
     ExportMismatchError
         If the file refuses a size that the module takes, or gives other shapes or non-finite values.
     """
-    session = open_session(path)
+    try:
+        session = open_session(path)
+    except Exception as error:
+        raise_lack_of_memory(error)
+        raise ValueError(_lacking(str(error), types_of(reference, signature))) from error
 
     def ask(feeds: Feeds) -> Arrays:
         try:
@@ -121,3 +156,15 @@ def measure_parity(path: Path, reference: nn.Module, signature: Signature) -> tu
             raise ExportMismatchError(f"onnxruntime fails where the model runs: {error}") from error
 
     return tuple(compare(ask, reference, case, sized) for case, sized in cases(signature))
+
+
+def _lacking(words: str, types: frozenset[torch.dtype]) -> str:
+    """Return in a sentence why onnxruntime does not open the file of a model that computes in some types."""
+    operator = re.search(r"Could not find an implementation for (\w+)", words)
+    rare = in_words_of(types - {torch.float32})
+    if operator is None or types <= {torch.float32}:
+        return f"model: onnxruntime does not run it ({words.splitlines()[0][:200]}); the file was not written"
+    return (
+        f"model: onnxruntime has no {operator[1]} for {rare}, in which this model computes; pass a copy in "
+        "float32 (model.float()), without autocast inside it"
+    )

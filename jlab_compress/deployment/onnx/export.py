@@ -23,13 +23,13 @@ from jlab_compress.deployment.onnx.files import (
 from jlab_compress.deployment.onnx.form import PRECISIONS, Form
 from jlab_compress.deployment.onnx.graph import OPSETS, trace
 from jlab_compress.deployment.onnx.precision import convert
-from jlab_compress.deployment.program.folding import ready
-from jlab_compress.deployment.program.parity import TOLERANCE, Parity, check_parity
+from jlab_compress.deployment.program.axes import Axes
+from jlab_compress.deployment.program.folding import Ready, ready
+from jlab_compress.deployment.program.numbers import in_words_of
+from jlab_compress.deployment.program.parity import Parity, check_parity
 from jlab_compress.deployment.program.signature import (
     Arrays,
-    Axes,
     Signature,
-    outputs_by_name,
     read_signature,
 )
 from jlab_compress.drafts import beside, check_target
@@ -65,14 +65,17 @@ def export_onnx(
     path : str or Path
         Ends in ``.onnx``; its folder exists. A graph over 2 GB puts its weights into a file beside it.
     example_inputs : Tensor, tuple or mapping
-        What the model is called on, with at least 2 rows.
+        What the model is called on, with at least 2 rows: tensors, also nested in tuples, lists, mappings and
+        dataclasses, whose keys and numbers stand behind the names (``batch_ids``, ``args_0``).
     opset : int
         17 to 23. The default, 18, loads in every onnxruntime since 1.16.
     axes : mapping of str to mapping of int to str, optional
         Axes that may vary, by input: ``{"image": {0: "batch", 2: "height"}}``. By default axis 0 is
-        "batch" and, for matrices of integers or booleans, axis 1 is "sequence".
+        "batch", and axis 1 of token ids, masks and what goes with them is "sequence" where the model runs at
+        other lengths. An output that is named like an input gets ``_out`` behind its name.
     precision : {"float32", "float16", "int8"}
-        Precision of the weights; the error that it adds is reported.
+        Precision of the weights; the error that it adds is reported. "float32" leaves them as they are; the
+        others are made from float32.
     calibration : batches, optional
         Only for int8: fixes the ranges of the activations beforehand (static quantisation).
     original : nn.Module, optional
@@ -91,13 +94,16 @@ def export_onnx(
     ------
     ExportMismatchError
         If opset, names, axes, operators or numbers are not as promised; nothing is left under `path`. At
-        every size each output may be off by 1e-5 of its norm, ||file - model|| / ||model||, and a single
-        value by 1e-5 of the largest one; a value may be further off, and is warned about, only where the
-        module in float32 is itself that far from its float64 copy.
+        every size each output may be off by a tolerance times its norm, ||file - model|| / ||model||, and a
+        single value by as much of the largest one; a value may be further off, and is warned about, only
+        where the module is itself that far from its float64 copy. The tolerance, which the report says, is
+        that of the coarsest type in which the model computes: 1e-6 for float64, 1e-5 for float32, 1e-2 for
+        float16.
     FileExistsError, FileNotFoundError, PermissionError
         If `path` cannot be written.
     ValueError, TypeError
-        If an argument does not fit or the model cannot be exported.
+        If an argument does not fit, the model cannot be exported, or onnxruntime lacks its operators in the
+        types in which it computes (bfloat16; convolutions and GELU in float64).
 
     Examples
     --------
@@ -109,16 +115,17 @@ def export_onnx(
     """
     _check_choices(slim, opset, precision, calibration)
     target = check_target(Path(path), overwrite)
-    signature = read_signature(slim, example_inputs, axes)
-    model = ready(slim)
-    checked = partial(_checked, model.reference, signature, opset)
+    model = ready(slim, example_inputs, axes)
+    signature = model.signature
+    own = _own_precision(model.folded, precision)
+    checked = partial(_checked, model, opset)
     told = dict(facts or {})
     with beside(target) as room:
         draft = room / target.name
         graph = trace(model.folded, signature, opset)
-        stamp(graph, slim, model.plan, {**told, "precision": "float32"})
+        stamp(graph, slim, model.plan, {**told, "precision": own})
         write_graph(graph, draft)
-        form, exact = checked(draft, TOLERANCE)
+        form, exact = checked(draft, model.tolerance)
         parity = exact
         if precision != "float32":
             draft = _converted(draft, precision, _feeds(slim, calibration, signature))
@@ -127,7 +134,7 @@ def export_onnx(
             form, parity = checked(draft, None)
         report = ExportReport(
             path=target,
-            precision=precision,
+            precision=own if precision == "float32" else precision,
             parity=parity,
             float32_parity=exact,
             n_parameters=count_parameters(model.folded),
@@ -136,23 +143,36 @@ def export_onnx(
             sha256=sha256_of(draft),
             form=form,
             plan=model.plan,
-            costs=None if original is None else _costs(original, model.folded, draft, signature, opset),
+            costs=None if original is None else _costs(original, model, draft, opset),
             facts=told,
+            tolerance=model.tolerance,
+            told=model.told,
         )
         publish(draft, target)
     return report
 
 
 def _checked(
-    reference: nn.Module, signature: Signature, opset: int, path: Path, tolerance: float | None
+    model: Ready, opset: int, path: Path, tolerance: float | None
 ) -> tuple[Form, tuple[Parity, ...]]:
     """Return a file's form and errors, if they are as promised; a tolerance of None only records errors."""
-    outputs = list(outputs_by_name(reference, signature))
-    form = check_form(path, opset=opset, signature=signature, outputs=outputs)
-    parity = measure_parity(path, reference, signature)
+    form = check_form(path, opset=opset, signature=model.signature, reference=model.folded)
+    if torch.float16 in model.types:
+        check_loads(path)
+    parity = measure_parity(path, model.reference, model.signature)
     if tolerance is not None:
-        check_parity(path.name, parity, reference, signature, tolerance)
+        check_parity(path.name, parity, model.reference, model.signature, tolerance)
     return form, parity
+
+
+def _own_precision(model: nn.Module, precision: str) -> str:
+    """Return the precision of a model's own weights; a smaller one can be made of float32 only."""
+    own = in_words_of(frozenset(p.dtype for p in model.parameters() if p.is_floating_point()))
+    if precision != "float32" and own != "float32":
+        raise ValueError(
+            f"precision: {precision} is made from float32 weights, the model's are {own}; pass model.float()"
+        )
+    return own
 
 
 def _check_choices(slim: object, opset: int, precision: str, calibration: object) -> None:
@@ -189,15 +209,18 @@ def _feeds(model: nn.Module, calibration: object, signature: Signature) -> list[
     return [read_signature(model, call, signature.axes).feeds() for call in calls]
 
 
-def _costs(original: nn.Module, folded: nn.Module, path: Path, signature: Signature, opset: int) -> Costs:
-    before = ready(original).folded
+def _costs(original: nn.Module, slim: Ready, path: Path, opset: int) -> Costs:
+    before = ready(original, slim.signature.example, slim.signature.axes).folded
     before_path = path.parent / f"original-{path.name}"
-    write_graph(trace(before, signature, opset), before_path)
-    pair = (before_path, path)
+    write_graph(trace(before, slim.signature, opset), before_path)
+    pair, call = (before_path, path), slim.signature.call
     return Costs(
         n_bytes=(bytes_of(before_path), bytes_of(path)),
-        n_parameters=(count_parameters(before), count_parameters(folded)),
-        macs=(count_macs(before, signature.call), count_macs(folded, signature.call)),
-        latency=measure_latency(pair, signature),
-        peak_memory=(measure_memory(before_path, signature), measure_memory(path, signature)),
+        n_parameters=(count_parameters(before), count_parameters(slim.folded)),
+        macs=(count_macs(before, call), count_macs(slim.folded, call)),
+        latency=measure_latency(pair, slim.signature),
+        peak_memory=(
+            measure_memory(before_path, slim.signature),
+            measure_memory(path, slim.signature),
+        ),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jlab_compress.deployment.onnx.costs import Latency
 from jlab_compress.deployment.onnx.form import Form
-from jlab_compress.deployment.program.parity import BATCHES, TOLERANCE, Parity
+from jlab_compress.deployment.program.parity import BATCHES, Parity
 from jlab_compress.report import Report, Reported, Scalar, Table
 from jlab_compress.slim.plan import Plan
 
@@ -48,7 +48,7 @@ class ExportReport(Reported):
     path : Path
         The file.
     precision : str
-        "float32", "float16" or "int8".
+        Of the weights: "float32" or what the model has, or "float16" or "int8" where asked for.
     parity, float32_parity : tuple of Parity
         Errors of the file, and of its float32 form before a smaller precision, for each set of sizes.
     n_parameters, macs, n_bytes : int
@@ -63,6 +63,10 @@ class ExportReport(Reported):
         Before and after, where the original was given.
     facts : mapping of str to scalar
         As handed over by the caller.
+    tolerance : float
+        What `float32_parity` was held to.
+    told : tuple of str
+        What was left out of the file, and why that tolerance.
     """
 
     kind = "export"
@@ -79,6 +83,13 @@ class ExportReport(Reported):
     plan: Plan | None
     costs: Costs | None
     facts: Mapping[str, Scalar]
+    tolerance: float
+    told: tuple[str, ...] = ()
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the weights were written in a smaller precision than the model has."""
+        return self.parity != self.float32_parity
 
     @property
     def max_abs_diff(self) -> float:
@@ -135,7 +146,7 @@ def _report(export: ExportReport) -> Report:
         facts,
         tables=tuple(tables),
         warnings=_warnings(export),
-        notes=(_conditions(),),
+        notes=(*export.told, _conditions()),
         details=DETAILS,
     )
 
@@ -212,9 +223,9 @@ def _warnings(export: ExportReport) -> tuple[str, ...]:
             f"{export.precision} moves the outputs by {export.max_gap:.1%} of their norm at {worst.case}; "
             "check the accuracy, or export as float32."
         )
-    if export.precision == "float32" and export.max_rel_diff > TOLERANCE:
+    if not export.is_converted and export.max_rel_diff > export.tolerance:
         found.append(
-            f"Single values are up to {export.max_rel_diff:.1e} of the largest off; torch in float32 is "
+            f"Single values are up to {export.max_rel_diff:.1e} of the largest off; the model in torch is "
             f"itself that far from float64, and all values together are {export.max_gap:.1e} of the norm off."
         )
     refused = [p.case for p in export.parity if p.gap is None]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import onnx
 import torch
 from torch import nn
 
+from jlab_compress.deployment.onnx.form import DATATYPES
+from jlab_compress.deployment.onnx.values import name_values
 from jlab_compress.deployment.program.signature import Signature, outputs_by_name
-from jlab_compress.deployment.program.torch_export import cause_of, exported, quiet_exporter
+from jlab_compress.deployment.program.torch_export import Flat, cause_of, exported, quiet_exporter
 from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.isolation import inference
 from jlab_compress.extras import require
@@ -42,15 +45,13 @@ def trace(model: nn.Module, signature: Signature, opset: int) -> onnx.ModelProto
     """
     require("onnxscript", "onnx")
     with quiet_exporter(), inference():
-        outputs = list(outputs_by_name(model, signature))
-        program = exported(model, signature)
+        outputs = outputs_by_name(model, signature)
+        _check_types("input", signature.tensors)
+        _check_types("output", outputs)
+        program = exported(Flat(model, signature), signature.flat)
         try:
             traced = torch.onnx.export(
-                program,
-                opset_version=min(max(opset, TRACED.start), TRACED.stop - 1),
-                input_names=list(signature.tensors),
-                output_names=outputs,
-                verbose=False,
+                program, opset_version=min(max(opset, TRACED.start), TRACED.stop - 1), verbose=False
             )
         except Exception as error:
             raise_lack_of_memory(error)
@@ -58,8 +59,20 @@ def trace(model: nn.Module, signature: Signature, opset: int) -> onnx.ModelProto
     assert traced is not None
     graph = traced.model_proto
     _strip(graph)
+    name_values(graph.graph, list(signature.tensors), list(outputs), prefix="model.")
     _rename_axes(graph, signature)
     return _at_opset(graph, opset)
+
+
+def _check_types(side: str, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse inputs and outputs of types that clients of a runtime cannot send or read."""
+    for name, tensor in tensors.items():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        if kind not in DATATYPES:
+            advice = "pass model.float()" if kind == "bfloat16" else "convert it inside the model's forward"
+            raise ValueError(
+                f"model: its {side} {name!r} is {kind}, for which clients have no arrays; {advice}"
+            )
 
 
 def _strip(graph: onnx.ModelProto) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,54 +11,48 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jlab_compress.deployment.program.axes import BATCH, SEQUENCE
+from jlab_compress.deployment.program.axes import BATCH, SEQUENCE, Axes, usual_axes
+from jlab_compress.deployment.program.names import named_inputs, named_outputs
 from jlab_compress.errors import in_words, raise_lack_of_memory
-from jlab_compress.execution.calls import Call, leaves_in
+from jlab_compress.execution.calls import Call, mapped
 from jlab_compress.execution.inputs import read_call
-from jlab_compress.execution.isolation import inference
+from jlab_compress.execution.isolation import copy_model, inference, undisturbed
+from jlab_compress.execution.models import unwrapped
 
-Axes = Mapping[str, Mapping[int, str]]
 Arrays = dict[str, NDArray[Any]]
 Feeds = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Example inputs of a model in the order of its call, with the names of the axes that may vary.
+    """An example call of a model, its tensors by name, and the names of the axes that may vary.
 
     Parameters
     ----------
-    values : mapping of str to Tensor or constant
-        Positional inputs first, then keyword inputs; a value that is no tensor is a constant of the graph.
-    n_positional : int
-        How many of `values` are passed by position.
+    example : Call
+        How the tensors are passed: what is no tensor in it is a constant of the graph.
+    tensors : mapping of str to Tensor
+        The tensors by name, in the order of the call.
     axes : mapping of str to mapping of int to str
         For each tensor, axis number to axis name; axes that are not named are fixed.
+    taken : frozenset of str
+        Names that outputs must not have: those of the inputs and of the model's own tensors.
     """
 
-    values: Mapping[str, Any]
-    n_positional: int
+    example: Call
+    tensors: Mapping[str, Tensor]
     axes: Axes
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """The positional inputs."""
-        return tuple(self.values.values())[: self.n_positional]
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """The keyword inputs."""
-        return dict(list(self.values.items())[self.n_positional :])
+    taken: frozenset[str] = frozenset()
 
     @property
     def call(self) -> Call:
         """The inputs as one forward call."""
-        return Call(self.args, self.kwargs)
+        return self.called_with(self.tensors.values())
 
     @property
-    def tensors(self) -> dict[str, Tensor]:
-        """The inputs that are tensors, by name."""
-        return {name: value for name, value in self.values.items() if isinstance(value, Tensor)}
+    def flat(self) -> Signature:
+        """The same tensors one after another, as a graph takes them."""
+        return replace(self, example=Call(tuple(self.tensors.values())))
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -69,46 +62,58 @@ class Signature:
         ]
         return dict(sorted(named, key=lambda pair: pair[0] != BATCH))
 
+    def called_with(self, values: Iterable[Any]) -> Call:
+        """Return the call with other values in the places of its tensors."""
+        new = iter(values)
+        args, kwargs = mapped((self.example.args, dict(self.example.kwargs)), lambda _: next(new))
+        return Call(args, kwargs)
+
+    def outputs(self, value: object) -> dict[str, Tensor]:
+        """Return what the model returns as tensors by name; see `named_outputs`."""
+        return named_outputs(value, self.taken)
+
     def feeds(self) -> Arrays:
         """Return the tensors as numpy arrays by name, as an inference runtime takes them."""
-        return {name: tensor.numpy() for name, tensor in self.tensors.items()}
+        return as_numpy(self.tensors)
 
     def resized(self, **sizes: int) -> Signature:
         """Return the inputs at other sizes of the named axes, by going round the example's entries."""
-        values = dict(self.values)
+        tensors = dict(self.tensors)
         for name, tensor in self.tensors.items():
             for axis, label in self.axes[name].items():
                 if label in sizes:
                     entries = torch.arange(sizes[label]) % tensor.shape[axis]
                     tensor = tensor.index_select(axis, entries)
-            values[name] = tensor
-        return replace(self, values=values)
+            tensors[name] = tensor
+        return replace(self, tensors=tensors)
 
     def padded(self) -> Signature | None:
         """Return the inputs with the later half of every odd row masked; None without a mask of 0 and 1."""
-        values = dict(self.values)
+        tensors = dict(self.tensors)
         for name, tensor in self.tensors.items():
             if "mask" in name and tuple(self.axes[name].values()) == (BATCH, SEQUENCE):
                 masked = tensor.clone()
                 half = tensor.shape[1] // 2
                 masked[1::2, half:] = (tensor[:1, :1] == 0).to(tensor.dtype)
-                values[name] = masked
-        changed = any(values[name] is not self.values[name] for name in values)
-        return replace(self, values=values) if changed else None
+                tensors[name] = masked
+        changed = any(tensors[name] is not self.tensors[name] for name in tensors)
+        return replace(self, tensors=tensors) if changed else None
 
 
 def read_signature(model: nn.Module, example_inputs: object, axes: Axes | None = None) -> Signature:
     """Read example inputs into named tensors on the CPU and name the axes that may vary.
 
-    Axis 0 of every tensor is "batch"; axis 1 of a matrix of integers or booleans (token ids, masks) is
-    "sequence". `axes` replaces this for the inputs that it names.
+    Axis 0 of every tensor is "batch". Axis 1 is "sequence" for matrices of integers or booleans (token ids)
+    and for those called a mask, and for other tensors that are as long where the model runs at another length
+    only so; it is fixed where the model runs at no other. `axes` replaces this for the inputs that it names.
 
     Parameters
     ----------
     model : nn.Module
-        Its `forward` names the positional inputs.
+        Its `forward` names the positional inputs; it stays as it is.
     example_inputs : Tensor, tuple or mapping
-        One input, positional inputs, or keyword inputs; the batch holds at least 2 rows.
+        One input, positional inputs, or keyword inputs, each a tensor or tensors nested in tuples, lists,
+        mappings and dataclasses; the batch holds at least 2 rows.
     axes : mapping of str to mapping of int to str, optional
         For example ``{"image": {0: "batch", 2: "height", 3: "width"}}``.
 
@@ -124,8 +129,10 @@ def read_signature(model: nn.Module, example_inputs: object, axes: Axes | None =
     >>> read_signature(nn.Linear(3, 1), torch.ones(4, 3)).axes
     {'input': {0: 'batch'}}
     """
-    values, n_positional = _named_values(model, example_inputs)
-    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    model = unwrapped(model)
+    call = _read_call(model, example_inputs)
+    own = frozenset(name for name, _ in (*model.named_parameters(), *model.named_buffers()))
+    tensors = {name: tensor.detach().cpu() for name, tensor in named_inputs(model, call, own).items()}
     if not tensors:
         raise TypeError(
             "example_inputs: expected at least one tensor and got none; pass what the model is called on"
@@ -133,64 +140,17 @@ def read_signature(model: nn.Module, example_inputs: object, axes: Axes | None =
     unknown = sorted(set(axes or {}) - set(tensors))
     if unknown:
         raise ValueError(f"axes: no input is called {unknown[0]!r}; expected one of {', '.join(tensors)}")
-    named = {name: dict((axes or {}).get(name, _usual_axes(tensor))) for name, tensor in tensors.items()}
-    values = {name: value.detach().cpu() if name in tensors else value for name, value in values.items()}
-    signature = Signature(values, n_positional, named)
+    given = {name: dict(named) for name, named in (axes or {}).items()}
+    signature = Signature(call, tensors, given, own | frozenset(tensors))
+    *usual, last = (replace(signature, axes={**axes, **given}) for axes in usual_axes(tensors, given))
+    tried = copy_model(model).cpu() if usual else model
+    signature = next((each for each in usual if _runs_at_another_length(tried, each)), last)
     _check_axes(signature)
     return signature
 
 
-def outputs_by_name(model: nn.Module, signature: Signature) -> dict[str, Tensor]:
-    """Run a model on the example and return what it gives as `named_outputs` does.
-
-    Raises
-    ------
-    ValueError
-        If the model does not run on the example.
-    """
-    with inference():
-        try:
-            value = signature.call(model)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise_lack_of_memory(error)
-            raise ValueError(
-                f"example_inputs: expected inputs that the model runs on, it stopped with {in_words(error)}; "
-                "pass a batch of the shape, type and names that its forward takes"
-            ) from error
-    return named_outputs(value)
-
-
-def named_outputs(value: object) -> dict[str, Tensor]:
-    """Return a model's output as tensors by name: its keys where it has some, else "output" and a number.
-
-    Raises
-    ------
-    TypeError
-        If the output holds something that is neither tensor, tuple, list, mapping nor None.
-
-    Examples
-    --------
-    >>> list(named_outputs({"logits": torch.zeros(1), "states": (torch.zeros(1), None)}))
-    ['logits', 'states_0']
-    """
-    found: dict[str, Tensor] = {}
-    for path, item in leaves_in(value):
-        numbered = not path or isinstance(path[0], int)
-        name = "_".join(map(str, ("output", *path) if numbered else path))
-        if isinstance(item, Tensor):
-            found[name] = item
-        elif item is not None:
-            raise TypeError(
-                f"model: output {name} is a {type(item).__name__}, expected tensors in tuples or mappings; "
-                "switch it off (for a cache: use_cache=False) or wrap the model"
-            )
-    if not found:
-        raise TypeError("model: its output holds no tensor; export a model that returns at least one")
-    return found
-
-
-def _named_values(model: nn.Module, example: object) -> tuple[dict[str, Any], int]:
-    """Return the values of one forward call by name, positional ones first, and how many these are."""
+def _read_call(model: nn.Module, example: object) -> Call:
+    """Return the forward call that an example stands for."""
     try:
         call, cut = read_call(model, example)
     except TypeError as error:
@@ -200,18 +160,40 @@ def _named_values(model: nn.Module, example: object) -> tuple[dict[str, Any], in
             f"example_inputs: expected at most {len(call.args)} positional inputs, as the model's forward "
             "takes, got more; leave the targets out"
         )
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind in kinds]
-    names += [f"input_{i}" for i in range(len(names), len(call.args))]
-    named = dict(zip(names, call.args, strict=False))
-    return named | {str(name): value for name, value in call.kwargs.items()}, len(call.args)
+    return call
 
 
-def _usual_axes(tensor: Tensor) -> dict[int, str]:
-    if tensor.dim() == 0:
-        return {}
-    discrete = not (tensor.is_floating_point() or tensor.is_complex())
-    return {0: BATCH, 1: SEQUENCE} if discrete and tensor.dim() == 2 else {0: BATCH}
+def _runs_at_another_length(model: nn.Module, signature: Signature) -> bool:
+    """Return whether a copy of a model runs where what is called a sequence has another length."""
+    length = signature.sizes[SEQUENCE]
+    sized = signature.resized(**{SEQUENCE: length - 1 if length > 2 else length + 1})
+    try:
+        with undisturbed(model):
+            sized.call(model)
+    except Exception as error:
+        raise_lack_of_memory(error)
+        return False
+    return True
+
+
+def outputs_by_name(model: nn.Module, signature: Signature) -> dict[str, Tensor]:
+    """Run a model on the example and return what it gives by name.
+
+    Raises
+    ------
+    ValueError
+        If the model does not run on the example.
+    """
+    with inference():
+        try:
+            value = signature.call(model)
+        except Exception as error:
+            raise_lack_of_memory(error)
+            raise ValueError(
+                f"example_inputs: expected inputs that the model runs on, it stopped with {in_words(error)}; "
+                "pass a batch of the shape, type and names that its forward takes"
+            ) from error
+    return signature.outputs(value)
 
 
 def _check_axes(signature: Signature) -> None:
@@ -243,5 +225,6 @@ def _check_axes(signature: Signature) -> None:
 
 
 def as_numpy(tensors: Mapping[str, Tensor]) -> Arrays:
-    """Return tensors as numpy arrays under the same names."""
-    return {name: np.asarray(tensor.detach().cpu()) for name, tensor in tensors.items()}
+    """Return tensors as numpy arrays under the same names; bfloat16, which numpy lacks, as float32."""
+    known = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    return {name: np.asarray(t.float() if t.dtype == torch.bfloat16 else t) for name, t in known.items()}

@@ -4,23 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import io
 import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jlab_compress.deployment.program.axes import BATCH
 from jlab_compress.deployment.program.signature import Signature
 from jlab_compress.errors import in_words, raise_lack_of_memory
+from jlab_compress.execution.calls import Call, mapped
 from jlab_compress.execution.isolation import inference
 from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.surroundings import as_called
+
+
+class Flat(nn.Module):
+    """A model as a graph has it: a function of tensors one after another that returns tensors.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes and returns these in any nesting.
+    signature : Signature
+        How they are passed to it.
+    """
+
+    def __init__(self, model: nn.Module, signature: Signature) -> None:
+        super().__init__()
+        self.model = model
+        self.signature = signature
+        self.train(model.training)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs in the order of `Signature.outputs`."""
+        call = self.signature.called_with(tensors)
+        return tuple(self.signature.outputs(self.model(*call.args, **call.kwargs)).values())
 
 
 def exported(model: nn.Module, signature: Signature) -> torch.export.ExportedProgram:
@@ -31,14 +56,18 @@ def exported(model: nn.Module, signature: Signature) -> torch.export.ExportedPro
     ValueError
         If the model cannot be exported; the message names the submodule and the cause.
     """
-    _check_names(model)
-    shapes = _dynamic_shapes(signature)
-    with quiet_exporter(), inference(), as_called():
+    inner = model.model if isinstance(model, Flat) else model
+    _check_names(inner)
+    call = signature.call
+    with quiet_exporter(), inference(), as_called(), _keywords_spelled_out(model, call):
         try:
-            return torch.export.export(model, signature.args, signature.kwargs, dynamic_shapes=shapes)
+            shapes = _dynamic_shapes(model, signature)
+            return torch.export.export(
+                model, call.args, dict(call.kwargs), dynamic_shapes=shapes, strict=False
+            )
         except Exception as error:
             raise_lack_of_memory(error)
-            raise ValueError(cause_of(model, error)) from error
+            raise ValueError(cause_of(inner, error, tuple(signature.tensors))) from error
 
 
 def _check_names(model: nn.Module) -> None:
@@ -51,15 +80,44 @@ def _check_names(model: nn.Module) -> None:
             )
 
 
-def _dynamic_shapes(signature: Signature) -> dict[str, Any]:
+@contextlib.contextmanager
+def _keywords_spelled_out(model: nn.Module, call: Call) -> Iterator[None]:
+    """Let `forward` name what it takes as ``**kwargs``, since torch.export mixes up the axes of these."""
+    found, forward = inspect.signature(model.forward), model.forward
+    named = [p for p in found.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    more = [name for name in call.kwargs if name not in found.parameters]
+    if not more:
+        yield
+        return
+
+    def spelled_out(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in more]
+    spelled_out.__signature__ = found.replace(parameters=[*named, *keywords])  # type: ignore[attr-defined]
+    before = dict(vars(model))
+    vars(model)["forward"] = spelled_out
+    try:
+        yield
+    finally:
+        del vars(model)["forward"]
+        vars(model).update({"forward": before["forward"]} if "forward" in before else {})
+
+
+def _dynamic_shapes(model: nn.Module, signature: Signature) -> dict[str, Any]:
+    """Return what `torch.export` takes: for each argument of `forward`, its nesting with axes for tensors."""
     batch = torch.export.Dim(BATCH, min=1)
-    shapes: dict[str, Any] = dict.fromkeys(signature.values)
-    for name in signature.tensors:
-        shapes[name] = {
+    axes = [
+        {
             axis: batch if label == BATCH else torch.export.Dim.DYNAMIC
             for axis, label in signature.axes[name].items()
         }
-    return shapes
+        for name in signature.tensors
+    ]
+    waiting, example = iter(axes), signature.example
+    given = example.args, dict(example.kwargs)
+    args, kwargs = mapped(given, lambda _: next(waiting), lambda _: None)
+    return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
 
 
 @contextlib.contextmanager
@@ -98,11 +156,11 @@ def _folders_are_no_modules() -> Iterator[None]:
             sys.modules["triton"] = before
 
 
-def cause_of(model: nn.Module, error: Exception) -> str:
-    """Return in one sentence where and why a model cannot be exported."""
+def cause_of(model: nn.Module, error: Exception, inputs: Sequence[str] = ()) -> str:
+    """Return in one sentence where and why a model with these inputs cannot be exported."""
     place = _submodule(model, error)
     where = f"submodule {place[0]!r} ({place[1]})" if place else "the model"
-    return f"model: {where} cannot be exported: {_fixed_axis(error) or in_words(error)}"
+    return f"model: {where} cannot be exported: {_fixed_axis(error, inputs) or in_words(error)}"
 
 
 def _submodule(model: nn.Module, error: BaseException) -> tuple[str, str] | None:
@@ -120,11 +178,19 @@ def _submodule(model: nn.Module, error: BaseException) -> tuple[str, str] | None
     return found
 
 
-def _fixed_axis(error: BaseException) -> str | None:
+def _fixed_axis(error: BaseException, inputs: Sequence[str]) -> str | None:
     """Return what the exporter says of an axis that was to vary and does not, in words."""
     words = r"You marked (\S+) as dynamic but your code specialized it to be a constant \((\d+)\)"
     fixed = re.search(words, str(error))
     if fixed is None:
         return None
-    axis = re.sub(r"L\['(\w+)'\]\.size\(\)\[(\d+)\]", r"\2 of input \1", fixed[1])
+    axis = re.sub(
+        r"L\[(\S+)\]\.size\(\)\[(\d+)\]", lambda at: f"{at[2]} of input {_name(at[1], inputs)}", fixed[1]
+    )
     return f"its code fixes axis {axis} to {fixed[2]}; let it take any size, or do not name that axis"
+
+
+def _name(place: str, inputs: Sequence[str]) -> str:
+    """Return the name of an input from the keys and numbers under which torch knows it."""
+    keys = [key.strip("'") for key in place.split("][")]
+    return inputs[int(keys[1])] if keys[0] == "tensors" and len(keys) == 2 else "_".join(keys)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten, treespec_dumps
 
+from jlab_compress.deployment.program.axes import Axes
 from jlab_compress.deployment.program.folding import ready
 from jlab_compress.deployment.program.parity import Parity, cases, check_parity, compare
 from jlab_compress.deployment.program.signature import (
     Arrays,
-    Axes,
     Signature,
     as_numpy,
-    named_outputs,
-    read_signature,
 )
 from jlab_compress.deployment.program.torch_export import exported, quiet_exporter
 from jlab_compress.drafts import beside, check_target
@@ -40,6 +39,8 @@ class Program(Reported):
         Its size.
     parity : tuple of Parity
         Differences from the model for each set of input sizes.
+    told : tuple of str
+        What was left out, and which difference was allowed.
     """
 
     kind = "export"
@@ -47,6 +48,7 @@ class Program(Reported):
     path: Path
     n_bytes: int
     parity: tuple[Parity, ...]
+    told: tuple[str, ...] = ()
 
     @property
     def report(self) -> Report:
@@ -59,7 +61,10 @@ class Program(Reported):
             f"{self.path.name} gives the model's outputs to {worst:.1e} of their norm.",
             {"path": str(self.path), "bytes": self.n_bytes, "max_gap": worst},
             tables=(Table("The file against the model", columns, rows),),
-            notes=("Opens with `torch.export.load(path).module()`; the model's code is not needed.",),
+            notes=(
+                "Opens with `torch.export.load(path).module()`; the model's code is not needed.",
+                *self.told,
+            ),
         )
 
     def __fspath__(self) -> str:
@@ -96,7 +101,9 @@ def export_program(
     ------
     ExportMismatchError
         As for `export_onnx`.
-    ValueError, TypeError, OSError
+    TypeError
+        As for `export_onnx`, and if tensors are in dataclasses or named tuples that torch does not know.
+    ValueError, OSError
         As for `export_onnx`.
 
     Examples
@@ -108,8 +115,11 @@ def export_program(
     torch.Size([5, 2])
     """
     target = check_target(Path(path), overwrite, suffix=".pt2")
-    signature = read_signature(slim, example_inputs, axes)
-    model = ready(slim)
+    model = ready(slim, example_inputs, axes)
+    signature = model.signature
+    _check_nesting("takes", (signature.example.args, dict(signature.example.kwargs)))
+    with inference():
+        _check_nesting("returns", signature.call(model.reference))
     with beside(target) as room:
         draft = room / target.name
         with quiet_exporter():
@@ -121,11 +131,26 @@ def export_program(
             compare(partial(_answers, program, sized), model.reference, case, sized)
             for case, sized in cases(signature)
         )
-        check_parity(target.name, parity, model.reference, signature)
+        check_parity(target.name, parity, model.reference, signature, model.tolerance)
         os.replace(draft, target)
-    return Program(target, target.stat().st_size, parity)
+    return Program(target, target.stat().st_size, parity, model.told)
+
+
+def _check_nesting(does: str, value: object) -> None:
+    """Refuse tensors nested in types that torch cannot write down."""
+    leaves, nesting = tree_flatten(value)
+    strange = next((type(leaf).__name__ for leaf in leaves if is_dataclass(leaf)), None)
+    try:
+        treespec_dumps(nesting)
+    except NotImplementedError:
+        strange = "named tuple or a type of its own"
+    if strange is not None:
+        raise TypeError(
+            f"model: a .pt2 file has tensors in tuples, lists and dicts, and this model {does} a {strange}; "
+            "use a dict, export as ONNX, or call torch.export.register_dataclass on it first"
+        )
 
 
 def _answers(program: nn.Module, sized: Signature, _: object) -> Arrays:
     with inference():
-        return as_numpy(named_outputs(sized.call(program)))
+        return as_numpy(sized.outputs(sized.call(program)))

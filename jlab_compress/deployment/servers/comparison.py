@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.deployment.onnx.costs import BATCHES
-from jlab_compress.deployment.program.folding import frozen
-from jlab_compress.deployment.program.parity import TOLERANCE, Parity, cases, compare, run_module
-from jlab_compress.deployment.program.signature import Arrays, Feeds, Signature, read_signature
+from jlab_compress.deployment.program.folding import ready
+from jlab_compress.deployment.program.parity import Parity, cases, compare, run_module
+from jlab_compress.deployment.program.signature import Arrays, Feeds, Signature
 from jlab_compress.deployment.program.timing import medians_in_turn
 from jlab_compress.deployment.servers.commands import choose_server
 from jlab_compress.deployment.servers.repository import Repository, export_repository
@@ -87,13 +87,14 @@ class ServedComparison(Reported):
 
     @property
     def agrees(self) -> bool:
-        """Whether `max_gap` is at most 1e-5, and no value is 1e-5 further off than in the export's check.
+        """Whether `max_gap` is within the export's tolerance, and no value is further off than its check saw.
 
         A smaller precision may add the gap that its export reported.
         """
         export = self.repository.export
-        added = 0.0 if export.precision == "float32" else export.max_gap
-        return self.max_gap <= TOLERANCE + added and self.max_rel_diff <= TOLERANCE + export.max_rel_diff
+        added = export.max_gap if export.is_converted else 0.0
+        allowed = export.tolerance
+        return self.max_gap <= allowed + added and self.max_rel_diff <= allowed + export.max_rel_diff
 
     def _entries(self) -> list[Parity]:
         return [entry for entries in self.parity.values() for entry in entries]
@@ -156,10 +157,13 @@ def serve_and_compare(
         As for `export_repository`.
     """
     kind = choose_server(server, layout)
-    signature = read_signature(slim, example_inputs, options.get("axes"))
+    model = ready(slim, example_inputs, options.get("axes"))
+    signature = model.signature
     options = {"version": "next", "original": original, **options}
     repository = export_repository(slim, directory, name, example_inputs, layout=layout, **options)
-    modules = [frozen(slim), *([] if original is None else [frozen(original)])]
+    modules = [model.reference]
+    if original is not None:
+        modules.append(ready(original, signature.example, signature.axes).reference)
     with serve(repository.folder, name, server=kind) as running:
         asks = {p: _asking(running, repository, p) for p in PROTOCOLS if p == "http" or running.grpc}
         parity = {
@@ -252,8 +256,9 @@ def _parity_table(trial: ServedComparison) -> Table:
 def _warnings(trial: ServedComparison) -> tuple[str, ...]:
     if trial.agrees:
         return ()
-    exact = trial.repository.export.precision == "float32"
+    export = trial.repository.export
+    more = " more than the precision costs" if export.is_converted else ""
     return (
         f"The server's outputs are {trial.max_gap:.1e} of their norm off, expected at most "
-        f"{TOLERANCE:.0e}{'' if exact else ' more than the precision costs'}; do not ship this version.",
+        f"{export.tolerance:.0e}{more}; do not ship this version.",
     )

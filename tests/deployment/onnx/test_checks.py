@@ -18,14 +18,14 @@ SIGNATURE = read_signature(DOUBLE, torch.ones(3, 2))
 WIDER = read_signature(nn.Linear(3, 2), torch.ones(2, 3))
 
 
-def file(path, *, factor=2.0, opset=18, nodes=(), **names):
+def file(path, *, factor=2.0, opset=18, nodes=(), kind=TensorProto.FLOAT, **names):
     """Write a graph by hand that multiplies its input."""
     ports = [
-        helper.make_tensor_value_info(names.get(name, name), TensorProto.FLOAT, ["batch", 2])
+        helper.make_tensor_value_info(names.get(name, name), kind, ["batch", 2])
         for name in ("input", "output")
     ]
     last = helper.make_node("Mul", [ports[0].name, "factor"], [ports[1].name])
-    weight = onnx.numpy_helper.from_array(np.array(factor, np.float32), "factor")
+    weight = onnx.numpy_helper.from_array(np.array(factor, helper.tensor_dtype_to_np_dtype(kind)), "factor")
     graph = helper.make_graph([*nodes, last], "net", [ports[0]], [ports[1]], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.save(model, path)
@@ -33,7 +33,7 @@ def file(path, *, factor=2.0, opset=18, nodes=(), **names):
 
 
 def form(path, **changes):
-    return check_form(path, **{"opset": 18, "signature": SIGNATURE, "outputs": ["output"], **changes})
+    return check_form(path, **{"opset": 18, "signature": SIGNATURE, "reference": DOUBLE, **changes})
 
 
 def test_a_sound_file_says_what_it_is(tmp_path):
@@ -52,7 +52,7 @@ def test_a_sound_file_says_what_it_is(tmp_path):
         ({"nodes": [helper.make_node("Relu", ["input"], ["r"], doc_string="/a.py")]}, {}, "source paths"),
         (
             {},
-            {"signature": read_signature(nn.Linear(3, 2), torch.ones(2, 3))},
+            {"signature": WIDER, "reference": nn.Linear(3, 2)},
             r"expected shape \['batch', 3\]",
         ),
     ],
@@ -60,6 +60,37 @@ def test_a_sound_file_says_what_it_is(tmp_path):
 def test_each_fault_is_named(made, asked, words, tmp_path):
     with pytest.raises(ExportMismatchError, match=words):
         form(file(tmp_path / "m.onnx", **made), **asked)
+
+
+def test_a_parameter_of_another_shape_is_named(tmp_path):
+    """A parameter in a file has the shape that it has in the folded module."""
+
+    class Scaled(nn.Module):
+        def __init__(self, *shape):
+            super().__init__()
+            self.factor = nn.Parameter(torch.ones(shape))
+
+        def forward(self, input):
+            return self.factor.sum() * input
+
+    path = file(tmp_path / "m.onnx")
+    assert form(path, reference=Scaled()).opset == 18
+    with pytest.raises(ExportMismatchError, match=r"expected factor of shape \[2, 3\], got \[\]"):
+        form(path, reference=Scaled(2, 3))
+
+
+def test_operators_that_onnxruntime_lacks_are_named_with_their_type(tmp_path):
+    wide = nn.Linear(2, 2).double()
+    signature = read_signature(wide, torch.ones(3, 2).double())
+    nodes = [helper.make_node("Erf", ["input"], ["e"])]
+    with pytest.raises(
+        ValueError,
+        match=r"onnxruntime has no Erf for float64, in which this model computes; pass a copy in float32",
+    ):
+        measure_parity(file(tmp_path / "m.onnx", nodes=nodes, kind=TensorProto.DOUBLE), wide, signature)
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    with pytest.raises(ValueError, match="onnxruntime does not run it"):
+        measure_parity(tmp_path / "bad.onnx", DOUBLE, SIGNATURE)
 
 
 def test_an_operator_of_someone_else_is_named(tmp_path):

@@ -297,7 +297,7 @@ def test_a_value_may_be_as_far_off_as_torch_itself_and_that_is_said(tmp_path):
     export = export_onnx(Amplifying(1, 50.0), tmp_path / "m.onnx", normal(16, 1024))
     assert export.max_rel_diff > 1e-5
     assert export.max_gap <= 1e-5
-    assert "torch in float32 is itself that far from float64, and" in str(export)
+    assert "the model in torch is itself that far from float64, and" in str(export)
 
 
 def test_an_output_that_is_all_rounding_is_refused(tmp_path):

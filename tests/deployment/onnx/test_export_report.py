@@ -19,7 +19,20 @@ PARITY = (
 )
 PLAN = Plan((BlockPlan("0", "mlp", (), 10, 6, "kept", "weighted"),))
 MADE = ExportReport(
-    Path("m.onnx"), "float32", PARITY, PARITY, 100, 90, 1000, "abc", FORM, PLAN, None, {"function_gap": 0.1}
+    path=Path("m.onnx"),
+    precision="float32",
+    parity=PARITY,
+    float32_parity=PARITY,
+    n_parameters=100,
+    macs=90,
+    n_bytes=1000,
+    sha256="abc",
+    form=FORM,
+    plan=PLAN,
+    costs=None,
+    facts={"function_gap": 0.1},
+    tolerance=1e-5,
+    told=("Outputs were held to 1e-05.",),
 )
 COSTS = Costs((2000, 1000), (200, 100), (180, 90), (Latency(1, "1", (4.0, 2.0)),), (None, 50))
 
@@ -48,6 +61,12 @@ def test_with_the_original_every_cost_stands_before_and_after():
     assert latency.rows == ((1, "1", 4.0, 2.0, 2.0, 2.0),)
 
 
+def test_what_the_outputs_were_held_to_is_told():
+    assert MADE.report.notes[0] == "Outputs were held to 1e-05."
+    assert not MADE.is_converted
+    assert replace(MADE, parity=PARITY[:1]).is_converted
+
+
 def test_a_size_that_was_not_compared_is_said():
     assert MADE.report.warnings == (
         "Not compared at batch 2, sequence 9 (the model refuses this size).",
@@ -63,6 +82,7 @@ def test_a_size_that_was_not_compared_is_said():
 )
 def test_what_is_large_is_warned_about(precision, gap, rel, words):
     worse = (PARITY[0], Parity("batch 64", 0.0, rel, gap))
-    warnings = replace(MADE, precision=precision, parity=worse).report.warnings
+    exact = worse if precision == "float32" else PARITY
+    warnings = replace(MADE, precision=precision, parity=worse, float32_parity=exact).report.warnings
     assert len(warnings) == 1
     assert warnings[0].startswith(words)

@@ -32,7 +32,7 @@ def counted(deepcopy, made):
 
 def test_a_plain_model_is_copied_once_and_frozen(copies):
     model = mlp().train()
-    made = ready(model)
+    made = ready(model, normal(4, 8))
     assert made.folded is made.reference
     assert made.plan is None
     assert not any(module.training for module in made.reference.modules())
@@ -42,7 +42,7 @@ def test_a_plain_model_is_copied_once_and_frozen(copies):
 
 def test_a_slim_model_is_copied_twice_and_folded(copies):
     slim, wide = slim_mlp()
-    made = ready(slim.train())
+    made = ready(slim.train(), normal(4, 8))
     assert len(copies) == 2
     assert made.plan == plan_of(slim)
     assert any(isinstance(m, WeightedLayer) for m in made.reference.modules())
@@ -52,7 +52,7 @@ def test_a_slim_model_is_copied_twice_and_folded(copies):
 
 def test_slim_layers_without_a_plan_are_folded_too():
     slim, wide = slim_mlp()
-    made = ready(nn.Sequential(slim, nn.Tanh()))
+    made = ready(nn.Sequential(slim, nn.Tanh()), normal(4, 8))
     assert made.plan is None
     torch.testing.assert_close(made.folded(normal(4, 8)), wide.eval()(normal(4, 8)).tanh())
 

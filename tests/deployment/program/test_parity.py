@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.deployment.program.parity import Parity, cases, check_parity, compare, run_module
+from jlab_compress.deployment.program.parity import (
+    Parity,
+    _difference,
+    cases,
+    check_parity,
+    compare,
+    run_module,
+)
 from jlab_compress.deployment.program.signature import read_signature
 from jlab_compress.errors import ExportMismatchError
 
@@ -70,11 +77,16 @@ def test_another_shape_and_other_infinite_places_are_refused(answer, words):
         compare(lambda feeds: {"output": answer}, NET, "here", SIGNATURE)
 
 
+def test_the_imaginary_part_counts():
+    expected, found = np.array([3.0 + 4.0j]), np.array([3.0 + 3.0j])
+    assert _difference("y", "here", expected, found) == pytest.approx((1.0, 1 / 5, 1 / 5))
+
+
 def test_an_error_above_the_tolerance_is_refused_with_its_size():
     good, bad = Parity("batch 1", 0.0, 9e-6, 9e-6), Parity("batch 7", 1e-3, 2e-3, 5e-4)
-    check_parity("m.onnx", (good, Parity("batch 2", None, None, None)), NET, SIGNATURE)
+    check_parity("m.onnx", (good, Parity("batch 2", None, None, None)), NET, SIGNATURE, 1e-5)
     with pytest.raises(ExportMismatchError, match=r"m\.onnx: at batch 7 it is 5\.00e-04 of the outputs'"):
-        check_parity("m.onnx", (good, bad), NET, SIGNATURE)
+        check_parity("m.onnx", (good, bad), NET, SIGNATURE, 1e-5)
 
 
 def test_a_module_runs_without_gradients_off_the_fused_path():

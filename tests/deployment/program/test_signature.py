@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.deployment.program.signature import named_outputs, outputs_by_name, read_signature
+from jlab_compress.deployment.program.signature import outputs_by_name, read_signature
 from jlab_compress.execution.calls import Call
 
 
@@ -19,9 +19,8 @@ IDS, MASK = torch.arange(12).reshape(3, 4), torch.ones(3, 4).int()
 
 def test_positional_inputs_get_the_names_of_forward_and_keywords_keep_theirs():
     signature = read_signature(Two(), Call((IDS, MASK, 2.0), {"bias": torch.zeros(3)}))
-    assert list(signature.values) == ["ids", "mask", "scale", "bias"]
-    assert (signature.n_positional, signature.args[2]) == (3, 2.0)
-    assert list(signature.kwargs) == ["bias"]
+    assert signature.call.args[2] == 2.0
+    assert list(signature.call.kwargs) == ["bias"]
     assert list(signature.tensors) == ["ids", "mask", "bias"]
     assert signature.axes == {
         "ids": {0: "batch", 1: "sequence"}, "mask": {0: "batch", 1: "sequence"}, "bias": {0: "batch"},
@@ -53,26 +52,54 @@ def test_padding_masks_the_later_half_of_every_odd_row():
     assert read_signature(nn.Linear(4, 2), torch.ones(3, 4)).padded() is None
 
 
+class Padded(nn.Module):
+    """A mask beside features of its length, as an encoder without an embedding takes them."""
+
+    def __init__(self, length=None):
+        super().__init__()
+        self.length = length
+
+    def forward(self, x, keep):
+        assert self.length in (None, keep.shape[1])
+        return x * keep[:, :, None]
+
+
 @pytest.mark.parametrize(
-    ("value", "names"),
+    ("model", "example", "along"),
     [
-        (MASK, ["output"]),
-        ((MASK, MASK), ["output_0", "output_1"]),
-        ({"a": MASK, "b": (MASK, None, MASK)}, ["a", "b_0", "b_2"]),
-        (({"a": MASK}, [MASK]), ["output_0_a", "output_1_0"]),
+        (Padded(), (torch.ones(2, 5, 3), torch.ones(2, 5).bool()), {"x", "keep"}),
+        (Padded(), (torch.ones(2, 2, 3), torch.ones(2, 2).int()), {"x", "keep"}),
+        (Padded(5), (torch.ones(2, 5, 3), torch.ones(2, 5).bool()), set()),
+        (Two(), (IDS, MASK), {"ids", "mask"}),
+        (Two(), (IDS.double(), MASK.double()), set()),  # a mask, but the matrix beside it is none
+        (nn.Linear(4, 2), torch.ones(3, 4).int(), set()),
+        (nn.Embedding(12, 2), IDS, {"input"}),
     ],
 )
-def test_outputs_are_named_by_their_keys_and_numbers(value, names):
-    assert list(named_outputs(value)) == names
+def test_a_sequence_is_what_the_model_runs_at_other_lengths_of(model, example, along):
+    signature = read_signature(model, example)
+    assert {name for name, axes in signature.axes.items() if axes.get(1) == "sequence"} == along
+    assert all(axes[0] == "batch" for axes in signature.axes.values())
 
 
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [({"a": MASK, "cache": "text"}, "output cache is a str"), (None, "holds no tensor"), ((), "no tensor")],
-)
-def test_an_output_that_is_no_tensor_is_refused(value, words):
-    with pytest.raises(TypeError, match=words):
-        named_outputs(value)
+def test_axes_that_are_given_stay_as_they_are():
+    given = {"keep": {0: "batch"}}
+    assert read_signature(Padded(), (torch.ones(2, 5, 3), MASK[:2, :1] > 0), given).axes == {
+        "keep": {0: "batch"}, "x": {0: "batch"},
+    }  # fmt: skip
+
+
+def test_the_model_is_not_called_to_find_its_axes():
+    class Counting(nn.Embedding):
+        calls = 0
+
+        def forward(self, input):
+            self.calls += 1
+            return super().forward(input)
+
+    model = Counting(12, 2)
+    read_signature(model, IDS)
+    assert model.calls == 0
 
 
 def test_a_model_that_does_not_run_on_the_example_is_named_in_one_line():
