@@ -227,7 +227,7 @@ def render_text(report: Report) -> str:
     lines += [f"  {words:<{wide}}  {format_scalar(report.facts[key])}" for key, words in keys.items()]
     for table in report.tables:
         lines += ["", table.title, *_text_rows(table)]
-    lines += [f"! {warning}" for warning in report.warnings]
+    lines += [f"Warning: {warning}" for warning in report.warnings]
     lines += [f"* {note}" for note in report.notes]
     return "\n".join(lines)
 

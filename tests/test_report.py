@@ -35,6 +35,11 @@ def test_pictures_come_after_the_first_table():
     assert page.index("Blocks") < page.index("<img") < page.index("Long")
 
 
+def test_a_warning_is_a_word_and_not_a_sign_or_a_colour():
+    assert "Warning: careful <i>" in str(REPORT).splitlines()
+    assert "<strong>Warning: </strong>careful &lt;i&gt;" in REPORT._repr_html_()
+
+
 def test_text_aligns_numbers_right():
     lines = str(REPORT).splitlines()
     assert lines[0] == "A <b>title</b>"

@@ -97,4 +97,48 @@ def trains_alike(criteria: Iterable[Criterion]) -> bool | None:
     return all(criterion.met for criterion in criteria) if criteria else None
 
 
+@dataclass(frozen=True)
+class Usability:
+    """Whether a slim model can be used, and how: what a reader of a report wants to know first.
+
+    Parameters
+    ----------
+    answer : str
+        "as it is", "only without training" or "no".
+    sentence : str
+        The same as a sentence, with the reason.
+    """
+
+    answer: str
+    sentence: str
+
+
+def usability(function_gap: float, alike: bool | None, *, unknown: str) -> Usability:
+    """Return whether a slim model is usable as it is, only without training, or not.
+
+    Parameters
+    ----------
+    function_gap : float
+        ||f_slim - f|| / ||f|| of the whole model on held-out rows; NaN is no small one.
+    alike : bool or None
+        Whether it trains like the original; None where that is not known.
+    unknown : str
+        Why it is not known.
+
+    Examples
+    --------
+    >>> print(usability(0.02, True, unknown="").sentence)
+    Usable as it is, and to be trained on.
+    """
+    if not function_gap <= FUNCTION_ERROR_LIMIT:
+        return Usability(
+            "no",
+            f"Not usable as it is: its outputs are off the original's by {function_gap:.2g} of their size.",
+        )
+    if alike:
+        return Usability("as it is", "Usable as it is, and to be trained on.")
+    reason = unknown if alike is None else "it would not train like the original"
+    return Usability("only without training", f"Usable only without training: {reason}.")
+
+
 EXACT = training_criteria(training_gap=0.0, kernel_error=0.0)

@@ -14,6 +14,8 @@ from jlab_compress.slim.conversion import plan_of
 from jlab_compress.slim.plan import BlockPlan
 from jlab_compress.slim.units import UnitAxis
 
+ZERO = 1e-6  # shares of another size below this are taken for none
+
 
 @dataclass(frozen=True)
 class Match:
@@ -28,7 +30,8 @@ class Match:
         neuron was kept.
     wide, narrow : Tensor, (n, m) and (s, m)
         All parameters of each neuron as points, without the plain gauge, each tensor divided by its rms
-        in the original. Weights to neurons of a neighbouring block that has moved nodes are left out.
+        in the original (in the slim model where that is next to none). Weights to neurons of a neighbouring
+        block that has moved nodes are left out.
     """
 
     block: BlockPlan
@@ -105,12 +108,18 @@ def _points(
                 wide = along.carry(wide, shares[other])
         pair = [unit.rows(wide), unit.rows(narrow)]
         if pair[0].shape[1] == pair[1].shape[1]:
-            rms = pair[0].square().mean().sqrt().clamp_min(1e-30)
-            columns.append([part / rms for part in pair])
+            columns.append([part / _size(*pair) for part in pair])
     wide, narrow = (torch.cat(parts, dim=1) for parts in zip(*columns, strict=True))
     if block.multiplicities is not None:
         narrow = narrow / torch.tensor(block.multiplicities).to(narrow).sqrt()[:, None]
     return wide, narrow
+
+
+def _size(wide: Tensor, narrow: Tensor) -> Tensor:
+    """Return the rms of a tensor in the original, or in the slim model where that is next to none."""
+    before, after = (part.square().mean().sqrt() for part in (wide, narrow))
+    size = before if before > ZERO * after else after
+    return size if size > 0 else torch.ones_like(size)
 
 
 def _nearest(wide: Tensor, narrow: Tensor) -> Tensor:

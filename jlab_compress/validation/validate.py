@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
+import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 from jlab_compress.compression.prepare import read_prepared
 from jlab_compress.compression.prepared import Prepared
+from jlab_compress.execution.closeness import tolerance as rounding_of
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
 from jlab_compress.execution.randomness import random_states_kept
@@ -35,10 +37,9 @@ from jlab_compress.validation.training.contest import Budget, Contest, Metric, r
 from jlab_compress.validation.training.references import References, check_shared_plan, read_references
 from jlab_compress.validation.training.side_by_side import train_side_by_side
 from jlab_compress.validation.training.steps import Loss, OptimizerFactory, Step
-from jlab_compress.validation.verdict import Verdict, judge
+from jlab_compress.validation.verdict import Grounds, Verdict, judge
 
 NO_HELD_OUT = "No held-out data was given: gaps and losses are taken on the first training batches."
-STANDSTILL = 1e-9  # ||f_t - f_0|| / ||f_0|| below this is rounding, not training
 
 
 @dataclass(frozen=True, repr=False)
@@ -192,8 +193,8 @@ def validate(
         )
         inputs = [each for each, _ in contest.batches]
         how = read_references(source, slim, references, inputs=inputs, seed=seeds[0], effort=effort)
-        curves, snapshots = _run_seeds(model, slim, contest, how, budget, progress=progress)
-    verdict = judge_curves(curves, tolerance)
+        curves, snapshots, moved = _run_seeds(model, slim, contest, how, budget, progress=progress)
+    verdict = judge_curves(curves, tolerance, rounding=_rounding(slim), moved=moved)
     figures, lacks = _pictures(curves, tolerance, snapshots)
     report = summarise(
         curves,
@@ -214,10 +215,14 @@ def _run_seeds(
     budget: Budget,
     *,
     progress: bool,
-) -> tuple[tuple[Mapping[str, Curve], ...], tuple[Snapshot, Snapshot]]:
-    """Train all models once per seed; the first run gives the parameters before and after."""
+) -> tuple[tuple[Mapping[str, Curve], ...], tuple[Snapshot, Snapshot], tuple[bool, ...]]:
+    """Train all models once per seed; the first run gives the parameters before and after.
+
+    Returned besides is, per seed, whether training has changed any of the original's parameters.
+    """
     curves: list[Mapping[str, Curve]] = []
     snapshots: list[Snapshot] = []
+    moved: list[bool] = []
     seconds = budget.seconds and budget.seconds / len(budget.seeds)
     steps = budget.steps or (None if seconds else len(contest.batches))
     fixed: dict[str, nn.Module] = {}
@@ -236,11 +241,12 @@ def _run_seeds(
             curves.append(
                 train_side_by_side(copies, contest, seed=seed, steps=steps, seconds=seconds, tick=bar.update)
             )
+            moved.append(_has_moved(copies[ORIGINAL], original))
             if len(snapshots) < 2:
                 snapshots.append(take_snapshot(copies, contest.held_out[0][0]))
             steps, seconds = len(curves[0][SLIM].losses), None  # a time budget becomes equal steps
             copies.clear()  # else they would be in memory beside those of the next seed
-    return tuple(curves), (snapshots[0], snapshots[1])
+    return tuple(curves), (snapshots[0], snapshots[1]), tuple(moved)
 
 
 def _pictures(
@@ -260,11 +266,40 @@ def _trainable_copy(model: nn.Module) -> nn.Module:
     return twin if model.training else twin.train()
 
 
-def judge_curves(curves: Sequence[Mapping[str, Curve]], tolerance: float) -> Verdict:
-    """Return the verdict on the slim model's curves, from medians over the later half of the steps."""
+def judge_curves(
+    curves: Curves, tolerance: float, *, rounding: float = 0.0, moved: Sequence[bool] | None = None
+) -> Verdict:
+    """Return the verdict on the slim model's curves, from medians over the later half of the steps.
+
+    Parameters
+    ----------
+    curves : sequence of mapping of str to Curve
+        One mapping per seed.
+    tolerance : float
+        As in `validate`.
+    rounding : float
+        A movement of the original's outputs that rounding may be.
+    moved : sequence of bool, optional
+        Per seed, whether training has changed any of the original's parameters; by default it has.
+    """
+    originals = [run[ORIGINAL] for run in curves]
+    changed = moved or (True,) * len(originals)
+    grounds = Grounds(
+        tuple(curve.late(MOVEMENT) if each else 0.0 for curve, each in zip(originals, changed, strict=True)),
+        tuple((curve.losses[0], median(curve.losses[len(curve.losses) // 2 :])) for curve in originals),
+        away=curves[0][SLIM].of(FUNCTION_GAP)[0],
+        rounding=rounding,
+    )
     gaps = [run[SLIM].late_gap for run in curves]
-    if REORDERED not in curves[0]:
-        return judge(gaps, [0.0] * len(gaps), tolerance=tolerance)
-    moved = [run[ORIGINAL].of(MOVEMENT)[-1] > STANDSTILL for run in curves]
-    floors = [run[REORDERED].late_gap if m else math.nan for run, m in zip(curves, moved, strict=True)]
-    return judge(gaps, floors, tolerance=tolerance)
+    floors = [run[REORDERED].late_gap if REORDERED in run else 0.0 for run in curves]
+    return judge(gaps, floors, tolerance=tolerance, grounds=grounds)
+
+
+def _rounding(model: nn.Module) -> float:
+    return rounding_of(*{p.dtype for p in model.parameters() if p.is_floating_point()})
+
+
+def _has_moved(trained: nn.Module, before: nn.Module) -> bool:
+    """Tell whether training has changed a parameter: running statistics move outputs by themselves."""
+    pairs = zip(trained.parameters(), before.parameters(), strict=True)
+    return not all(torch.equal(one, other) for one, other in pairs)

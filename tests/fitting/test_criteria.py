@@ -9,6 +9,7 @@ from jlab_compress.fitting.criteria import (
     Criterion,
     training_criteria,
     trains_alike,
+    usability,
 )
 from jlab_compress.fitting.fit import Fit
 from tests.fitting.problems import dense
@@ -57,3 +58,20 @@ def test_a_fit_says_what_its_criteria_say():
     assert made(()) is None
     assert made(training_criteria(training_gap=0.1)) is True
     assert made(training_criteria(training_gap=0.1, kernel_error=0.9)) is False
+
+
+@pytest.mark.parametrize(
+    ("gap", "alike", "answer", "start"),
+    [
+        (0.02, True, "as it is", "Usable as it is, "),
+        (0.02, False, "only without training", "Usable only without training: it would not train like"),
+        (0.02, None, "only without training", "Usable only without training: nobody looked."),
+        (0.31, True, "no", "Not usable as it is: its outputs are off the original's by 0.31 of their size."),
+        (math.nan, None, "no", "Not usable as it is"),
+        (math.inf, False, "no", "Not usable as it is"),
+    ],
+)
+def test_a_reader_is_told_first_whether_the_slim_model_is_usable(gap, alike, answer, start):
+    found = usability(gap, alike, unknown="nobody looked")
+    assert found.answer == answer
+    assert found.sentence.startswith(start)

@@ -36,6 +36,23 @@ def test_units_that_moved_stand_for_their_nearest():
     assert torch.allclose(match.shares, expected)
 
 
+@pytest.mark.parametrize("zero", [0.0, 1e-12])
+def test_a_tensor_of_zeros_in_the_original_is_measured_by_the_slim_one(zero):
+    wide = make_wide()
+    with torch.no_grad():
+        wide[0].bias.fill_(zero)
+    slim = without_indices(make_slim(wide))
+    with torch.no_grad():
+        slim[0].bias.copy_(torch.tensor([3.0, 0.0, -3.0, 3.0, 0.0]))
+    (match,) = match_neurons(wide, slim)
+    size = (27 / 5) ** 0.5
+    assert torch.allclose(match.narrow[:, 4], torch.tensor([3.0, 0.0, -3.0, 3.0, 0.0]).double() / size)
+    assert float(match.wide[:, 4].abs().max()) < 1e-11
+    with torch.no_grad():
+        slim[0].bias.fill_(zero)
+    assert bool(torch.isfinite(match_neurons(wide, slim)[0].narrow).all())
+
+
 def test_the_plain_gauge_is_taken_off():
     wide = make_wide(activation=nn.ReLU)
     (plain,) = match_neurons(wide, make_slim(wide, plain=True))

@@ -167,8 +167,8 @@ def fit_units_dynamics(layer: Layer, rows: UnitRows, size: int, *, seed: int = 0
         flat = kernel[:, probes][:, :, probes].flatten(1)
         both = both + flat @ flat.T / flat.sum(dim=0).square().sum()
     found = [
-        _Choice("multiplicities for outputs and kernel", *_weighted(both, layer, size)),
-        _Choice("multiplicities for outputs", *_weighted(outputs, layer, size)),
+        _Choice("multiplicities for outputs and kernel", *_weighted(both, layer, size, seed)),
+        _Choice("multiplicities for outputs", *_weighted(outputs, layer, size, seed)),
         _Choice("random subset", *_random(layer, size, seed)),
     ]
     fits = [_evaluated(layer, rows, split, choice, seed) for choice in found]
@@ -192,8 +192,10 @@ class _Choice:
     counts: Tensor
 
 
-def _weighted(products: Tensor, layer: Layer, size: int) -> tuple[Tensor, Tensor]:
-    return select_nonnegative(HeldGram(products), products @ layer.multiplicities, size)
+def _weighted(products: Tensor, layer: Layer, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Choose units by non-negative multiplicities; at random where none helps, as where outputs are zero."""
+    indices, counts = select_nonnegative(HeldGram(products), products @ layer.multiplicities, size)
+    return (indices, counts) if len(indices) else _random(layer, size, seed)
 
 
 def _random(layer: Layer, size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -244,4 +246,4 @@ def largest_units(layer: Layer, rows: UnitRows, size: int, *, seed: int = 0) -> 
 def weighted_units(layer: Layer, rows: UnitRows, size: int, *, seed: int = 0) -> Fit:
     """Keep at most `size` units whose non-negative multiplicities reproduce the outputs."""
     products = output_products(layer, rows, split_rows(len(rows.values), seed).fit)
-    return plain_fit(layer, rows, "outputs-only NNLS", *_weighted(products, layer, size), seed=seed)
+    return plain_fit(layer, rows, "outputs-only NNLS", *_weighted(products, layer, size, seed), seed=seed)

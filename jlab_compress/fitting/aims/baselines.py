@@ -138,7 +138,8 @@ def nnls_outputs(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> F
     """Choose at most `size` untouched neurons whose non-negative counts reproduce the outputs.
 
     Parameters, returns and raises as in `random_subset`; fewer than `size` neurons come back where
-    no further one helps. The function is kept, the tangent kernel is not looked at.
+    no further one helps, and a random subset where none does, as where all outputs are zero. The function is
+    kept, the tangent kernel is not looked at.
     """
     check_fit(layer, inputs, size)
     fit, x, wide = split_rows(len(inputs), seed).fit, inputs.double(), layer.to(torch.float64)
@@ -146,6 +147,8 @@ def nnls_outputs(layer: Layer, inputs: Tensor, size: int, *, seed: int = 0) -> F
     gram = OutputGram(h, wide.outgoing)
     moments = gram.products((h * wide.multiplicities) @ wide.outgoing)
     indices, counts = select_nonnegative(gram, moments, size)
+    if not len(indices):
+        return random_subset(layer, inputs, size, seed=seed)
     return evaluated(
         wide.select(indices, counts), layer, inputs, "outputs-only NNLS", indices=indices, seed=seed
     )

@@ -87,6 +87,8 @@ def move_subset(
     """
     assert start.indices is not None
     subset = _fitted(layer, rows.completed(layer), start.indices, seed)
+    if subset.error == 0:
+        return start
     moves = _plan_moves(layer, rows, len(start.indices), effort, seed)
     count = step_counter(progress, moves.steps)
     moved = _move(subset.layer, subset.rows, subset.seen, moves, FIRST_SHARE, count)

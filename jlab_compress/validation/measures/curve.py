@@ -160,10 +160,12 @@ class Curve:
         >>> Curve((), (0, 1, 2, 3, 4), {"training gap": (0.0, 9.0, 0.1, 0.3, 0.2)}).late_gap
         0.2
         """
-        if self.diverged_at is not None:
-            return math.inf
+        return math.inf if self.diverged_at is not None else self.late(TRAINING_GAP)
+
+    def late(self, measure: Measure) -> float:
+        """Return the median of a measure over the later half of the steps."""
         half = self.recorded[-1] / 2
-        return median(g for t, g in zip(self.recorded, self.training_gaps, strict=True) if t and t >= half)
+        return median(v for t, v in zip(self.recorded, self.of(measure), strict=True) if t and t >= half)
 
 
 Curves = Sequence[Mapping[str, Curve]]

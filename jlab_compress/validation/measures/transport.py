@@ -37,7 +37,8 @@ class CloudDistance:
 def neuron_clouds(original: nn.Module, slim: nn.Module) -> dict[str, tuple[Cloud, Cloud]]:
     """Return each block's neurons in both models as clouds of points, all parameters of a neuron together.
 
-    Each parameter tensor is divided by the rms of its entries in the original, so that all count alike.
+    Each parameter tensor is divided by the rms of its entries in the original, so that all count alike; where
+    that is next to none, such as for a bias of zeros, by the rms in the slim model.
 
     Parameters
     ----------

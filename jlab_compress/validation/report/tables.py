@@ -6,6 +6,7 @@ from statistics import fmean
 
 from torch import nn
 
+from jlab_compress.fitting.criteria import Usability, usability
 from jlab_compress.report import Chart, Figure, Report, Scalar, Table
 from jlab_compress.slim.conversion import plan_of
 from jlab_compress.validation.measures.curve import (
@@ -21,8 +22,10 @@ from jlab_compress.validation.measures.curve import (
 )
 from jlab_compress.validation.measures.snapshot import Snapshot
 from jlab_compress.validation.roles import FUNCTION, ORIGINAL, RANDOM, REORDERED, SLIM
-from jlab_compress.validation.verdict import Verdict
+from jlab_compress.validation.verdict import ALIKE, CANNOT_TELL, DIFFERS, Verdict
 
+UNKNOWN = "whether it trains like the original cannot be told from this run"
+ALIKE_OF = {ALIKE: True, DIFFERS: False, CANNOT_TELL: None}
 N_ROWS = 8  # of the tables against the step
 INEXACT = {
     "LBFGS": "its history and line search add up all parameters, so no slim model trains exactly alike",
@@ -47,16 +50,24 @@ def summarise(
 ) -> Report:
     """Return the report of a validation from its curves, its verdict and the parameters before and after."""
     steps = len(curves[0][SLIM].losses)
+    usable = usability(curves[0][SLIM].of(FUNCTION_GAP)[0], ALIKE_OF[verdict.label], unknown=UNKNOWN)
+    judged = f"{verdict.label.capitalize()} over steps {-(-steps // 2)} to {steps}"
     return Report(
         title="Does it train the same?",
-        summary=f"{verdict.label.capitalize()} over steps {-(-steps // 2)} to {steps}: {verdict.reason}.",
-        facts=_facts(curves, verdict, steps),
+        summary=f"{_headline(curves, usable)} {judged}: {verdict.reason}.",
+        facts={"usable": usable.answer, **_facts(curves, verdict, steps)},
         tables=(models_table(curves), *step_tables(curves), *parameter_tables(*snapshots)),
         figures=figures,
         warnings=(*_divergence(curves), *warnings),
         notes=(*notes, *_conditions(curves, steps, verdict.tolerance)),
         details=DETAILS,
     )
+
+
+def _headline(curves: Curves, usable: Usability) -> str:
+    if usable.answer != "no":
+        return usable.sentence
+    return f"{usable.sentence} After training they are off by {final(curves, SLIM, FUNCTION_GAP):.2g}."
 
 
 def models_table(curves: Curves) -> Table:

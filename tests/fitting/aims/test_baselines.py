@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,6 +34,14 @@ def test_width_dtype_bits_and_judgement(method, layer):
     )
     if fit.indices is not None:
         assert torch.equal(fit.layer.incoming[0], layer.incoming[0][fit.indices])
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_a_layer_that_gives_nothing_keeps_neurons(method):
+    layer = dense(20)
+    silent = replace(layer, outgoing=torch.zeros_like(layer.outgoing), outgoing_bias=None)
+    fit = method(silent, X, 6)
+    assert (fit.layer.width, fit.function_error) == (6, 0.0)
 
 
 @pytest.mark.parametrize("method", EVERY)
