@@ -85,7 +85,9 @@ def _weighted(module, read, made):
         input_multiplicities=multiplicities[0],
         output_multiplicities=multiplicities[1],
     ).to(module.weight.dtype)
-    layer.load_state_dict(module.state_dict(), strict=False)
+    with torch.no_grad():
+        layer.weight_of_one.copy_(module.weight)
+        layer.bias.copy_(module.bias)
     return layer
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.fitting.fit import Fit
@@ -11,8 +11,11 @@ from jlab_compress.slim.attributes import drops_weights
 AVERAGE = "in training mode the slim model computes like the original on average only."
 
 
-def notes_on(prepared: Prepared, fits: Mapping[str, Fit]) -> tuple[str, ...]:
-    """Return what a reader must know of a slim model with these fits by block, whatever its aim."""
+def notes_on(prepared: Prepared, fits: Mapping[str, Fit], unsaid: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return what a reader must know of a slim model with these fits by block, whatever its aim.
+
+    `unsaid` are blocks whose new width its configuration has no field for.
+    """
     blocks = [block for block in prepared.blocks if block.name in fits]
     notes = _notes_of_fits(fits)
     if prepared.cut:
@@ -32,6 +35,11 @@ def notes_on(prepared: Prepared, fits: Mapping[str, Fit]) -> tuple[str, ...]:
         notes.append(f"Dropout acts on attention weights of {', '.join(loose)}: {AVERAGE}")
     if dropped := [block.name for block in blocks if block.dropout]:
         notes.append(f"Dropout acts on hidden neurons of {', '.join(dropped)}: {AVERAGE}")
+    if unsaid:
+        notes.append(
+            f"The configuration has no field for the new width of {', '.join(unsaid)}, so from_pretrained "
+            "will refuse what save_pretrained writes; use jlab_compress.save and load."
+        )
     return tuple(notes)
 
 

@@ -19,6 +19,7 @@ from jlab_compress.compression.slim_report import summarise
 from jlab_compress.compression.widths.request import Resolved
 from jlab_compress.execution.progress import Progress, Step, follow
 from jlab_compress.execution.randomness import random_states_kept
+from jlab_compress.execution.snapshot import Snapshot
 from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.inspection.block import Block
@@ -26,7 +27,6 @@ from jlab_compress.report import Report, Reported
 from jlab_compress.slim.attributes import rename_config
 from jlab_compress.slim.conversion import attach_plan
 from jlab_compress.slim.plan import BlockPlan, Plan
-from jlab_compress.slim.snapshot import Snapshot
 from jlab_compress.slim.surgery import write_layer
 
 KEPT = "{} was kept: its function gap on held-out rows is {:.2g}, that of the jointly refined blocks {:.2g}."
@@ -168,8 +168,8 @@ def shrink(
         else:
             kept.put_back()
     attach_plan(slim, best.plan)
-    rename_config(slim, best.plan.blocks)
-    notes = (*best.notes, *notes_on(prepared, best.evaluation.fits), *wanted.notes)
+    unsaid = rename_config(slim, best.plan.blocks)
+    notes = (*best.notes, *notes_on(prepared, best.evaluation.fits, unsaid), *wanted.notes)
     return Compression(slim, best.plan, summarise(prepared, slim, best.evaluation, notes))
 
 

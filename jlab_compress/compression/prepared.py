@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.isolation import copy_model
+from jlab_compress.execution.snapshot import Snapshot
 from jlab_compress.execution.splits import hold_out
 from jlab_compress.graph.trace import Trace
 from jlab_compress.inspection.block import Blocks
-from jlab_compress.slim.snapshot import Snapshot
 
 HELD_OUT = 0.1
 

@@ -42,7 +42,8 @@ class Uses:
         for name, module in model.named_modules():
             for parameter in {id(p) for p in module._parameters.values() if p is not None}:
                 self._holders[parameter].append((name, module))
-        owned = {value: id(model.get_parameter(name)) for value, name in trace.parameters.items()}
+        named = dict(model.named_parameters(remove_duplicate=False))
+        owned = {value: id(named[name]) for value, name in trace.parameters.items()}
         for operation in trace.operations:
             for parameter in {owned[value] for value in operation.inputs if value in owned}:
                 self._readers[parameter].append(operation)

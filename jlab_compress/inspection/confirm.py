@@ -15,9 +15,9 @@ from jlab_compress.execution.calls import Call
 from jlab_compress.execution.closeness import difference, tolerance
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.outputs import outputs_of
+from jlab_compress.execution.snapshot import Snapshot
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.conversion import count_units
-from jlab_compress.slim.snapshot import Snapshot
 from jlab_compress.slim.surgery import open_layers, select_units, settle
 
 # Blocks with their place among all, by which each is permuted and split in its own way: blocks that

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from torch import nn
 
@@ -15,6 +15,7 @@ _WIDTH_NAMES = ("intermediate_size", "d_ff", "ffn_dim", "n_inner", "dim_feedforw
 # The number of heads, and the size of all heads together.
 _COUNTS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
 _SHARED_COUNTS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")
+_HEAD_SIZES = ("head_dim", "d_kv")
 _SIZES = ("all_head_size", "inner_dim", "split_size")
 # Fields for the width of the residual stream, which other layers of the same width share.
 _STREAM_NAMES = ("hidden_size", "d_model", "n_embd", "dim")
@@ -76,13 +77,16 @@ def rename_sizes(model: nn.Module, block: Located, before: int, after: int) -> N
 
 def _head_names(block: Located) -> dict[str, int]:
     """Return what attributes count for each object: query heads with common keys and values are one."""
-    size = next(unit.each for unit in reversed(block.units) if unit.role == "makes")
-    queries = max(1, block.entries_per_unit // size)
+    queries = max(1, block.entries_per_unit // _head_size(block))
     return {
         **dict.fromkeys(_COUNTS, queries),
         **dict.fromkeys(_SHARED_COUNTS, 1),
         **dict.fromkeys(_SIZES, block.entries_per_unit),
     }
+
+
+def _head_size(block: Located) -> int:
+    return next(unit.each for unit in reversed(block.units) if unit.role == "makes")
 
 
 def count_of_heads(model: nn.Module, block: Located) -> int | None:
@@ -91,21 +95,58 @@ def count_of_heads(model: nn.Module, block: Located) -> int | None:
     return next((own[name] for name in (*_SHARED_COUNTS, *_COUNTS) if name in own), None)
 
 
-def rename_config(model: nn.Module, blocks: Iterable[BlockPlan]) -> None:
-    """Write the common new width of a slim model's blocks into its configuration, field by field.
+def rename_config(model: nn.Module, blocks: Sequence[BlockPlan]) -> tuple[str, ...]:
+    """Write new widths and numbers of heads into the configurations in a slim model, field by field.
 
-    A field rules the blocks that had its width. It is changed only where they all have one new width and
+    A field rules the blocks that had its value. It is changed only where they all have one new value and
     no layer of the same role kept the old one; a configuration cannot say more.
+
+    Returns
+    -------
+    tuple of str
+        Blocks of which no field says the new width, so that `from_pretrained` will not give the model back.
     """
-    config: Any = getattr(model, "config", None)
-    for attribute in _WIDTH_NAMES:
-        old = getattr(config, attribute, None)
-        ruled = [block for block in blocks if block.width_before == old]
-        after = {block.width_after for block in ruled}
-        roles = {_role(name) for block in ruled for name in block.incoming}
-        alike = [module for name, module in model.named_modules() if _role(name) in roles]
-        if len(after) == 1 and (after == {old} or old not in map(_units, alike)):
-            setattr(config, attribute, after.pop())
+    covered, said, seen = set[str](), set[str](), set[int]()
+    for path, module in model.named_modules():
+        config: Any = vars(module).get("config")
+        if config is None or id(config) in seen:
+            continue
+        seen.add(id(config))
+        own = [block for block in blocks if not path or block.name.startswith(f"{path}.")]
+        covered |= {block.name for block in own}
+        for field in (*_WIDTH_NAMES, *_COUNTS, *_SHARED_COUNTS):
+            ruled = [block for block in own if _value(config, field) == _said(config, field, block, "before")]
+            after = {_said(config, field, block, "after") for block in ruled}
+            if len(after) == 1 and (after == {_value(config, field)} or not _unchanged(model, ruled)):
+                setattr(config, field, after.pop())
+                said |= {block.name for block in ruled}
+    return tuple(block.name for block in blocks if block.name in covered - said)
+
+
+def _value(config: Any, field: str) -> Any:
+    """Return what a field means: None for the width of a hidden layer is four times that of the stream."""
+    value = getattr(config, field, 0)
+    streams = [getattr(config, name, None) for name in _STREAM_NAMES]
+    return next((4 * width for width in streams if width), 0) if value is None else value
+
+
+def _said(config: Any, field: str, block: BlockPlan, when: Literal["before", "after"]) -> int | None:
+    """Return the value of a field that is right for a block, or None for a field that says nothing of it.
+
+    A number of heads says nothing where there is no field for their size, which then follows from the number.
+    """
+    width = block.width_before if when == "before" else block.width_after
+    if block.kind != "attention":
+        return width if field in _WIDTH_NAMES else None
+    names, sized = _head_names(block), any(getattr(config, n, None) == _head_size(block) for n in _HEAD_SIZES)
+    return width * names[field] if sized and field in (*_COUNTS, *_SHARED_COUNTS) else None
+
+
+def _unchanged(model: nn.Module, blocks: Sequence[BlockPlan]) -> bool:
+    """Tell whether a layer in the role of those that make some blocks' units has as many as they had."""
+    makers = [(unit, block) for block in blocks for unit in block.units if unit.role == "makes"]
+    before = {(_role(unit.module), unit.length(block.width_before)) for unit, block in makers}
+    return any((_role(name), _units(module)) in before for name, module in model.named_modules())
 
 
 def _role(name: str) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
+from jlab_compress.slim.copies import along, remember, weigh
 from jlab_compress.slim.operators import OPERATORS, known_operator, operator_of
 from jlab_compress.slim.plan import Plan
-from jlab_compress.slim.units import Located, Operator, modules_of, tensor_of
-from jlab_compress.slim.weighted import WeightedLayer, along, remember
+from jlab_compress.slim.units import Located, Operator, modules_of, replace_tensor, stored_tensor, tensor_of
+from jlab_compress.slim.weighted import WeightedLayer
 from jlab_compress.surroundings import shielded
 
 PLAN = "jlab_compress_plan"
@@ -85,9 +86,9 @@ def _fold_layer(layer: WeightedLayer) -> None:
     assert operator is not None
     if counts is not None:
         for tensor, axis in operator.reads.items():
-            value = getattr(layer, tensor)
-            folded = value.detach().double() * along(counts.double(), axis, value)
-            setattr(layer, tensor, nn.Parameter(folded.to(value), value.requires_grad))
+            value = stored_tensor(layer, tensor)
+            folded = weigh(value.detach().double(), along(counts.double(), axis, value), None)
+            replace_tensor(layer, tensor, folded.to(value))
     as_stock(layer)
 
 

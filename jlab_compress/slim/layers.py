@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from jlab_compress.fitting.layer import Activation, Layer
 from jlab_compress.slim.operators import is_conv1d, operator_of
-from jlab_compress.slim.units import Located, UnitAxis, tensor_of
+from jlab_compress.slim.units import Located, UnitAxis, stored_tensor, tensor_of
 from jlab_compress.slim.weighted import WeightedLayer, WeightedLinear, is_conv
 
 
@@ -24,11 +24,9 @@ def matrix_of(module: nn.Module) -> Tensor:
 
     A row of a convolution is its filter, flattened.
     """
-    weight: Any = module.weight
     operator = operator_of(module)
     axis = 0 if operator is None else operator.makes.get("weight", 0)
-    matrix: Tensor = weight.detach().movedim(axis, 0).flatten(1)
-    return matrix
+    return stored_tensor(module, "weight").detach().movedim(axis, 0).flatten(1)
 
 
 def columns_of(module: nn.Module, repeat: int = 1) -> Tensor:
@@ -36,10 +34,11 @@ def columns_of(module: nn.Module, repeat: int = 1) -> Tensor:
 
     `repeat` consecutive inputs of a linear layer belong to one neuron; its row holds all their columns.
     """
-    weight: Any = module.weight
     operator = operator_of(module)
     axis = 1 if operator is None else operator.reads.get("weight", 1)
-    return UnitAxis("", "weight", axis, "reads", each=repeat).columns(weight.detach())
+    return UnitAxis("", "weight", axis, "reads", each=repeat).columns(
+        stored_tensor(module, "weight").detach()
+    )
 
 
 def bias_of(module: nn.Module) -> Tensor | None:

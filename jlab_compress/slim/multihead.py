@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jlab_compress.slim.weighted import WeightedLayer, remember, weigh
+from jlab_compress.slim.copies import remember, weigh
 
 
 class SlimMultiheadAttention(nn.MultiheadAttention):
@@ -64,7 +64,7 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
     @property
     def divides(self) -> bool:
         """Whether gradients are divided by the multiplicities: until `fold` has put these into `out_proj`."""
-        return self.head_multiplicities is not None and isinstance(self.out_proj, WeightedLayer)
+        return self.head_multiplicities is not None and hasattr(self.out_proj, "input_multiplicities")
 
     @property
     def output_multiplicities(self) -> Tensor | None:

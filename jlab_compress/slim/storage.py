@@ -20,11 +20,13 @@ from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import check_model, device_of, unwrapped
 from jlab_compress.slim.attributes import rename_config
 from jlab_compress.slim.conversion import as_weighted, attach_plan, plan_of
+from jlab_compress.slim.copies import ONE, stored_state, whole
 from jlab_compress.slim.operators import known_operator, units_of
 from jlab_compress.slim.plan import BlockPlan, Plan
 from jlab_compress.slim.stored import ADVICE, check_blocks, check_tensors, layers_of, short
 from jlab_compress.slim.surgery import open_layers, settle
-from jlab_compress.slim.units import Operator, modules_of
+from jlab_compress.slim.units import Operator, modules_of, replace_tensor
+from jlab_compress.slim.weighted import WeightedLayer
 from jlab_compress.surroundings import shielded
 
 FORMAT = "jlab-compress 2"
@@ -62,10 +64,8 @@ def save(slim: nn.Module, path: str | os.PathLike[str]) -> None:
     """
     plan = plan_of(slim)
     target = Path(path)
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in unwrapped(slim).state_dict().items()
-    }
+    stored = stored_state(unwrapped(slim))
+    tensors = {name: whole(tensor.detach()).cpu().contiguous().clone() for name, tensor in stored.items()}
     text = plan.to_json()
     metadata = {"format": FORMAT, "plan": text, "sha256": _checksum(text, tensors)}
     with beside(target) as room:
@@ -208,17 +208,23 @@ def _reserve(slim: nn.Module, block: BlockPlan, tensors: dict[str, Tensor]) -> N
         if not own.keys().isdisjoint(operator.counts.values()):
             as_weighted(module, operator)
         for key, stored in own.items():
-            old = getattr(module, key)
+            old = module._parameters.get(key, module._buffers.get(key))
             new = (like if old is None else old).new_empty(stored.shape)
-            if key in module._parameters:
-                new = nn.Parameter(new, (like if old is None else old).requires_grad)
-            setattr(module, key, new)
+            if key in module._parameters and old is None:
+                module._parameters[key] = nn.Parameter(new, like.requires_grad)
+            else:
+                replace_tensor(module, key, new)
     settle(slim, block, block.width_before, block.width_after)
 
 
 def _fill(slim: nn.Module, tensors: dict[str, Tensor]) -> None:
+    state = dict(tensors)
+    for name, module in slim.named_modules():
+        if isinstance(module, WeightedLayer) and module.reads_copies:
+            prefix = f"{name}." if name else ""
+            state[prefix + ONE] = state.pop(prefix + "weight")
     try:
-        slim.load_state_dict(tensors)
+        slim.load_state_dict(state)
     except RuntimeError as error:
         faults = " ".join(str(error).split("\n\t")[1:]) or str(error)
         raise ValueError(

@@ -13,7 +13,7 @@ from jlab_compress.slim.attributes import leave_fast_path, rename_sizes
 from jlab_compress.slim.conversion import count_units
 from jlab_compress.slim.layers import input_scale
 from jlab_compress.slim.operators import known_operator
-from jlab_compress.slim.units import Located, UnitAxis, modules_of, tensor_of
+from jlab_compress.slim.units import Located, UnitAxis, modules_of, replace_tensor, stored_tensor, tensor_of
 
 
 def write_layer(
@@ -103,17 +103,16 @@ def _write_reader(model: nn.Module, block: Located, layer: Layer) -> None:
     if layer.outgoing_bias is not None:
         outputs = old.movedim(unit.axis, 1).shape[0]
         bias = layer.outgoing_bias.reshape(outputs, -1).sum(dim=1)
-        like = getattr(reader, unit.tensor) if reader.bias is None else reader.bias
+        like = stored_tensor(reader, unit.tensor) if reader.bias is None else reader.bias
         reader.bias = nn.Parameter(bias.detach().to(like, copy=True), like.requires_grad)
 
 
 def put_tensor(model: nn.Module, unit: UnitAxis, value: Tensor) -> None:
     """Put a tensor in the place of an axis's, in place: of the old dtype, device and `requires_grad`."""
     module = model.get_submodule(unit.module)
-    old: Any = getattr(module, unit.tensor)
+    old = stored_tensor(module, unit.tensor)
     new = value.detach().to(old).clone(memory_format=torch.contiguous_format)
-    parameter = isinstance(old, nn.Parameter)
-    setattr(module, unit.tensor, nn.Parameter(new, old.requires_grad) if parameter else new)
+    replace_tensor(module, unit.tensor, new)
 
 
 def select_units(

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from jlab_compress.slim.copies import on_mesh
+
 Role = Literal["makes", "treats", "reads"]
 
 
@@ -98,7 +100,8 @@ class UnitAxis:
 
     def broadcast(self, numbers: Tensor, value: Tensor) -> Tensor:
         """Return one number per unit so that it can be multiplied with a tensor."""
-        return self.spread(numbers).view([-1 if a == self.axis else 1 for a in range(value.dim())])
+        shape = [-1 if a == self.axis else 1 for a in range(value.dim())]
+        return on_mesh(self.spread(numbers).view(shape), value)
 
     def scale(self, value: Tensor, factors: Tensor) -> Tensor:
         """Return the tensor with each unit's entries multiplied by its factor."""
@@ -248,10 +251,22 @@ def tensor_of(model: nn.Module, unit: UnitAxis) -> Tensor:
     AttributeError
         If the model has no such layer or tensor.
     """
-    found = getattr(model.get_submodule(unit.module), unit.tensor)
+    return stored_tensor(model.get_submodule(unit.module), unit.tensor, unit.module).detach()
+
+
+def stored_tensor(module: nn.Module, name: str, path: str = "the layer") -> Tensor:
+    """Return a module's parameter or buffer as it is kept: of slim layers, one copy of each weight.
+
+    Raises
+    ------
+    AttributeError
+        If it has no such tensor.
+    """
+    kept = module._parameters.get(name)
+    found = getattr(module, name, None) if kept is None else kept
     if not isinstance(found, Tensor):
-        raise AttributeError(f"{unit.module} has no tensor {unit.tensor}")
-    return found.detach()
+        raise AttributeError(f"{path} has no tensor {name}")
+    return found
 
 
 def length_in(model: nn.Module, unit: UnitAxis) -> int | None:
@@ -266,3 +281,12 @@ def length_in(model: nn.Module, unit: UnitAxis) -> int | None:
 def without(module: nn.Module | None, unit: UnitAxis) -> bool:
     """Return whether a layer has nothing in the place of an axis's tensor, as a norm without statistics."""
     return module is not None and module._buffers.get(unit.tensor, module) is None
+
+
+def replace_tensor(module: nn.Module, name: str, value: Tensor) -> None:
+    """Put a tensor in the place of a module's parameter or buffer; a parameter keeps `requires_grad`."""
+    old = module._parameters.get(name)
+    if old is None:
+        setattr(module, name, value)
+    else:
+        module._parameters[name] = nn.Parameter(value, old.requires_grad)

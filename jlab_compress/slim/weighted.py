@@ -7,61 +7,25 @@ change of the training loop (Wang, Luo, Poggio, Chuang, Ziyin 2026, section on l
 
 from __future__ import annotations
 
-from typing import Any, Self, cast
-from weakref import WeakSet
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, cast
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class _Weigh(torch.autograd.Function):
-    """Multiply columns by their multiplicities; divide row gradients by theirs."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(weight: Tensor, columns: Tensor | None, rows: Tensor | None) -> Tensor:
-        return weight.clone() if columns is None else weight * columns
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | None, Tensor | None], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[2])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (rows,) = ctx.saved_tensors
-        return (gradients[0] if rows is None else gradients[0] / rows), None, None
-
-
-def weigh(weight: Tensor, columns: Tensor | None, rows: Tensor | None) -> Tensor:
-    """Return the weight that a slim layer computes with.
-
-    The gradient that arrives belongs to c equal incoming columns at once, in the mean form that each copy
-    sees, and to the sum over c equal rows; so it passes the columns as it is and is divided for the rows.
-
-    Parameters
-    ----------
-    weight : Tensor, (out, in) or (out,)
-        One copy of each weight.
-    columns : Tensor (in,) or None
-        Multiplicities of the neurons that the layer reads; multiplied in forward.
-    rows : Tensor, broadcastable to `weight`, or None
-        Multiplicities of the neurons that the layer makes; divide the gradient in backward.
-
-    Examples
-    --------
-    >>> w = torch.ones(2, 2, requires_grad=True)
-    >>> weigh(w, torch.tensor([3.0, 1.0]), torch.tensor([[2.0], [1.0]])).sum().backward()
-    >>> w.grad.tolist()
-    [[0.5, 0.5], [1.0, 1.0]]
-    """
-    return cast(Tensor, _Weigh.apply(weight, columns, rows))  # type: ignore[no-untyped-call]
-
-
-def along(counts: Tensor | None, axis: int, like: Tensor) -> Tensor | None:
-    """Return multiplicities shaped so that they run along one axis of a tensor."""
-    return None if counts is None else counts.view([-1 if a == axis else 1 for a in range(like.dim())])
+from jlab_compress.slim.copies import (
+    ONE,
+    ReadWeight,
+    along,
+    is_sharded,
+    of_one_copy,
+    refusal,
+    remember,
+    untraced,
+    weigh,
+)
 
 
 class WeightedLayer(nn.Module):
@@ -70,12 +34,20 @@ class WeightedLayer(nn.Module):
     The buffers are `input_multiplicities`, (in,) or None, for the neurons that the layer reads, and
     `output_multiplicities`, (out,) or None, for the neurons that it makes. They are constant, saved in the
     state dict and move with `.to`; a layer between two slimmed blocks has both.
+
+    The parameter, `weight_of_one`, is one copy of each weight. It is called "weight" among the parameters of
+    the model, as in the original, since it trains like the original's. Where the layer reads neurons with
+    multiplicities, the attribute `weight` and the state dict have the weight that it computes with, for all
+    tools that take it for that; the state dict has one copy on_meshs, under "weight_of_one", and loading
+    takes that.
     """
 
-    weight: Any
     bias: Any
     input_multiplicities: Tensor | None
     output_multiplicities: Tensor | None
+    # The axes of the weight that run over the units made and read.
+    axes: ClassVar[tuple[int, int]] = (0, 1)
+    _version = 2
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Remember the layer while it lives, also where it is copied or unpickled."""
@@ -83,13 +55,40 @@ class WeightedLayer(nn.Module):
         remember(layer)
         return layer
 
-    def weighted_weight(self) -> Tensor:
-        """Return the weight to compute with, for a weight stored as (out, in, ...)."""
-        return weigh(
-            self.weight,
-            along(self.input_multiplicities, 1, self.weight),
-            along(self.output_multiplicities, 0, self.weight),
+    @property
+    def weight_of_one(self) -> Any:
+        """One copy of each weight: the parameter, which is trained."""
+        if "weight" not in self._parameters:
+            raise AttributeError(f"{type(self).__name__} has no parameter weight")
+        return self._parameters["weight"]
+
+    @property
+    def reads_copies(self) -> bool:
+        """Whether the layer computes with another weight than one copy."""
+        return (
+            self._buffers.get("input_multiplicities") is not None
+            and self._parameters.get("weight") is not None
         )
+
+    def _read_weight(self) -> Any:
+        one = self.weight_of_one
+        if one is None:
+            return None
+        # FSDP finds the parameters that it shards by their names.
+        values = self.weighted_weight() if self.reads_copies and not is_sharded(one) else one
+        if torch.compiler.is_compiling():
+            return values
+        _LAST_READ[self] = ref(one)
+        return values if values is one else ReadWeight.of(values, one, self._put_back)
+
+    weight: Any = property(_read_weight)
+
+    def weighted_weight(self) -> Tensor:
+        """Return the weight to compute with."""
+        one: Tensor = self.weight_of_one
+        made, read = self.axes
+        rows, columns = self.output_multiplicities, self.input_multiplicities
+        return weigh(one, along(columns, read, one), along(rows, made, one))
 
     def weighted_bias(self) -> Tensor | None:
         """Return the bias to compute with."""
@@ -97,18 +96,82 @@ class WeightedLayer(nn.Module):
             return cast("Tensor | None", self.bias)
         return weigh(self.bias, None, self.output_multiplicities)
 
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Register a parameter, unless it would replace what the layer computes with."""
+        own = [key for key in ("weight", "bias") if name.startswith(f"{key}_")]
+        if own and "output_multiplicities" in self._buffers:
+            self._put_back()
+            raise refusal(f"its {own[0]} cannot be pruned, normalised or computed in another way")
+        if name == "weight" and self.reads_copies and not vars(self).get("_loads"):
+            raise refusal("its `weight` cannot be replaced")
+        super().register_parameter(name, param)
 
-_LIVING: WeakSet[nn.Module] = WeakSet()
+    def _put_back(self) -> None:
+        """Undo what `nn.utils.weight_norm` does before it registers anything: it deletes the weight."""
+        last = _LAST_READ.get(self)
+        one = None if last is None else last()
+        if one is not None and "weight" not in self._parameters:
+            others = dict(self._parameters)
+            self._parameters.clear()
+            self._parameters.update({"weight": cast(nn.Parameter, one), **others})
+
+    def __delattr__(self, name: str) -> None:
+        """Delete an attribute, unless the layer computes with it."""
+        if name in self._parameters and "output_multiplicities" in self._buffers:
+            raise refusal(f"its {name} cannot be computed in another way")
+        super().__delattr__(name)
+
+    @property
+    def qconfig(self) -> Any:
+        """Torch's quantisation sets this on the layers that it goes through, and passes by slim ones."""
+        raise AttributeError("qconfig")
+
+    @qconfig.setter
+    def qconfig(self, value: Any) -> None:
+        raise refusal("it cannot be quantised")
+
+    def __prepare_scriptable__(self) -> Self:
+        """Refuse `torch.jit.script`, which asks each module for a form that it can read."""
+        raise refusal("it cannot be scripted")
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.reads_copies:
+            values = self.weighted_weight()
+            destination[prefix + ONE] = destination[prefix + "weight"]
+            destination[prefix + "weight"] = values if keep_vars else values.detach()
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        if self.reads_copies:
+            counts = state_dict.get(prefix + "input_multiplicities")
+            before = counts is not None and local_metadata.get("version") == 1
+            counts = self.input_multiplicities if counts is None else counts
+            try:
+                one = self.weight_of_one
+                times = along(counts, self.axes[1], one)
+                state_dict = of_one_copy(state_dict, prefix, one, times, written_before=before)
+            except ValueError as error:
+                error_msgs.append(str(error))
+                return
+        vars(self)["_loads"] = True
+        try:
+            rest = (local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+            super()._load_from_state_dict(state_dict, prefix, *rest)
+        finally:
+            del vars(self)["_loads"]
 
 
-def remember(layer: nn.Module) -> None:
-    """Count a layer among the living slim ones; parameters find their multiplicities through these."""
-    _LIVING.add(layer)
-
-
-def living_layers() -> list[nn.Module]:
-    """Return all slim layers that exist now, in no order, and some that have been folded since."""
-    return list(_LIVING)
+# The parameter that was read last from a layer.
+_LAST_READ: WeakKeyDictionary[nn.Module, ref[Tensor]] = WeakKeyDictionary()
 
 
 class WeightedLinear(nn.Linear, WeightedLayer):
@@ -148,7 +211,7 @@ class WeightedLinear(nn.Linear, WeightedLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's outputs, (..., out_features)."""
-        return F.linear(input, self.weighted_weight(), self.weighted_bias())
+        return F.linear(untraced(input), self.weighted_weight(), self.weighted_bias())
 
 
 class WeightedConv1D(WeightedLayer):
@@ -158,15 +221,11 @@ class WeightedConv1D(WeightedLayer):
     """
 
     nf: int
+    axes = (1, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's outputs, (..., nf)."""
-        weight = weigh(
-            self.weight,
-            along(self.input_multiplicities, 0, self.weight),
-            along(self.output_multiplicities, 1, self.weight),
-        )
-        return F.linear(x, weight.T, self.weighted_bias())
+        return F.linear(untraced(x), self.weighted_weight().T, self.weighted_bias())
 
 
 class _WeightedConv(nn.modules.conv._ConvNd, WeightedLayer):
@@ -178,7 +237,7 @@ class _WeightedConv(nn.modules.conv._ConvNd, WeightedLayer):
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's outputs, (batch, out_channels, *positions)."""
         convolve: Any = self._conv_forward
-        return cast(Tensor, convolve(input, self.weighted_weight(), self.weighted_bias()))
+        return cast(Tensor, convolve(untraced(input), self.weighted_weight(), self.weighted_bias()))
 
 
 class WeightedConv1d(_WeightedConv, nn.Conv1d):
@@ -219,18 +278,19 @@ class _WeightedBatchNorm(nn.modules.batchnorm._BatchNorm, WeightedLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised units, of the shape of the input."""
-        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        self._check_input_dim(untraced(input))  # type: ignore[no-untyped-call]
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:
                 factor = 1.0 / float(self.num_batches_tracked)
+        scale = self.weight_of_one
         running = not self.training or self.track_running_stats
         return F.batch_norm(
             input,
             self.running_mean if running else None,
             self.running_var if running else None,
-            None if self.weight is None else weigh(self.weight, None, self.output_multiplicities),
+            None if scale is None else weigh(scale, None, self.output_multiplicities),
             self.weighted_bias(),
             self.training or (self.running_mean is None and self.running_var is None),
             factor,

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.execution.models import unwrapped
+from jlab_compress.slim.copies import living_layers, on_mesh, whole
 from jlab_compress.slim.operators import operator_of
 from jlab_compress.slim.units import UnitAxis
-from jlab_compress.slim.weighted import living_layers
 from jlab_compress.surroundings import shielded
 
 
@@ -86,7 +86,7 @@ def _with_copies(parameters: Parameters) -> list[tuple[Tensor, Tensor | None]]:
                 f"parameters: expected a model or parameters, got {type(value).__name__}; "
                 "pass the slim model or slim.parameters()"
             )
-    found = {id(getattr(m, name)): c for m in living_layers() for name, c in _layer_copies(m)}
+    found = {id(m._parameters[name]): c for m in living_layers() for name, c in _layer_copies(m)}
     return [(p, found.get(id(p))) for p in given]
 
 
@@ -141,6 +141,7 @@ def clip_grad_norm_(
     else:
         powers = [g.detach().abs() ** norm_type for g, _ in pairs]
         parts = [(x if c is None else x * c).sum() for x, (_, c) in zip(powers, pairs, strict=True)]
+    parts = [whole(part) for part in parts]
     stacked = torch.stack([part.to(parts[0].device) for part in parts])
     norm = stacked.max() if math.isinf(norm_type) else stacked.sum() ** (1 / norm_type)
     if error_if_nonfinite and not bool(torch.isfinite(norm)):
@@ -173,8 +174,10 @@ def squared_norm(parameters: Parameters) -> Tensor:
     (12.0, 4.0)
     """
     pairs = _with_copies(parameters)
-    single = torch.stack([p.square().sum() for p, _ in pairs]).sum()
-    counted = torch.stack([(p.square() if c is None else p.square() * c).sum().detach() for p, c in pairs])
+    single = torch.stack([whole(p.square().sum()) for p, _ in pairs]).sum()
+    counted = torch.stack(
+        [whole((p.square() if c is None else p.square() * c).sum().detach()) for p, c in pairs]
+    )
     return single + (counted.sum() - single.detach())
 
 
@@ -199,4 +202,5 @@ def add_gradient_noise_(parameters: Parameters, std: float, generator: torch.Gen
         if parameter.grad is not None:
             shape, like = parameter.shape, parameter.grad
             noise = torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype) * std
+            noise = on_mesh(noise, like)
             parameter.grad.add_(noise if copies is None else noise / copies.sqrt())

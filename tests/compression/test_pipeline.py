@@ -11,11 +11,11 @@ from jlab_compress import prepare
 from jlab_compress.compression.fits.aims import AIMS, BASELINES
 from jlab_compress.compression.pipeline import Settings, narrow, plan_block, shrink
 from jlab_compress.compression.widths.request import Resolved
+from jlab_compress.execution.snapshot import Snapshot
 from jlab_compress.fitting.aims import dynamics
 from jlab_compress.fitting.aims.baselines import nnls_outputs
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.layer import Layer
-from jlab_compress.slim.snapshot import Snapshot
 from jlab_compress.slim.units import tensor_of
 from jlab_compress.training.optimizer_transfer import transfer_optimizer
 from tests.models import mlp, rows, seeded

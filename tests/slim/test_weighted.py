@@ -10,14 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from jlab_compress.slim.conversion import as_weighted, set_multiplicities
+from jlab_compress.slim.copies import along, living_layers, weigh
 from jlab_compress.slim.operators import operator_of
 from jlab_compress.slim.weighted import (
     WeightedBatchNorm2d,
     WeightedConv2d,
     WeightedLinear,
-    along,
-    living_layers,
-    weigh,
 )
 from tests.models import rows, seeded
 
@@ -36,7 +34,7 @@ def test_gradients_are_those_of_one_copy():
     layer = WeightedLinear(3, 2, input_multiplicities=c_in, output_multiplicities=c_out).double()
     full = nn.Linear(6, 7).double()
     a, b = torch.arange(3).repeat_interleave(c_in.long()), torch.arange(2).repeat_interleave(c_out.long())
-    full.weight.data = layer.weight.data[b][:, a].clone()
+    full.weight.data = layer.weight_of_one.data[b][:, a].clone()
     full.bias.data = layer.bias.data[b].clone()
     h, v = rows(9, 3), rows(2, 4, seed=1)
     out = (torch.tanh(layer(h)) * c_out) @ v
@@ -44,7 +42,7 @@ def test_gradients_are_those_of_one_copy():
     assert torch.allclose(out, expected, rtol=1e-13)
     out.square().sum().backward()
     expected.square().sum().backward()
-    assert torch.allclose(layer.weight.grad[b][:, a], full.weight.grad, rtol=1e-11)
+    assert torch.allclose(layer.weight_of_one.grad[b][:, a], full.weight.grad, rtol=1e-11)
     assert torch.allclose(layer.bias.grad[b], full.bias.grad, rtol=1e-11)
 
 

@@ -6,12 +6,15 @@ import pickle
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from jlab_compress.slim.conversion import fold
-from jlab_compress.slim.weighted import living_layers
+from jlab_compress.slim.copies import living_layers
 from jlab_compress.training.gradient_sums import add_gradient_noise_, clip_grad_norm_, squared_norm
 from tests.repeated import STEPS, TOLERANCE, UNEQUAL, Pair, batch, both, spread, train
 
@@ -184,3 +187,32 @@ def test_gradient_noise_is_that_of_the_mean_of_the_copies():
     spread = torch.stack(draws).std(0)
     torch.testing.assert_close(spread, expected, rtol=0.1, atol=0)
     assert not torch.allclose(spread, torch.full_like(spread, 0.7), rtol=0.1)
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def test_sums_over_a_sharded_model_are_those_of_the_whole(one_process):
+    pair = Pair()
+    sharded = copy.deepcopy(pair.slim)
+    for part in (sharded[0], sharded[2], sharded[4], sharded):
+        fully_shard(part, mesh=one_process)
+    models, x, y = (pair.slim, sharded), pair.x, pair.y
+    for model in models:
+        (F.mse_loss(model(x), y) + 0.1 * squared_norm(model)).backward()
+    grads = [[getattr(p.grad, "full_tensor", lambda p=p: p.grad)() for p in m.parameters()] for m in models]
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+    wide = sum(p.square().sum() for p in pair.wide.parameters())
+    torch.testing.assert_close(squared_norm(sharded.parameters()), wide)
+    for order in (1.0, 2.0, float("inf")):
+        norms = [clip_grad_norm_(given, 1e9, order) for given in (*models, sharded.parameters())]
+        assert norms[0] == norms[1] == norms[2]
+    for model in models:
+        clip_grad_norm_(model, 1e-3)
+        add_gradient_noise_(model, 0.1, torch.Generator().manual_seed(0))
+        torch.optim.SGD(model.parameters(), 0.1).step()
+    assert torch.equal(sharded(x), pair.slim(x))

@@ -126,3 +126,25 @@ def test_a_loop_of_lightnings_form():
     for net in (twin.wide, twin.slim):
         fit_module(twin, Module(net, nn.utils.clip_grad_norm_))
     assert twin.distance() > 1e-3
+
+
+def test_the_trainer_of_transformers_goes_on_from_its_checkpoint_in_the_same_bits(tmp_path):
+    def run(pair, name, checkpoint=None):
+        arguments = TrainingArguments(
+            output_dir=str(tmp_path / name),
+            max_steps=4,
+            save_steps=2,
+            lr_scheduler_type="constant",
+            report_to=[],
+            use_cpu=True,
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )
+        data = [{"x": x, "labels": y} for x, y in zip(pair.x, pair.y, strict=True)]
+        Trainer(Scored(pair.slim), arguments, train_dataset=data).train(resume_from_checkpoint=checkpoint)
+        return list(pair.slim.parameters())
+
+    whole = run(Pair(), "whole")
+    resumed = run(Pair(), "resumed", str(tmp_path / "whole" / "checkpoint-2"))
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+    assert not torch.equal(whole[0], next(Pair().slim.parameters()))

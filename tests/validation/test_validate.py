@@ -54,7 +54,7 @@ def test_a_folded_gauge_is_caught(make_pair, batches):
     """The function is equal, the training is not: c folded into the outgoing weights."""
     wide, slim = make_pair()
     broken = copy_model(slim)
-    broken[2].weight.data *= broken[2].input_multiplicities
+    broken[2].weight_of_one.data *= broken[2].input_multiplicities
     broken[2].input_multiplicities.fill_(1.0)
     broken[0].output_multiplicities.fill_(1.0)
     found = run(wide, broken, batches, steps=90, optimizer=lambda p: torch.optim.SGD(p, lr=0.01))

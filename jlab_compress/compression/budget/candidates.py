@@ -15,7 +15,7 @@ from jlab_compress.execution.calls import Call
 from jlab_compress.execution.closeness import function_gap
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.outputs import outputs_on
-from jlab_compress.slim.snapshot import Snapshot
+from jlab_compress.execution.snapshot import Snapshot
 
 # On too few rows uneven widths look better than they are; differences below three percent are chance.
 MOST_CALLS = 24

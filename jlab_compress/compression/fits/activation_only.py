@@ -13,11 +13,11 @@ from jlab_compress.compression.signals.block_rows import gather_inputs, gather_r
 from jlab_compress.compression.signals.layer_rows import rows_with_graph
 from jlab_compress.execution.augmentation import augmented
 from jlab_compress.execution.calls import Call
+from jlab_compress.execution.snapshot import Snapshot
 from jlab_compress.fitting.aims.activation_only import UnitRows
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.fitting.forecast.forecast import Forecast, predict_unit_errors
 from jlab_compress.fitting.post_norm import PostNormMap
-from jlab_compress.slim.snapshot import Snapshot
 from jlab_compress.slim.surgery import open_layers
 from jlab_compress.slim.units import UnitAxis
 

@@ -21,6 +21,7 @@ from jlab_compress.fitting.layer import Layer
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.layers import columns_of, input_scale, read_layer
 from jlab_compress.slim.operators import is_conv1d
+from jlab_compress.slim.units import stored_tensor
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,13 @@ def slim_layer(slim: nn.Module, pair: BlockPair) -> Layer:
     block, counted, counts = pair.block, _counted(slim, pair.block), multiplicities_of(slim, pair)
     makers: list[Any] = [slim.get_submodule(name) for name in block.incoming]
     reader: Any = slim.get_submodule(block.outgoing)
-    outgoing = (reader.weight if is_conv1d(reader) else reader.weight.T).float()
+    outgoing = stored_tensor(reader, "weight")
+    outgoing = (outgoing if is_conv1d(reader) else outgoing.T).float()
     if counted is not None:
         outgoing = outgoing * (counted.to(counts) / counts)[:, None]
     return replace(
         pair.wide,
-        incoming=tuple(_scaled((m.weight.T if is_conv1d(m) else m.weight).float(), m) for m in makers),
+        incoming=tuple(_scaled(_rows(m).float(), m) for m in makers),
         biases=tuple(None if m.bias is None else m.bias.float() for m in makers),
         outgoing=outgoing,
         outgoing_bias=None,
@@ -133,7 +135,7 @@ def write_multiplicities(slim: nn.Module, pair: BlockPair) -> None:
     reader: Any = slim.get_submodule(pair.block.outgoing)
     new = multiplicities_of(slim, pair).to(counted)
     ratio = counted / new
-    reader.weight.mul_(ratio[:, None] if is_conv1d(reader) else ratio)
+    stored_tensor(reader, "weight").mul_(ratio[:, None] if is_conv1d(reader) else ratio)
     counted.copy_(new)
     for name in pair.block.incoming:
         maker: Any = slim.get_submodule(name)
@@ -144,6 +146,11 @@ def _counted(slim: nn.Module, block: Block) -> Tensor | None:
     reader: Any = slim.get_submodule(block.outgoing)
     found: Tensor | None = getattr(reader, "input_multiplicities", None)
     return found
+
+
+def _rows(maker: nn.Module) -> Tensor:
+    weight = stored_tensor(maker, "weight")
+    return weight.T if is_conv1d(maker) else weight
 
 
 def _scaled(values: Tensor, maker: nn.Module) -> Tensor:

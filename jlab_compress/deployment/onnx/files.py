@@ -17,6 +17,7 @@ from torch import nn
 
 from jlab_compress.deployment.onnx.form import Form, Port
 from jlab_compress.report import Scalar
+from jlab_compress.slim.copies import stored_state
 from jlab_compress.slim.plan import Plan
 
 LARGEST_SINGLE_FILE = 2**31 - 2**20
@@ -69,7 +70,7 @@ def sha256_of(path: Path) -> str:
 def source_hash(model: nn.Module) -> str:
     """Return the SHA-256 over names, types, shapes and bytes of a model's parameters and buffers."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(stored_state(model).items()):
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

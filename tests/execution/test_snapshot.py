@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from jlab_compress.execution.snapshot import Snapshot
 from jlab_compress.slim.conversion import as_weighted
 from jlab_compress.slim.operators import known_operator
-from jlab_compress.slim.snapshot import Snapshot
 from tests.models import mlp
 
 
