@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LONGEST_NAME = 200
 _LEFT = re.compile(r"\.jlab-compress-(?P<machine>.*)-(?P<process>\d+)-[0-9a-f]{8}")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -22,10 +23,11 @@ def check_target(path: Path, overwrite: bool = False, *, suffix: str = ".onnx") 
     Raises
     ------
     ValueError
-        If the name does not end in `suffix`.
+        If the name does not end in `suffix`, cannot be printed or is too long.
     FileNotFoundError, FileExistsError, PermissionError
         If the folder is missing, the file is there, or the folder cannot be written to.
     """
+    _check_name(path)
     if path.suffix != suffix:
         raise ValueError(f"path: expected a name that ends in {suffix}, got {path.name!r}; add the ending")
     if not path.parent.is_dir():
@@ -54,9 +56,12 @@ def beside(target: Path, *, argument: str = "path") -> Iterator[Path]:
 
     Raises
     ------
+    ValueError
+        If the name cannot be printed or is too long.
     OSError
         If the folder cannot be written to, or the disk is full.
     """
+    _check_name(target, argument)
     remove_left(target.parent)
     room = target.parent / f".jlab-compress-{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
@@ -74,6 +79,19 @@ def beside(target: Path, *, argument: str = "path") -> Iterator[Path]:
                 "another place"
             ) from error
         raise
+
+
+def _check_name(path: Path, argument: str = "path") -> None:
+    """Refuse a name that some system cannot have or show."""
+    try:
+        fits = b"\0" not in os.fsencode(path) and len(os.fsencode(path.name)) <= LONGEST_NAME
+    except UnicodeEncodeError:
+        fits = False
+    if not fits or not path.name.isprintable():
+        raise ValueError(
+            f"{argument}: expected a printable name of at most {LONGEST_NAME} bytes, got {path.name[:60]!r}; "
+            "choose another one"
+        )
 
 
 def number_of(error: BaseException) -> int | None:

@@ -125,3 +125,27 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_
         alive.kill()
         alive.communicate()
         killed.communicate()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\0.onnx",
+        "a\n.onnx",
+        "\ud800.onnx",
+        "\x1b[31m.onnx",
+        f"{'a' * 250}.onnx",
+        f"{'é' * 120}.onnx",
+        "b\0/a.onnx",
+    ],
+)
+def test_names_that_a_system_cannot_have_or_show_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="path: expected a printable name of at most 200 bytes, got"):
+        check_target(tmp_path / name)
+    with (
+        pytest.raises(ValueError, match="path: expected a printable name of at most 200 bytes, got"),
+        beside(tmp_path / name),
+    ):
+        raise AssertionError("a room for it was made")
+    assert list(tmp_path.iterdir()) == []
+    assert check_target(tmp_path / "é ü 🙂.onnx").name == "é ü 🙂.onnx"

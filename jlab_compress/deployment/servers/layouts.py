@@ -73,7 +73,7 @@ def _inference_service(name: str) -> str:
 apiVersion: serving.kserve.io/v1beta1
 kind: InferenceService
 metadata:
-  name: {name.lower().replace("_", "-").replace(".", "-")}
+  name: "{name.lower().replace("_", "-").replace(".", "-")}"
 spec:
   predictor:
     model:

@@ -56,7 +56,7 @@ def write_companions(folder: Path, name: str, export: ExportReport, example: Arr
     }
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
     lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 

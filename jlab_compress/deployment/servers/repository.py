@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ from jlab_compress.drafts import beside
 from jlab_compress.report import Report, Reported
 from jlab_compress.surroundings import shielded
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # no files on Windows
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,15 +87,16 @@ def export_repository(
     slim : nn.Module
         From `compress(...).model`, or any module.
     directory : str or Path
-        The repository; made if it is missing.
+        The repository; made if it is missing. Links in it are not followed.
     name : str
-        Letters, digits, ``.``, ``_`` and ``-``.
+        1 to 63 letters, digits, ``.``, ``_`` and ``-``, from a letter to a letter or digit, so that it is a
+        folder, a part of addresses and a name in a cluster everywhere.
     example_inputs : Tensor, tuple or mapping
         As for `export_onnx`.
     layout : {"triton", "kserve", "openvino", "mlflow"}
         kserve and openvino add one file to the tree of triton; mlflow needs the extra of that name.
     version : int or "next"
-        "next" is one more than the highest that is there.
+        "next" is one more than the highest that is there, also where another export takes that one first.
     **options
         Handed to `export_onnx`: opset, axes, precision, calibration, original, facts.
 
@@ -115,6 +119,7 @@ def export_repository(
     """
     _check_choices(name, layout)
     folder = _made(Path(directory))
+    _check_place(folder / name)
     number = _version(folder / name, version)
     signature = read_signature(slim, example_inputs, options.get("axes"))
     with beside(_workshop(folder) / name, argument="directory") as room:
@@ -124,17 +129,21 @@ def export_repository(
         export = export_onnx(slim, target / "model.onnx", example_inputs, **options)
         example = signature.resized(**{BATCH: 2}).feeds()
         LAYOUTS[layout].write(target, export.form, example)
-        placed = replace(export, path=folder / name / str(number) / "model.onnx")
-        write_companions(target, name, placed, example, LAYOUTS[layout])
-        _publish(tree, folder / name, str(number))
-    return Repository(folder, name, number, layout, placed)
+        while True:
+            placed = replace(export, path=folder / name / str(number) / "model.onnx")
+            write_companions(target, name, placed, example, LAYOUTS[layout])
+            if _published(target, folder / name):
+                return Repository(folder, name, number, layout, placed)
+            number = _version(folder / name, version)
+            target = target.rename(tree / str(number))
 
 
 def _check_choices(name: str, layout: str) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name or _DEVICES.fullmatch(name):
         raise ValueError(
-            f"name: expected letters, digits, '.', '_' and '-' with no '..', got {name!r}; "
-            "it becomes a folder and a part of addresses"
+            "name: expected 1 to 63 letters, digits, '.', '_' and '-', from a letter to a letter or digit, "
+            f"without '..' and no device of Windows, got {str(name)[:80]!r}; it becomes a folder and a part "
+            "of addresses"
         )
     if layout not in LAYOUTS:
         raise ValueError(f"layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
@@ -148,6 +157,8 @@ def _made(folder: Path) -> Path:
         raise type(error)(
             f"directory: {str(folder)!r} cannot be made ({error.strerror}); choose another one"
         ) from error
+    except ValueError as error:  # a null, or half a character
+        raise ValueError(f"directory: {str(folder)!r} is no name of a folder; choose another one") from error
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"directory: {str(folder)!r} cannot be written to; choose another one")
     return folder
@@ -160,8 +171,25 @@ def _workshop(folder: Path) -> Path:
     return parent if near else folder
 
 
+def _check_place(model: Path) -> None:
+    """Refuse a model's folder that is or holds a link, is a file, or differs from another one by case."""
+    for path in (model, *model.glob("*")):
+        if path.is_symlink():
+            raise ValueError(
+                f"directory: {str(path)!r} is a symbolic link, which is not followed; remove it or choose "
+                "another name"
+            )
+    if model.exists() and not model.is_dir():
+        raise FileExistsError(f"directory: {str(model)!r} is a file; choose another name")
+    for other in model.parent.iterdir():
+        if other.name != model.name and other.name.casefold() == model.name.casefold():
+            raise ValueError(
+                f"name: {other.name} is there and differs from {model.name} by case only; choose another name"
+            )
+
+
 def _version(folder: Path, version: int | str) -> int:
-    there = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+    there = [int(path.name) for path in folder.glob("*") if re.fullmatch("[0-9]+", path.name)]
     if version == "next":
         return max(there, default=0) + 1
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -174,18 +202,24 @@ def _version(folder: Path, version: int | str) -> int:
     return version
 
 
-def _publish(tree: Path, final: Path, number: str) -> None:
-    """Put a whole new model, or one more version of an old one, in its place by one rename."""
-    if not final.exists():
-        os.rename(tree, final)
-        return
-    _check_same_ports(tree / "config.pbtxt", final / "config.pbtxt")
+def _published(version: Path, final: Path) -> bool:
+    """Put a whole new model, or a version of an old one, in its place by one rename, unless it is taken."""
+    if not any(final.glob("*")) and _moved(version.parent, final):
+        return True
+    _check_place(final)
+    _check_same_ports(version.parent / "config.pbtxt", final / "config.pbtxt")
+    return _moved(version, final / version.name)
+
+
+def _moved(folder: Path, place: Path) -> bool:
+    """Move a folder, unless something else is in its place."""
     try:
-        os.rename(tree / number, final / number)
+        os.rename(folder, place)
     except OSError as error:
-        raise FileExistsError(
-            f"version: {final.name} has version {number} already; pass version='next'"
-        ) from error
+        if error.errno in _TAKEN:
+            return False
+        raise
+    return True
 
 
 def _check_same_ports(new: Path, old: Path) -> None:

@@ -25,7 +25,7 @@ def triton_config(name: str, form: Form, example: Feeds) -> str:
     """
     batched = form.is_batched
     lines = [
-        f"name: {json.dumps(name)}",
+        f"name: {_quoted(name)}",
         'backend: "onnxruntime"',
         'default_model_filename: "model.onnx"',
         f"max_batch_size: {LARGEST_BATCH if batched else 0}",
@@ -44,16 +44,21 @@ def _port(side: str, port: Port, batched: bool) -> str:
     reshape = "" if dims else " reshape { shape: [ ] }"
     shape = ", ".join(map(str, dims or [1]))
     kind = f"TYPE_{DATATYPES[port.dtype]}"
-    return f"{side} [ {{ name: {json.dumps(port.name)} data_type: {kind} dims: [ {shape} ]{reshape} }} ]"
+    return f"{side} [ {{ name: {_quoted(port.name)} data_type: {kind} dims: [ {shape} ]{reshape} }} ]"
 
 
 def _warmup(form: Form, example: Feeds, batch: int) -> str:
     entries = " ".join(
-        f"inputs {{ key: {json.dumps(port.name)} value {{ data_type: TYPE_{DATATYPES[port.dtype]} "
+        f"inputs {{ key: {_quoted(port.name)} value {{ data_type: TYPE_{DATATYPES[port.dtype]} "
         f"dims: [ {', '.join(map(str, example[port.name].shape[1:])) or '1'} ] zero_data: true }} }}"
         for port in form.inputs
     )
     return f'model_warmup [ {{ name: "batch {batch}" batch_size: {batch} {entries} }} ]'
+
+
+def _quoted(name: str) -> str:
+    """Return a name as text of a pbtxt, in UTF-8 and without the escapes that only JSON has."""
+    return json.dumps(name, ensure_ascii=False)
 
 
 def as_served(feeds: Feeds, form: Form) -> Arrays:

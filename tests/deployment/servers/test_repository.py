@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,29 @@ import torch
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from jlab_compress.deployment.onnx.export import export_onnx
 from jlab_compress.deployment.servers.repository import export_repository
 from jlab_compress.errors import ExportMismatchError
 from tests.deployment.networks import IDS, MODELS, Encoder, Score, mlp, normal, slim_mlp
 
 X = normal(3, 8)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    return export_onnx(mlp(), tmp_path_factory.mktemp("one") / "model.onnx", X)
+
+
+@pytest.fixture
+def quick(one, monkeypatch):
+    """Exports are copies of one, made once."""
+
+    def copied(slim, path, example_inputs, **options):
+        shutil.copy(one.path, path)
+        return replace(one, path=path)
+
+    monkeypatch.setattr("jlab_compress.deployment.servers.repository.export_onnx", copied)
+    return copied
 
 
 def config_of(folder, name):
@@ -97,11 +117,128 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["room"]
 
 
-@pytest.mark.parametrize("name", ["../net", "a/b", "a\\b", "..", "a..b", "", ".hidden", "a b"])
-def test_names_that_leave_the_folder_are_refused(name, tmp_path):
-    with pytest.raises(ValueError, match="name: expected letters"):
+NAMES = [
+    "../net", "a/b", "a\\b", "..", "a..b", "", ".hidden", "a b", "a\n", "a\0", "\ud800", "²", "a²", "é",
+    "x\u202ey", "net.", "net-", "-net", "1", "2024-01-01", "CON", "nul", "Lpt1", "aux.net",
+    "n" * 64, "n" * 5000, 7, None,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_are_not_the_same_everywhere_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="name: expected 1 to 63 letters") as caught:
         export_repository(mlp(), tmp_path / "repo", name, X)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["true", "null", "on", "No", "n" * 63, "a.b_c-D9", "console"])
+def test_a_name_that_yaml_takes_for_something_else_stays_a_text(name, tmp_path, quick):
+    import yaml
+
+    export_repository(mlp(), tmp_path, name, X, layout="kserve")
+    service = yaml.safe_load((tmp_path / name / "inferenceservice.yaml").read_text())
+    assert service["metadata"]["name"] == name.lower().replace(".", "-").replace("_", "-")
+    assert config_of(tmp_path, name).name == name
+
+
+def test_a_name_that_differs_by_case_only_is_refused(tmp_path, quick):
+    export_repository(mlp(), tmp_path, "net", X)
+    with pytest.raises(ValueError, match="net is there and differs from Net by case only"):
+        export_repository(mlp(), tmp_path, "Net", X)
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+@pytest.mark.parametrize("directory", ["a\0b", "a/\ud800"])
+def test_a_folder_that_no_system_can_have_is_refused(directory, tmp_path):
+    with pytest.raises(ValueError, match="is no name of a folder; choose another one"):
+        export_repository(mlp(), tmp_path / directory, "net", X)
+
+
+@pytest.mark.parametrize("inside", ["", "1", "config.pbtxt", "7"])
+@pytest.mark.parametrize("dangling", [True, False])
+def test_links_in_a_repository_are_not_followed(inside, dangling, tmp_path):
+    repository, elsewhere = tmp_path / "repo", tmp_path / "elsewhere"
+    if not dangling:
+        elsewhere.mkdir()
+        (elsewhere / "mine").write_text("mine")
+    link = repository / "net" / inside
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=r"directory: .*net.* is a symbolic link, which is not followed"):
+        export_repository(mlp(), repository, "net", X, version="next")
+    assert link.is_symlink()
+    assert [path.name for path in elsewhere.glob("*")] == ([] if dangling else ["mine"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["repo"] if dangling else ["elsewhere", "repo"]
+
+
+def test_a_repository_may_be_reached_by_a_link_itself(tmp_path, quick):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "repo").symlink_to(tmp_path / "real")
+    export_repository(mlp(), tmp_path / "repo", "net", X)
+    assert (tmp_path / "real" / "net" / "1" / "model.onnx").is_file()
+
+
+def test_a_file_in_the_place_of_a_model_stays(tmp_path):
+    (tmp_path / "net").write_text("mine")
+    with pytest.raises(FileExistsError, match="net' is a file; choose another name"):
+        export_repository(mlp(), tmp_path, "net", X)
+    assert (tmp_path / "net").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["²", "١", "1.5", "-3", "1e3"])
+def test_folders_that_are_no_version_are_passed_over(name, tmp_path, quick):
+    (tmp_path / "net" / name).mkdir(parents=True)
+    assert export_repository(mlp(), tmp_path, "net", X, version="next").version == 1
+
+
+@pytest.mark.parametrize("others", [1, 3])
+def test_the_next_version_is_taken_also_where_others_are_faster(others, tmp_path, quick, monkeypatch):
+    """Others publish between the choice of a number and the writing under it."""
+    waiting = [mlp(seed=seed) for seed in range(others)]
+
+    def overtaken(*arguments, **options):
+        if waiting:
+            export_repository(waiting.pop(), tmp_path, "net", X, version="next")
+        return quick(*arguments, **options)
+
+    monkeypatch.setattr("jlab_compress.deployment.servers.repository.export_onnx", overtaken)
+    made = export_repository(mlp(), tmp_path, "net", X, version="next")
+    assert made.version == others + 1
+    assert made.export.path == made.path / "model.onnx"
+    assert sorted(p.name for p in (tmp_path / "net").iterdir()) == [
+        *map(str, range(1, others + 2)),
+        "config.pbtxt",
+    ]
+    sums = dict(reversed(line.split("  ")) for line in (made.path / "SHA256SUMS").read_text().splitlines())
+    assert set(sums) == {path.name for path in made.path.iterdir()} - {"SHA256SUMS"}
+    assert all(hashlib.sha256((made.path / n).read_bytes()).hexdigest() == each for n, each in sums.items())
+    assert json.loads((made.path / "report.json").read_text())["facts"]["path"] == str(made.export.path)
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_a_version_that_was_asked_for_and_is_taken_meanwhile_is_refused(tmp_path, quick, monkeypatch):
+    def overtaken(*arguments, **options):
+        monkeypatch.setattr("jlab_compress.deployment.servers.repository.export_onnx", quick)
+        export_repository(mlp(), tmp_path, "net", X)
+        return quick(*arguments, **options)
+
+    monkeypatch.setattr("jlab_compress.deployment.servers.repository.export_onnx", overtaken)
+    with pytest.raises(FileExistsError, match="net has version 1 already"):
+        export_repository(mlp(seed=1), tmp_path, "net", X)
+    assert sorted(p.name for p in (tmp_path / "net").iterdir()) == ["1", "config.pbtxt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_outputs_of_any_printable_name_make_a_configuration_that_parses(tmp_path):
+    class Named(torch.nn.Linear):
+        def forward(self, input):
+            found = super().forward(input)
+            return {"🙂": found, 'say "hi"': found + 1, "a\\b": found + 2, "ünï": found + 3}
+
+    export_repository(Named(8, 2), tmp_path, "net", X)
+    assert [port.name for port in config_of(tmp_path, "net").output] == ["🙂", 'say "hi"', "a\\b", "ünï"]
 
 
 @pytest.mark.parametrize(
