@@ -89,7 +89,7 @@ def read_layer(model: nn.Module, block: Located, activation: Activation | None =
         biases: tuple[Tensor | None, ...] = (None,) * len(incoming)
     else:
         incoming, biases = _neurons(model, block)
-        bias = None if is_conv(model.get_submodule(block.incoming[0])) else bias
+        bias = None if adds_to_bias(model, block) else bias
         outgoing = outgoing.contiguous()
     return Layer(
         incoming,
@@ -100,6 +100,14 @@ def read_layer(model: nn.Module, block: Located, activation: Activation | None =
         activation or no_activation,
         biased=bias_of(reader) is not None,
     )
+
+
+def adds_to_bias(model: nn.Module, block: Located) -> bool:
+    """Tell whether the `Layer` of a block leaves the bias of its reader out, so that its own comes on top.
+
+    Channels add up over positions, so what one gives at a single position has no part in it.
+    """
+    return not block.activation_only and is_conv(model.get_submodule(block.incoming[0]))
 
 
 def _neurons(model: nn.Module, block: Located) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:

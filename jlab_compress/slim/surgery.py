@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from jlab_compress.fitting.layer import Layer
 from jlab_compress.slim.attributes import leave_fast_path, rename_sizes
 from jlab_compress.slim.conversion import count_units
-from jlab_compress.slim.layers import input_scale
+from jlab_compress.slim.layers import adds_to_bias, input_scale
 from jlab_compress.slim.operators import known_operator
 from jlab_compress.slim.units import Located, UnitAxis, modules_of, replace_tensor, stored_tensor, tensor_of
 
@@ -36,7 +36,7 @@ def write_layer(
     block : Located
         Where its units are.
     layer : Layer
-        As `read_layer` gives it.
+        As `read_layer` gives it; of channels, an output bias is added to that of the reader.
     indices : Tensor (s,), optional
         The kept units, where they are kept as they were: a batch norm then keeps their statistics.
     inputs : Tensor (q, n_in), optional
@@ -103,6 +103,8 @@ def _write_reader(model: nn.Module, block: Located, layer: Layer) -> None:
     if layer.outgoing_bias is not None:
         outputs = old.movedim(unit.axis, 1).shape[0]
         bias = layer.outgoing_bias.reshape(outputs, -1).sum(dim=1)
+        if reader.bias is not None and adds_to_bias(model, block):
+            bias = bias + reader.bias.detach().to(bias)
         like = stored_tensor(reader, unit.tensor) if reader.bias is None else reader.bias
         reader.bias = nn.Parameter(bias.detach().to(like, copy=True), like.requires_grad)
 

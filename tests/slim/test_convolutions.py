@@ -108,6 +108,21 @@ def test_slim_folded_and_reloaded_conv_nets_agree(method, norm, tmp_path):
         assert (slim.eval()(X) - before).norm() < 0.3 * before.norm(), "the new batch norm statistics are off"
 
 
+@pytest.mark.parametrize("method", ["greedy", "random", "k-means"])
+@pytest.mark.parametrize("reader", ["conv", "linear"])
+@pytest.mark.parametrize("norm", [True, False])
+def test_the_bias_of_the_layer_that_reads_channels_stays(method, reader, norm):
+    """What a refit adds to it is little, as it is the mean of what a single channel less gives."""
+    last = (nn.Conv2d(8, 4, 3),) if reader == "conv" else (nn.Flatten(), nn.Linear(8 * 64, 4))
+    middle = (nn.BatchNorm2d(8), nn.ReLU()) if norm else (nn.ReLU(),)
+    model = warm(seeded(nn.Sequential, nn.Conv2d(2, 8, 3), *middle, *last).double())
+    with torch.no_grad():
+        model[-1].bias.fill_(5.0)
+        slim = compress_baseline(model, {"0": 7}, calibration=X, method=method).model
+        assert torch.allclose(slim[-1].bias, model[-1].bias, atol=0.3)
+        assert (slim(X) - model(X)).norm() < 0.1 * model(X).norm()
+
+
 def test_the_full_fits_take_channels_too(monkeypatch):
     model = warm(seeded(lambda: net(nn.BatchNorm2d(8), nn.ReLU())))
     result = compress(model, {"0": 5, "3": 3}, calibration=X, preserve="function", progress=False)

@@ -65,14 +65,14 @@ def test_layers_keep_their_hooks_flags_dtype_and_become_slim_where_units_count()
     assert (type(net[0]), type(net[2])) == (nn.Linear, nn.Linear), "all count once again"
 
 
-def test_an_output_bias_is_added_once_for_all_entries_of_a_unit():
+def test_an_output_bias_of_channels_is_added_to_the_reader_s_once_for_all_entries_of_a_unit():
     net = nn.Sequential(nn.Conv1d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(6, 2)).double()
     block = find_blocks(net, rows(5, 1, 3)).unlocked[0]
     layer = read_layer(net, block, block.activation)
     assert layer.outgoing_bias is None
-    bias = torch.arange(6.0).double()
+    bias, before = torch.arange(6.0).double(), net[3].bias.detach().clone()
     write_layer(net, block, layer.with_outgoing(layer.outgoing, bias))
-    assert net[3].bias.tolist() == [0 + 1 + 2, 3 + 4 + 5]
+    assert torch.allclose(net[3].bias, before + torch.tensor([0 + 1 + 2, 3 + 4 + 5]).double())
 
 
 def test_a_batch_norm_with_new_neurons_takes_their_statistics():
