@@ -1,4 +1,4 @@
-"""What surrounds a public call and must not reach into it: torch's modes, defaults and casts.
+"""What surrounds a public call does not reach into it, and is afterwards as it was, however the call ends.
 
 Every public function is `shielded`, so that its result is the same bits wherever it is called: under
 autocast, without gradients, in inference mode, with another default dtype or device, or inside a mode that
@@ -8,17 +8,31 @@ that they were written for: they run `as_called`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import logging
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import wraps
+from traceback import walk_tb
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
-from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
-from torch.utils._python_dispatch import _disable_current_modes
+from torch import overrides
+from torch.nn.modules import module as hooked
+from torch.utils import _python_dispatch as dispatch
 
 DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
+PutBack = Callable[[], None]
+_GLOBAL_HOOKS = [hooks for name, hooks in vars(hooked).items() if name.startswith("_global_forward")]
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -39,9 +53,15 @@ class Defaults:
 _callers: ContextVar[Defaults | None] = ContextVar("callers", default=None)
 
 
-@contextmanager
-def shielded() -> Iterator[None]:
+def shielded(*, draws: bool = False) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
     """Compute as in a fresh process, whatever surrounds the call; a decorator of public functions.
+
+    Settings of the process are as before afterwards, also where an interrupt or a fault ends the call.
+
+    Parameters
+    ----------
+    draws : bool
+        Whether the call is meant to draw from the caller's random numbers.
 
     Examples
     --------
@@ -52,15 +72,38 @@ def shielded() -> Iterator[None]:
     ...     double(torch.ones(1, requires_grad=True)).requires_grad
     True
     """
-    if _callers.get() is not None:
-        yield
-        return
+
+    def decorated(call: Callable[Given, Made]) -> Callable[Given, Made]:
+        @wraps(call)
+        def shielding(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+            if _callers.get() is not None:
+                return call(*args, **kwargs)
+            settings = [lambda: _callers.set(None) and None, *remembered(draws=draws)]
+            try:
+                try:
+                    with _fresh():
+                        return call(*args, **kwargs)
+                finally:
+                    put_back(settings)
+            except BaseException as error:
+                end_contexts(error)
+                put_back(settings)  # once more, if that was cut short
+                raise
+
+        return shielding
+
+    return decorated
+
+
+@contextmanager
+def _fresh() -> Iterator[None]:
+    """Compute as in a fresh process."""
     defaults = Defaults.now()
     token = _callers.set(defaults)
     try:
         with ExitStack() as stack:
             stack.enter_context(_without_function_modes())
-            stack.enter_context(_disable_current_modes())
+            stack.enter_context(dispatch._disable_current_modes())
             stack.enter_context(_without_autocast())
             stack.enter_context(_without_saved_tensor_hooks())
             stack.enter_context(torch.inference_mode(False))
@@ -116,12 +159,12 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 @contextmanager
 def _without_function_modes() -> Iterator[None]:
     """Take modes that see torch's calls off, among them the one that says a default device."""
-    modes = [_pop_mode() for _ in _get_current_function_mode_stack()]  # type: ignore[no-untyped-call]
+    modes = [overrides._pop_mode() for _ in _function_modes()]  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         for mode in reversed(modes):
-            _push_mode(mode)  # type: ignore[no-untyped-call]
+            overrides._push_mode(mode)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -148,3 +191,121 @@ def _without_saved_tensor_hooks() -> Iterator[None]:
     finally:
         for pack, unpack in reversed(hooks):
             torch._C._autograd._push_saved_tensors_default_hooks(pack, unpack)
+
+
+def remembered(*, draws: bool = False) -> list[PutBack]:
+    """Return functions that give every setting the value it has now; each may be called as often as wanted.
+
+    Parameters
+    ----------
+    draws : bool
+        Whether random states are left out, as somebody draws from them.
+    """
+    memories = [_modes, _numbers, _python, *([] if draws else [_random])]
+    return [memory() for memory in memories]
+
+
+def put_back(settings: list[PutBack]) -> None:
+    """Give every setting its old value."""
+    for setting in settings:
+        setting()
+
+
+def end_contexts(error: BaseException) -> None:
+    """Run the ends of those `with` blocks that were interrupted where they begin or end.
+
+    Left to itself a generator of `contextlib` ends when the traceback is dropped, which may be at any time.
+    """
+    chained: BaseException | None = error
+    while chained is not None:
+        for frame, _ in walk_tb(chained.__traceback__):
+            if frame.f_code.co_filename == contextlib.__file__:
+                with contextlib.suppress(RuntimeError):  # it still runs
+                    frame.clear()
+        chained = chained.__context__
+
+
+def _modes() -> PutBack:
+    """Torch's stacks of modes, and hooks on all modules, which its counter of operations sets."""
+    functions, inside = _function_modes(), _dispatch_modes()
+    hooks = [(place, place.copy()) for place in _GLOBAL_HOOKS]
+
+    def back() -> None:
+        _restack(_dispatch_modes, dispatch._pop_mode, dispatch._push_mode, inside)
+        _restack(_function_modes, overrides._pop_mode, overrides._push_mode, functions)
+        for place, before in hooks:
+            if place != before:
+                place.clear()
+                place.update(before)
+
+    return back
+
+
+def _function_modes() -> list[Any]:
+    return list(overrides._get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+
+
+def _dispatch_modes() -> list[Any]:
+    return list(dispatch._get_current_dispatch_mode_stack())
+
+
+def _restack(
+    read: Callable[[], list[Any]], pop: Callable[[], Any], push: Callable[[Any], Any], before: list[Any]
+) -> None:
+    if [id(mode) for mode in read()] != [id(mode) for mode in before]:
+        for _ in read():
+            pop()
+        for mode in before:
+            push(mode)
+
+
+def _numbers() -> PutBack:
+    """How torch and numpy compute."""
+    grad, dtype, anomaly = torch.is_grad_enabled(), torch.get_default_dtype(), torch.is_anomaly_enabled()
+    checked, errors = torch.is_anomaly_check_nan_enabled(), np.geterr()
+    autocast = {kind: torch.is_autocast_enabled(kind) for kind in DEVICE_TYPES}
+
+    def back() -> None:
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        torch.autograd.set_detect_anomaly(anomaly, checked)
+        np.seterr(**errors)
+        for kind, on in autocast.items():
+            torch.set_autocast_enabled(kind, on)
+
+    return back
+
+
+def _random() -> PutBack:
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = [(generator, generator.get_state()) for generator in torch.cuda.default_generators if used]
+
+    def back() -> None:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        for generator, state in gpus:
+            generator.set_state(state)
+
+    return back
+
+
+def _python() -> PutBack:
+    """Log lines, warnings, the stream of errors, and a module that the exporter hides."""
+    disabled, stream, shown = logging.root.manager.disable, sys.stderr, warnings.showwarning
+    filters: Any = warnings.filters
+    inside, triton = list(filters), sys.modules.get("triton")
+
+    def back() -> None:
+        logging.disable(disabled)
+        sys.stderr = stream
+        if warnings.filters is not filters or filters != inside:
+            warnings.filters, warnings.showwarning, filters[:] = filters, shown, inside
+            with warnings.catch_warnings():
+                pass  # its end makes Python look at the filters anew
+        if "triton" in sys.modules and sys.modules["triton"] is None:
+            del sys.modules["triton"]
+            sys.modules.update({} if triton is None else {"triton": triton})
+
+    return back

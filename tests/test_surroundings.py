@@ -219,8 +219,7 @@ FUNCTIONS = [name for name in jlab_compress.__all__ if inspect.isfunction(getatt
 
 def is_shielded(function):
     """Whether a function starts with the guard."""
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    return any(getattr(cell, "func", None) is inspect.unwrap(shielded) for cell in cells)
+    return function.__code__ is shielded()(lambda: None).__code__
 
 
 # A term of the caller's own loss, which follows the surroundings of that loss.

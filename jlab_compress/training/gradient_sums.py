@@ -181,7 +181,7 @@ def squared_norm(parameters: Parameters) -> Tensor:
     return single + (counted.sum() - single.detach())
 
 
-@shielded()
+@shielded(draws=True)
 def add_gradient_noise_(parameters: Parameters, std: float, generator: torch.Generator | None = None) -> None:
     """Add Gaussian noise to the gradients as the mean of the c copies of each neuron would feel it.
 
