@@ -1,10 +1,16 @@
 """Whatever surrounds a public call: its result is the same bits, nothing of the caller's is written to."""
 
+import contextlib
 import copy
 import inspect
+import logging
+import random
+import sys
+import warnings
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import jlab_compress
 from jlab_compress.surroundings import _default_dtype, as_called, shielded
+from tests.fingerprint import differences, state_of_process, state_of_torch
 from tests.quick import FAST
 
 X = torch.randn(40, 5, generator=torch.Generator().manual_seed(1))
@@ -414,3 +421,68 @@ def test_defaults_are_the_callers_only_where_the_callers_code_runs():
     with _default_dtype(torch.float64):
         assert outer() == (torch.float32, (torch.float64, here), here)
         assert torch.zeros(1).dtype == torch.float64
+
+
+def test_a_context_that_was_cut_short_ends_with_the_call_and_not_with_its_traceback():
+    """A generator that waits for its traceback to go would put old states back long after the call."""
+    ended = []
+
+    @contextmanager
+    def context():
+        try:
+            yield
+        finally:
+            ended.append(torch.is_grad_enabled())
+
+    def cut(frame, event, argument):
+        if frame.f_code is contextlib._GeneratorContextManager.__exit__.__code__:
+            raise KeyboardInterrupt("cut short")
+
+    @shielded()
+    def call():
+        with torch.no_grad(), context():
+            sys.settrace(cut)
+
+    try:
+        with pytest.raises(KeyboardInterrupt, match="cut short") as caught:
+            call()
+    finally:
+        sys.settrace(None)
+    assert ended == [True]
+    assert caught.value.__traceback__ is not None
+
+
+def test_what_a_fault_left_on_is_as_it_was_before():
+    warning_filters, mode = list(warnings.filters), OffByALittle()
+
+    @shielded()
+    def careless():
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        torch.set_autocast_enabled("cpu", True)
+        torch.autograd.set_detect_anomaly(True)
+        np.seterr(all="raise")
+        logging.disable(logging.CRITICAL)
+        warnings.simplefilter("ignore")
+        warnings.catch_warnings().__enter__()
+        OffByALittle().__enter__()
+        OffByALittleInside().__enter__()
+        torch.rand(1), np.random.rand(), random.random()
+        raise KeyboardInterrupt("careless")
+
+    with mode:
+        before = state_of_torch(), state_of_process()
+        with pytest.raises(KeyboardInterrupt, match="careless"):
+            careless()
+        assert differences(before, (state_of_torch(), state_of_process())) == []
+    assert warnings.filters == warning_filters
+
+
+def test_noise_is_drawn_from_the_callers_random_numbers():
+    layer = nn.Linear(2, 2)
+    noises = []
+    for _ in range(2):
+        layer.weight.grad = torch.zeros(2, 2)
+        jlab_compress.add_gradient_noise_(layer, 1.0)
+        noises.append(layer.weight.grad)
+    assert not torch.equal(*noises)

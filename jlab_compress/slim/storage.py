@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jlab_compress.drafts import beside
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import check_model, device_of, unwrapped
 from jlab_compress.slim.attributes import rename_config
@@ -143,6 +143,7 @@ def _read(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], Plan, bool]:
     except OSError as error:
         raise OSError(f"path: cannot read {path} ({error.strerror}); choose another file") from error
     except Exception as error:
+        raise_lack_of_memory(error)
         raise ValueError(
             f"path: {path} is not a whole safetensors file ({in_words(error)}); save the model again"
         ) from error
@@ -226,6 +227,7 @@ def _fill(slim: nn.Module, tensors: dict[str, Tensor]) -> None:
     try:
         slim.load_state_dict(state)
     except RuntimeError as error:
+        raise_lack_of_memory(error)
         faults = " ".join(str(error).split("\n\t")[1:]) or str(error)
         raise ValueError(
             f"model: the file belongs to another architecture ({faults.strip()}); pass the one that was "

@@ -110,6 +110,7 @@ def _at_opset(graph: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         try:
             graph = onnx.version_converter.convert_version(graph, opset)
         except RuntimeError as error:
+            raise_lack_of_memory(error)
             raise ValueError(
                 f"opset: the model cannot be written at opset {opset} ({in_words(error)}); "
                 f"use {TRACED.start} to {TRACED.stop - 1}"
