@@ -66,7 +66,8 @@ def train_side_by_side(
     ------
     TypeError, ValueError
         If an optimizer does not own its parameters, a loss is not one number, or it is not finite
-        (after the first step this stops the original only; another model counts as diverged).
+        (after the first step this stops the original only; another model counts as diverged); or if what the
+        original gives on held-out data is not finite.
     """
     runners = [
         _Runner(
@@ -126,6 +127,8 @@ def _record(runners: list[_Runner], contest: Contest) -> None:
     reference: Tensor | None = None
     for runner in sorted(runners, key=lambda r: r is not original):
         outputs, loss, metric = _judge(runner.model, contest)
+        if runner is original:
+            _check_finite({"held_out": outputs, "loss_fn": loss, "metric": metric}, len(runner.losses))
         runner.start = outputs if runner.start is None else runner.start
         reference = outputs if reference is None else reference
         assert original.start is not None
@@ -134,6 +137,16 @@ def _record(runners: list[_Runner], contest: Contest) -> None:
             value = measure.value(at)
             if value is not None:
                 runner.values.setdefault(measure.name, []).append(value)
+
+
+def _check_finite(judged: Mapping[str, Tensor | float | None], step: int) -> None:
+    """Refuse what no model can be held against, naming the argument that it comes from."""
+    for argument, value in judged.items():
+        if value is not None and not bool(torch.isfinite(torch.as_tensor(value)).all()):
+            raise ValueError(
+                f"{argument}: expected finite values on held-out data, got NaN or infinity for the model "
+                f"{ORIGINAL!r} after {step} steps; check the data, or lower the learning rate"
+            )
 
 
 def _judge(model: nn.Module, contest: Contest) -> tuple[Tensor, float | None, float | None]:

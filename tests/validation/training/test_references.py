@@ -11,8 +11,10 @@ from jlab_compress.compression.compress import compress, compress_baseline
 from jlab_compress.compression.interrupted import last_interrupted
 from jlab_compress.compression.prepare import prepare
 from jlab_compress.slim.conversion import attach_plan, fold, plan_of
+from jlab_compress.slim.storage import load, save
 from jlab_compress.validation.roles import FUNCTION, RANDOM, REFERENCES, REORDERED
 from jlab_compress.validation.training.references import check_shared_plan, read_references
+from tests.slim.saved import models as saved
 
 INPUTS = [torch.randn(30, 3, generator=torch.Generator().manual_seed(i)) for i in range(4)]
 
@@ -102,6 +104,18 @@ def test_a_block_of_a_kind_of_the_callers_own_is_asked_for(pair):
 def test_an_unknown_reference_is_refused(pair):
     with pytest.raises(ValueError, match="references: 'best' is unknown; choose from another batch order"):
         references(pair, ("best",))
+
+
+@pytest.mark.parametrize("name", [name for name in saved.MODELS if "folded" not in name])
+def test_every_kind_of_slim_block_belongs_to_its_original(name, tmp_path):
+    """Batch norms and depthwise layers get slimmer with their block, in files of the first format too."""
+    original = saved.fresh(name)
+    back = load(saved.HERE / f"{name}.safetensors", original)
+    save(back, tmp_path / "again")
+    for slim in (back, load(tmp_path / "again", original)):
+        check_shared_plan(original, slim)
+        with pytest.raises(ValueError, match=r"original: block .* should have .* found"):
+            check_shared_plan(slim, slim)
 
 
 def test_a_pair_that_belongs_together_passes_and_others_do_not(pair):

@@ -99,6 +99,19 @@ def test_lbfgs_gets_its_closure(make_pair, batches):
     assert curve.losses[-1] < 0.5 * curve.losses[0]
 
 
+@pytest.mark.parametrize("argument", ["held_out", "loss_fn", "metric"])
+def test_what_the_original_gives_on_held_out_data_is_finite(make_pair, batches, argument):
+    wide, slim = make_pair()
+    held = tuple((x.clone(), y.clone()) for x, y in batches[9:])
+    given = contest(
+        batches, held_out=held, metric=lambda outputs, _: math.nan if argument == "metric" else 1.0
+    )
+    if argument != "metric":
+        held[1][argument == "loss_fn"][3] = math.nan
+    with pytest.raises(ValueError, match=f"^{argument}: expected finite values .* 'original' after 0 steps"):
+        train_side_by_side({"original": wide, "slim": slim}, given, seed=0, steps=2)
+
+
 def test_another_model_may_diverge_and_the_original_may_not(make_pair, batches):
     class Fragile(nn.Module):
         def __init__(self, model):

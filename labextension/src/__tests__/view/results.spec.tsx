@@ -66,6 +66,13 @@ it('details are folded away, by their mark and not by their names', () => {
   expect(within(details()).queryByText('ab12')).toBeNull();
 });
 
+it('a warning is a word, after the sentence that says what came out', () => {
+  show(<ReportView report={{ ...REPORT, summary: 'Not usable as it is.', warnings: ['Keep more.'] }} />);
+  const [summary, warning] = Array.from(document.querySelectorAll('p'));
+  expect(summary.textContent).toBe('Not usable as it is.');
+  expect(warning.textContent).toBe('Warning: Keep more.');
+});
+
 it('a table that repeats the facts is left out, any other one is shown', () => {
   const tables = [
     { title: 'Again', columns: ['what', 'now', 'then'], rows: [['bytes', 4000, 1000]], repeats: true },

@@ -84,7 +84,7 @@ export function ReportView({ report }: { report: IReport }): JSX.Element {
       {report.summary !== '' && <p className="jlc-Summary">{shown(report.summary, 600)}</p>}
       {report.warnings.map(warning => (
         <p key={warning} className="jlc-Notice jlc-mod-warning">
-          {shown(warning, 600)}
+          <strong>{trans.__('Warning:')}</strong> {shown(warning, 600)}
         </p>
       ))}
       {path !== undefined && (
