@@ -27,7 +27,7 @@ BAD = {
     ),
     "NaN loss": (
         {"loss_fn": lambda o, t: (o - t).sum() * float("nan")}, ValueError,
-        "^loss_fn: expected a finite number, got nan",
+        "^loss_fn: expected finite values on held-out data, got NaN",
     ),
     "NaN from an own step": (
         {"step": lambda model, batch, optimizer: float("nan")}, ValueError,
