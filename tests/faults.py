@@ -89,8 +89,11 @@ class Session:
 
     def half(self) -> list[str]:
         """What of the folder is there without being whole."""
-        hidden = [path.name for path in self.target.iterdir() if path.name.startswith(".")]
-        return [*hidden, *(path.name for path in self.target.iterdir() if not whole(path, self.net))]
+        return [*self.hidden(), *(p.name for p in self.target.glob("[!.]*") if not whole(p, self.net))]
+
+    def hidden(self) -> list[str]:
+        """What is being written, or was left behind, in the folder or beside it."""
+        return [path.name for folder in (self.target, self.target.parent) for path in folder.glob(".*")]
 
 
 def whole(path: Path, net: nn.Module) -> bool:
@@ -101,10 +104,15 @@ def whole(path: Path, net: nn.Module) -> bool:
         return bool(onnx.load(path).graph.node)
     if path.suffix == ".pt2":
         return isinstance(torch.export.load(path).module(), nn.Module)
-    lines = (path / "1" / "SHA256SUMS").read_text("utf-8").splitlines()
+    versions = [each for each in path.iterdir() if each.is_dir()]
+    return (path / "config.pbtxt").stat().st_size > 0 and all(_is_whole_version(each) for each in versions)
+
+
+def _is_whole_version(folder: Path) -> bool:
+    lines = (folder / "SHA256SUMS").read_text("utf-8").splitlines()
     sums = dict(reversed(line.split("  ")) for line in lines)
-    found = {name: hashlib.sha256((path / "1" / name).read_bytes()).hexdigest() for name in sums}
-    return found == sums and "model.onnx" in sums and (path / "config.pbtxt").stat().st_size > 0
+    found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sums}
+    return found == sums and "model.onnx" in sums
 
 
 @contextmanager
