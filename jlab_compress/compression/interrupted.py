@@ -13,6 +13,7 @@ from torch import nn
 from jlab_compress.compression.fits.aim import Aim
 from jlab_compress.compression.fits.evaluation import by_function_gap
 from jlab_compress.compression.fits.site import unheard
+from jlab_compress.compression.joint.task import is_refined
 from jlab_compress.compression.notes import notes_on
 from jlab_compress.compression.pipeline import (
     Compression,
@@ -68,9 +69,13 @@ class Work:
         done, every = len(self.finished.fits), len(self.wanted.widths)
         if not done:
             return "Stopped: nothing was made"
-        together = ", refined jointly" if self.finished.joint else ""
-        blocks = "block is" if every == 1 else "blocks are"
-        return f"Stopped at {100 * done // every} %: {done} of {every} {blocks} slim{together}"
+        blocks = f"{done} of {every} {'block is' if every == 1 else 'blocks are'} slim"
+        if done < every:
+            return f"Stopped at {100 * done // every} %: {blocks}"
+        if self.finished.joint is None:
+            return f"Stopped before the joint refinement was done: {blocks}"
+        refined = any(is_refined(fit) for fit in self.finished.joint[2].fits.values())
+        return f"Stopped at the last checks: {blocks}{', refined jointly' if refined else ''}"
 
     @cached_property
     def so_far(self) -> Interrupted:

@@ -92,7 +92,8 @@ def test_what_is_done_is_kept_and_the_rest_gives_the_same_bits_as_without_the_st
             net, widths, progress=progress_until("joint" if at == "joint" else "no such stage"), **options
         )
     jointly = at == "joint"
-    words = f"Stopped at {100 if jointly else 50} %: {1 + jointly} of 2 blocks are slim"
+    stage = "before the joint refinement was done" if jointly else "at 50 %"
+    words = f"Stopped {stage}: {1 + jointly} of 2 blocks are slim"
     assert caught.value.__notes__[0].startswith(f"{words}; jlab_compress.last_interrupted()")
     found = last_interrupted()
     assert found is last_interrupted()
@@ -147,7 +148,9 @@ def test_a_stop_while_others_are_compared_leaves_the_model_that_was_refined_join
     found = last_interrupted()
     assert same(tensors(found.model), tensors(alone.model))
     assert found.plan == alone.plan
-    assert found.report.summary.startswith("Stopped at 100 %: 2 of 2 blocks are slim, refined jointly. ")
+    assert found.report.summary.startswith(
+        "Stopped at the last checks: 2 of 2 blocks are slim, refined jointly. "
+    )
     assert found.report.facts["function_gap"] == alone.report.facts["function_gap"]
 
 

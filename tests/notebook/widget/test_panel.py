@@ -218,7 +218,7 @@ class TestPanel:
             assert made.failure == "Stopped; the original is as it was. Nothing was made."
             assert made.results == {}
         else:
-            assert made.failure.startswith("Stopped at 50 %: 1 of 2 blocks are slim. 1 block made slimmer")
+            assert made.failure.startswith("Stopped at 50 %: 1 of 2 blocks are slim. ")
             assert made.failure.endswith("kept as model_stopped_slim; the original is as it was.")
             assert (made.slim[0].out_features, made.slim[2].out_features) == (8, 3)
             assert "model_stopped_slim" in [m["name"] for m in made.state["models"]]
