@@ -27,11 +27,7 @@ from jlab_compress.deployment.program.axes import Axes
 from jlab_compress.deployment.program.folding import Ready, ready
 from jlab_compress.deployment.program.numbers import in_words_of
 from jlab_compress.deployment.program.parity import Parity, check_parity
-from jlab_compress.deployment.program.signature import (
-    Arrays,
-    Signature,
-    read_signature,
-)
+from jlab_compress.deployment.program.signature import Arrays, feeds_of
 from jlab_compress.drafts import beside, check_target
 from jlab_compress.execution.inputs import read_batches
 from jlab_compress.graph.costs import count_macs, count_parameters
@@ -128,7 +124,7 @@ def export_onnx(
         form, exact = checked(draft, model.tolerance)
         parity = exact
         if precision != "float32":
-            draft = _converted(draft, precision, _feeds(slim, calibration, signature))
+            draft = _converted(draft, precision, _feeds(slim, calibration))
             restamp(draft, slim, model.plan, {**told, "precision": precision})
             check_loads(draft)
             form, parity = checked(draft, None)
@@ -202,11 +198,11 @@ def _converted(plain: Path, precision: str, calibration: list[Arrays] | None) ->
     return draft
 
 
-def _feeds(model: nn.Module, calibration: object, signature: Signature) -> list[Arrays] | None:
+def _feeds(model: nn.Module, calibration: object) -> list[Arrays] | None:
     if calibration is None:
         return None
     calls, _ = read_batches(model, calibration)
-    return [read_signature(model, call, signature.axes).feeds() for call in calls]
+    return [feeds_of(model, call) for call in calls]
 
 
 def _costs(original: nn.Module, slim: Ready, path: Path, opset: int) -> Costs:

@@ -48,12 +48,12 @@ def files_of(path: Path) -> list[Path]:
 
 def publish(draft: Path, target: Path) -> None:
     """Move a finished file to its final name in one step, its weights before it, and remove older weights."""
-    new = files_of(draft)
-    for file in new:
-        os.replace(file, target.with_name(file.name))
-    for file in files_of(target):
-        if file.name not in {moved.name for moved in new}:
-            file.unlink()
+    new = {file: target.with_name(file.name) for file in files_of(draft)}
+    old = [file for file in files_of(target) if file not in new.values()]
+    for file, place in new.items():
+        os.replace(file, place)
+    for file in old:
+        file.unlink()
 
 
 def bytes_of(path: Path) -> int:

@@ -26,15 +26,15 @@ def usual_axes(tensors: Mapping[str, Tensor], given: Collection[str]) -> Iterato
     >>> import torch
     >>> for axes in usual_axes({"x": torch.ones(2, 5, 8), "mask": torch.ones(2, 5).bool()}, ()):
     ...     print(axes)
-    {'x': {0: 'batch'}, 'mask': {0: 'batch', 1: 'sequence'}}
     {'x': {0: 'batch', 1: 'sequence'}, 'mask': {0: 'batch', 1: 'sequence'}}
+    {'x': {0: 'batch'}, 'mask': {0: 'batch', 1: 'sequence'}}
     {'x': {0: 'batch'}, 'mask': {0: 'batch'}}
     """
     rest = {name: tensor for name, tensor in tensors.items() if name not in given}
     listed = {name for name, tensor in rest.items() if _lists(name, tensor)}
     lengths = {tensors[name].shape[1] for name in listed}
     beside = {name for name, tensor in rest.items() if tensor.dim() > 2 and tensor.shape[1] in lengths}
-    choices = [listed, listed | beside] if beside else [listed]
+    choices = [listed | beside, listed] if beside else [listed]
     if listed and len(lengths) == 1 and min(lengths) > 1:
         choices.append(set())
     for along in choices:

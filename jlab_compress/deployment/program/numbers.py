@@ -19,6 +19,8 @@ TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-5, torch.float16: 1e-2, tor
 class _Types(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the floating-point types of all that is computed while it is on."""
 
+    supports_higher_order_operators = True
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found: set[torch.dtype] = set()

@@ -104,8 +104,8 @@ def read_signature(model: nn.Module, example_inputs: object, axes: Axes | None =
     """Read example inputs into named tensors on the CPU and name the axes that may vary.
 
     Axis 0 of every tensor is "batch". Axis 1 is "sequence" for matrices of integers or booleans (token ids)
-    and for those called a mask, and for other tensors that are as long where the model runs at another length
-    only so; it is fixed where the model runs at no other. `axes` replaces this for the inputs that it names.
+    and for those called a mask, with other tensors that are as long where the model runs so at another
+    length; it is fixed where the model runs at no other. `axes` replaces this for the inputs that it names.
 
     Parameters
     ----------
@@ -131,8 +131,7 @@ def read_signature(model: nn.Module, example_inputs: object, axes: Axes | None =
     """
     model = unwrapped(model)
     call = _read_call(model, example_inputs)
-    own = frozenset(name for name, _ in (*model.named_parameters(), *model.named_buffers()))
-    tensors = {name: tensor.detach().cpu() for name, tensor in named_inputs(model, call, own).items()}
+    tensors = _tensors(model, call)
     if not tensors:
         raise TypeError(
             "example_inputs: expected at least one tensor and got none; pass what the model is called on"
@@ -141,7 +140,7 @@ def read_signature(model: nn.Module, example_inputs: object, axes: Axes | None =
     if unknown:
         raise ValueError(f"axes: no input is called {unknown[0]!r}; expected one of {', '.join(tensors)}")
     given = {name: dict(named) for name, named in (axes or {}).items()}
-    signature = Signature(call, tensors, given, own | frozenset(tensors))
+    signature = Signature(call, tensors, given, _own_names(model) | frozenset(tensors))
     *usual, last = (replace(signature, axes={**axes, **given}) for axes in usual_axes(tensors, given))
     tried = copy_model(model).cpu() if usual else model
     signature = next((each for each in usual if _runs_at_another_length(tried, each)), last)
@@ -161,6 +160,20 @@ def _read_call(model: nn.Module, example: object) -> Call:
             "takes, got more; leave the targets out"
         )
     return call
+
+
+def feeds_of(model: nn.Module, call: Call) -> Arrays:
+    """Return the tensors of a call as numpy arrays by name, as `Signature.feeds`, for any number of rows."""
+    return as_numpy(_tensors(unwrapped(model), call))
+
+
+def _tensors(model: nn.Module, call: Call) -> dict[str, Tensor]:
+    named = named_inputs(model, call, _own_names(model))
+    return {name: tensor.detach().cpu() for name, tensor in named.items()}
+
+
+def _own_names(model: nn.Module) -> frozenset[str]:
+    return frozenset(name for name, _ in (*model.named_parameters(), *model.named_buffers()))
 
 
 def _runs_at_another_length(model: nn.Module, signature: Signature) -> bool:
@@ -212,7 +225,8 @@ def _check_axes(signature: Signature) -> None:
             if size < 2:
                 raise ValueError(
                     f"example_inputs: axis {axis} ({label}) of {name!r} is {size} long, expected at least 2; "
-                    "with 1 the exporter freezes that axis, so pass two rows or more"
+                    "with 1 the exporter freezes that axis, so pass two rows or more, or name the axes that "
+                    "vary with axes="
                 )
             other, before = seen.setdefault(label, (name, size))
             if size != before:

@@ -98,6 +98,13 @@ def test_int8_reports_the_error_it_adds(calibration, tmp_path):
     assert export.n_bytes < 0.6 * export_onnx(model, tmp_path / "f.onnx", inputs).n_bytes
 
 
+def test_a_last_batch_of_one_row_calibrates_too(tmp_path):
+    inputs = torch.randn(17, 8, generator=torch.Generator().manual_seed(0))
+    batches = [inputs[:16], inputs[16:]]
+    export = export_onnx(mlp(256), tmp_path / "m.onnx", inputs, precision="int8", calibration=batches)
+    assert 1e-4 < export.gap < 0.1
+
+
 def test_int8_calibrated_too_narrowly_is_warned_about(tmp_path):
     inputs = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
     export = export_onnx(mlp(256), tmp_path / "m.onnx", inputs, precision="int8", calibration=inputs / 10)

@@ -22,7 +22,7 @@ def along(tensors, given=()):
     [
         ({"i": IDS}, (), ["i", ""]),
         ({"f": FEATURES, "p": IMAGE}, (), [""]),
-        ({"f": FEATURES, "m": IDS.bool()}, (), ["m", "fm", ""]),
+        ({"f": FEATURES, "m": IDS.bool()}, (), ["fm", "m", ""]),
         ({"p": IMAGE, "i": IDS}, (), ["i", ""]),
         ({"i": IDS, "k": torch.ones(2, 7).int()}, (), ["ik"]),  # two lengths: the caller must say
         ({"i": torch.ones(2, 1).int()}, (), ["i"]),

@@ -21,6 +21,14 @@ class Between(nn.Module):
         return self.second(self.first(x).to(self.second.weight.dtype)).to(x.dtype)
 
 
+class Branching(nn.Linear):
+    """A branch inside the graph."""
+
+    def forward(self, input):
+        found = super().forward(input)
+        return torch.cond(found.sum() > 0, lambda x: x + 1, lambda x: x - 1, (found,))
+
+
 class Cast(nn.Linear):
     """No parameter tells that this one computes in bfloat16."""
 
@@ -38,6 +46,7 @@ class Cast(nn.Linear):
         (Between(F16), F32, {F32, F16}),
         (Between(F64), F32, {F32, F64}),
         (Cast(3, 3), F32, {F32, BF16}),
+        (Branching(3, 3), F32, {F32}),
         (nn.Embedding(4, 2), torch.int64, {F32}),
     ],
 )

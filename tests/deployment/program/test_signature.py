@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from jlab_compress.deployment.program.signature import outputs_by_name, read_signature
+from jlab_compress.deployment.program.signature import feeds_of, outputs_by_name, read_signature
 from jlab_compress.execution.calls import Call
 
 
@@ -55,12 +55,14 @@ def test_padding_masks_the_later_half_of_every_odd_row():
 class Padded(nn.Module):
     """A mask beside features of its length, as an encoder without an embedding takes them."""
 
-    def __init__(self, length=None):
+    def __init__(self, length=None, fills=False):
         super().__init__()
-        self.length = length
+        self.length, self.fills = length, fills
 
     def forward(self, x, keep):
         assert self.length in (None, keep.shape[1])
+        if self.fills:  # a mask that is too short, as some libraries do
+            keep = nn.functional.pad(keep, (0, max(0, x.shape[1] - keep.shape[1])))
         return x * keep[:, :, None]
 
 
@@ -69,6 +71,7 @@ class Padded(nn.Module):
     [
         (Padded(), (torch.ones(2, 5, 3), torch.ones(2, 5).bool()), {"x", "keep"}),
         (Padded(), (torch.ones(2, 2, 3), torch.ones(2, 2).int()), {"x", "keep"}),
+        (Padded(fills=True), (torch.ones(2, 5, 3), torch.ones(2, 5).bool()), {"x", "keep"}),
         (Padded(5), (torch.ones(2, 5, 3), torch.ones(2, 5).bool()), set()),
         (Two(), (IDS, MASK), {"ids", "mask"}),
         (Two(), (IDS.double(), MASK.double()), set()),  # a mask, but the matrix beside it is none
@@ -80,6 +83,10 @@ def test_a_sequence_is_what_the_model_runs_at_other_lengths_of(model, example, a
     signature = read_signature(model, example)
     assert {name for name, axes in signature.axes.items() if axes.get(1) == "sequence"} == along
     assert all(axes[0] == "batch" for axes in signature.axes.values())
+
+
+def test_calls_of_any_number_of_rows_give_arrays_by_name():
+    assert feeds_of(Two(), Call((IDS[:1], MASK[:1])))["ids"].tolist() == [[0, 1, 2, 3]]
 
 
 def test_axes_that_are_given_stay_as_they_are():
