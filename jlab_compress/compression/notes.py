@@ -40,7 +40,7 @@ def notes_on(prepared: Prepared, fits: Mapping[str, Fit], unsaid: Sequence[str] 
             f"The configuration has no field for the new width of {', '.join(unsaid)}, so from_pretrained "
             "will refuse what save_pretrained writes; use jlab_compress.save and load."
         )
-    return tuple(notes)
+    return (*notes, *prepared.blocks.notes)
 
 
 def _notes_of_fits(fits: Mapping[str, Fit]) -> list[str]:

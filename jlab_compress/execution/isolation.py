@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.randomness import random_states_kept, seed_everything
+from jlab_compress.execution.state import State
 
 
 class _SlowPath(TorchFunctionMode):
@@ -34,10 +35,10 @@ def inference() -> Iterator[None]:
 
 @contextmanager
 def undisturbed(*models: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Run models in evaluation mode without gradients, and put flags and random states back afterwards.
+    """Run models in evaluation mode without gradients, and put back afterwards what a run changes.
 
-    The random states (torch on every device in use, numpy, Python) are seeded inside, so that a model
-    that draws numbers gives the same outputs in each run.
+    That is flags, random states and the models' own `State`. The random states (torch on every device in use,
+    numpy, Python) are seeded inside, so that a model that draws numbers gives the same outputs in each run.
     """
     flags = {module: module.training for model in models for module in model.modules()}
     devices = sorted({p.device.index for m in models for p in m.parameters() if p.device.type == "cuda"})
@@ -46,7 +47,11 @@ def undisturbed(*models: nn.Module, seed: int = 0) -> Iterator[None]:
             seed_everything(seed, devices)
             for module in flags:
                 module.training = False
-            yield
+            state = State.of(*models)
+            try:
+                yield
+            finally:
+                state.put_back()
     finally:
         for module, flag in flags.items():
             module.training = flag

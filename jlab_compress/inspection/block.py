@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jlab_compress.fitting.layer import Activation
@@ -80,10 +81,23 @@ class Block(Located):
 
 
 class Blocks(Reported, tuple[Block, ...]):
-    """The blocks of a model, in the order in which they run; shows itself as a table."""
+    """The blocks of a model, in the order in which they run; shows itself as a table.
 
-    __slots__ = ()
+    Parameters
+    ----------
+    blocks : iterable of Block
+        Them.
+    notes : sequence of str
+        What a reader must know of the model beside them.
+    """
+
     kind = "blocks"
+    notes: tuple[str, ...]
+
+    def __new__(cls, blocks: Iterable[Block] = (), notes: Sequence[str] = ()) -> Blocks:
+        made = super().__new__(cls, blocks)
+        made.notes = tuple(notes)
+        return made
 
     @property
     def unlocked(self) -> tuple[Block, ...]:
@@ -126,7 +140,8 @@ class Blocks(Reported, tuple[Block, ...]):
         )
         columns = ("block", "kind", "activation", "width", "dimension", "parameters", "macs", "locked")
         if not rows:
-            return Report("Blocks", "No layer of this model hands hidden neurons on to another one.")
+            summary = "No layer of this model hands hidden neurons on to another one."
+            return Report("Blocks", summary, notes=self.notes)
         summary = f"{len(self.unlocked)} of {len(self)} blocks can be compressed."
         table = Table("Blocks in the order in which they run", columns, rows)
-        return Report("Blocks", summary, tables=(table,), notes=self.left_out)
+        return Report("Blocks", summary, tables=(table,), notes=(*self.left_out, *self.notes))

@@ -29,16 +29,14 @@ _EXAMPLES = {"heads": "a bias or mask for each head, attention weights that are 
 _EXAMPLE = "a norm or mean over the width, a fixed size"
 
 
-def confirmed(model: nn.Module, call: Call, blocks: Sequence[Block]) -> list[Block]:
-    """Return the blocks, those locked that change the model's outputs when permuted or split.
+def confirmed(model: nn.Module, call: Call, blocks: Sequence[Block], expected: list[Tensor]) -> list[Block]:
+    """Return the blocks, those locked that change the model's outputs, `expected`, when permuted or split.
 
     Notes
     -----
-    Costs one copy of the model, and three runs where all is well; a block to be locked costs at most
+    Costs one copy of the model, and two runs where all is well; a block to be locked costs at most
     2 ceil(log2 k) more among k, and all together at most 2 k - 2 more for each of the two changes.
     """
-    with undisturbed(model):
-        expected = outputs_of(call(model))
     reasons: dict[str, str] = {}
     scratch = copy_model(model) if any(b.locked is None for b in blocks) else model
     for change, words in ((permute, "permuted"), (split, "split in two")):

@@ -28,6 +28,7 @@ from jlab_compress.inspection.examples import call_that_runs, example_call, faul
 from jlab_compress.inspection.heads import find_heads
 from jlab_compress.inspection.kinds import Kind
 from jlab_compress.inspection.neurons import find_neurons
+from jlab_compress.inspection.repeats import repetition
 from jlab_compress.inspection.unrecorded import unconfirmed_layers, unseen_layers
 from jlab_compress.surroundings import shielded
 
@@ -64,7 +65,7 @@ def find_blocks(model: nn.Module, example_inputs: Any = None, *, kinds: Sequence
 
     Notes
     -----
-    Costs a trial run, a recorded one and, as a rule, three more for all blocks together; where they fail,
+    Costs a trial run, a recorded one and, as a rule, five more for all blocks together; where they fail,
     halves of them run again. Confirmed means: equal outputs on the example to rounding. A unit that does not
     touch the outputs there (a zero outgoing weight) is confirmed by the recorded calls only.
 
@@ -115,7 +116,11 @@ def blocks_on(model: nn.Module, calls: Sequence[Call], *, kinds: Sequence[Kind] 
 def _recorded(model: nn.Module, call: Call, kinds: Sequence[Kind]) -> tuple[Trace, Blocks]:
     with undisturbed(model):
         trace = record(model, call)
-    return trace, Blocks(confirmed(model, call, _listed(model, trace, kinds)))
+    listed, runs = _listed(model, trace, kinds), repetition(model, call)
+    if runs.fault is not None:
+        return trace, Blocks([replace(block, locked=block.locked or runs.fault) for block in listed])
+    notes = () if runs.note is None else (runs.note,)
+    return trace, Blocks(confirmed(model, call, listed, runs.outputs), notes)
 
 
 def _listed(model: nn.Module, trace: Trace, kinds: Sequence[Kind]) -> list[Block]:
