@@ -27,9 +27,9 @@ def notes_on(prepared: Prepared, fits: Mapping[str, Fit], unsaid: Sequence[str] 
             f"Errors of {', '.join(conv)} are those of what channels add at single positions, before pooling."
         )
     if not prepared.held:
-        notes.append(
-            "Too few calibration rows to hold some out: the function gap is on rows that fits have seen."
-        )
+        together = any(call.rows >= 4 for call in prepared.calls)
+        why = "Calibration rows depend too much on one another" if together else "Too few calibration rows"
+        notes.append(f"{why} to hold some out: the function gap is on rows that fits have seen.")
     heads = [block.name for block in blocks if block.kind == "attention"]
     if loose := [name for name in heads if drops_weights(prepared.original, name)]:
         notes.append(f"Dropout acts on attention weights of {', '.join(loose)}: {AVERAGE}")

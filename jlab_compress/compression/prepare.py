@@ -13,7 +13,7 @@ from jlab_compress.execution.inputs import read_batches
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model, check_weights
 from jlab_compress.execution.randomness import check_seed, random_states_kept
-from jlab_compress.execution.splits import hold_out
+from jlab_compress.execution.splits import hold_out, told_apart
 from jlab_compress.inspection.find import blocks_on
 from jlab_compress.inspection.kinds import Kind
 from jlab_compress.surroundings import shielded
@@ -68,6 +68,7 @@ def prepare(
     with undisturbed(seed=seed):
         calls, cut = read_batches(model, calibration, limit=limit)
     original = copy_model(model)
+    calls = told_apart(original, calls)
     trace, blocks = blocks_on(original, calls, kinds=kinds)
     fit, held = hold_out(calls, HELD_OUT, seed)
     rows = (tuple(calls), tuple(fit), tuple(held))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, is_dataclass, replace
+from itertools import count
 from typing import Any
 
 import torch
@@ -23,10 +24,13 @@ class Call:
         Positional arguments.
     kwargs : mapping of str
         Keyword arguments.
+    whole : frozenset of int
+        Which of its `tensors` have no rows and stay whole where rows are taken; see `told_apart`.
     """
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    whole: frozenset[int] = frozenset()
 
     def __call__(self, model: nn.Module) -> Any:
         """Return what the model returns for copies of these arguments, which it may change or take apart."""
@@ -48,19 +52,24 @@ class Call:
 
     @property
     def rows(self) -> int:
-        """The leading dimension of the first tensor; 1 where there is none."""
-        first = next((t for t in self.tensors if t.dim() > 0), None)
+        """The leading dimension of the first tensor with rows; 1 where there is none."""
+        first = next((t for t in [*self._cut, *self.tensors] if t.dim() > 0), None)
         return 1 if first is None else first.shape[0]
+
+    @property
+    def _cut(self) -> list[Tensor]:
+        return [tensor for number, tensor in enumerate(self.tensors) if number not in self.whole]
 
     def to(self, device: torch.device) -> Call:
         """Return the call with its tensors on a device; their dtype stays."""
         return self._changed(lambda tensor: tensor.to(device))
 
     def take(self, rows: Tensor) -> Call | None:
-        """Return the call for some rows, or None where the tensors do not share their first dimension."""
-        if any(t.dim() == 0 or t.shape[0] != self.rows for t in self.tensors) or not self.tensors:
+        """Return the call for some rows, or None where its tensors do not share their first dimension."""
+        if any(t.dim() == 0 or t.shape[0] != self.rows for t in self._cut) or not self._cut:
             return None
-        return self._changed(lambda tensor: tensor[rows.to(tensor.device)])
+        numbers = count()
+        return self._changed(lambda t: t if next(numbers) in self.whole else t[rows.to(t.device)])
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Call:
         return replace(self, args=mapped(self.args, change), kwargs=mapped(dict(self.kwargs), change))

@@ -18,7 +18,7 @@ from jlab_compress.execution.calls import Call
 from jlab_compress.execution.inputs import read_batches
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model
-from jlab_compress.execution.splits import first_rows
+from jlab_compress.execution.splits import first_rows, told_apart
 from jlab_compress.graph.parameter_uses import Uses
 from jlab_compress.graph.recorder import record
 from jlab_compress.graph.trace import Trace
@@ -83,7 +83,8 @@ def find_blocks(model: nn.Module, example_inputs: Any = None, *, kinds: Sequence
             return Blocks([*unconfirmed_layers(copied), *unseen_layers(copied)])
         return _recorded(copied, call, kinds)[1]
     calls, _ = read_batches(copied, example_inputs, "example_inputs")
-    return _recorded(copied, call_that_runs(copied, calls[0], "example_inputs"), kinds)[1]
+    call = calls[0] if len(calls[0].tensors) < 2 else told_apart(copied, calls[:1])[0]
+    return _recorded(copied, call_that_runs(copied, call, "example_inputs"), kinds)[1]
 
 
 def blocks_on(model: nn.Module, calls: Sequence[Call], *, kinds: Sequence[Kind] = ()) -> tuple[Trace, Blocks]:

@@ -17,6 +17,7 @@ def test_tensors_are_found_in_nested_values_in_order():
 
 def test_leaves_come_with_their_keys_and_numbers():
     found = dict(leaves_in(({"a": 1, "b": [2, None]}, Call((3,), {"k": 4}))))
+    assert found.pop((1, "whole")) == frozenset()
     assert found == {(0, "a"): 1, (0, "b", 0): 2, (0, "b", 1): None, (1, "args", 0): 3, (1, "kwargs", "k"): 4}
     assert [path for path, _ in leaves_in(torch.ones(2))] == [()]
 

@@ -12,7 +12,7 @@ from jlab_compress.execution.inputs import read_call
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.models import device_of
 from jlab_compress.execution.outputs import scores_of
-from jlab_compress.execution.splits import first_rows
+from jlab_compress.execution.splits import first_rows, told_apart
 from jlab_compress.training.gradient_sums import copies_of
 
 MOST_ENTRIES = 100_000_000  # gradient entries held at once
@@ -65,7 +65,8 @@ def compare_kernels(
     """
     entries = sum(p.numel() for p in original.parameters() if p.requires_grad)
     rows = max(4, min(rows, MOST_ENTRIES // max(1, entries)))
-    k, k_slim = (tangent_kernel(model, inputs, rows=rows, seed=seed) for model in (original, slim))
+    call = told_apart(original, [read_call(original, inputs)[0].to(device_of(original))])[0]
+    k, k_slim = (tangent_kernel(model, call, rows=rows, seed=seed) for model in (original, slim))
     norm, norm_slim = torch.linalg.matrix_norm(k), torch.linalg.matrix_norm(k_slim)
     if float(norm) == 0 or float(norm_slim) == 0:
         same = float(norm) == float(norm_slim)
