@@ -24,7 +24,7 @@ GLOBAL_HOOKS = [name for name in vars(torch_module) if name.startswith("_global"
 def bits(tensor: torch.Tensor | None) -> Any:
     if tensor is None:
         return None
-    content = tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()
+    content = tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
     return id(tensor), tensor._version, tensor.dtype, tensor.requires_grad, tensor.data_ptr(), content
 
 

@@ -47,7 +47,8 @@ def prepare(
     Returns
     -------
     Prepared
-        Cost: two copies of the model, of which one is kept; a recorded run and a few more on eight rows.
+        Cost: three copies of the model, two at a time, of which one is kept; two runs over the calibration,
+        and some on eight rows.
 
     Raises
     ------

@@ -34,8 +34,8 @@ def inference() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(*models: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Run models in evaluation mode without gradients, and put back afterwards what a run changes.
+def undisturbed(*models: nn.Module, seed: int = 0, training: bool = False) -> Iterator[None]:
+    """Run models in evaluation or training mode without gradients, and put back what a run changes.
 
     That is flags, random states and the models' own `State`. The random states (torch on every device in use,
     numpy, Python) are seeded inside, so that a model that draws numbers gives the same outputs in each run.
@@ -46,7 +46,7 @@ def undisturbed(*models: nn.Module, seed: int = 0) -> Iterator[None]:
         with random_states_kept(devices), inference():
             seed_everything(seed, devices)
             for module in flags:
-                module.training = False
+                module.training = training
             state = State.of(*models)
             try:
                 yield

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.errors import raise_lack_of_memory
-from jlab_compress.execution.calls import Call
+from jlab_compress.execution.calls import Call, tensors_in
 from jlab_compress.execution.closeness import difference, tolerance
 from jlab_compress.execution.isolation import undisturbed
-from jlab_compress.execution.outputs import outputs_of
 
 FEW = 8  # rows that a trial run takes
 MOST_TENSORS = 5  # of the batch's length, of which any may be without rows
@@ -82,7 +81,7 @@ def _choices(alike: Sequence[int]) -> Iterable[frozenset[int]]:
 def _outputs(model: nn.Module, call: Call, seed: int = 0) -> Outputs | None:
     try:
         with undisturbed(model, seed=seed):
-            return outputs_of(call(model))
+            return [t for t in tensors_in(call(model)) if t.is_floating_point()] or None
     except Exception as error:
         raise_lack_of_memory(error)
         return None

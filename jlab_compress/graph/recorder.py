@@ -89,7 +89,7 @@ class _Recorder(TorchFunctionMode):
         return out
 
 
-def record(model: nn.Module, call: Call) -> Trace:
+def record(model: nn.Module, call: Call, *, training: bool = False) -> Trace:
     """Run a model once and return what it computed.
 
     Parameters
@@ -99,6 +99,8 @@ def record(model: nn.Module, call: Call) -> Trace:
         `nn.TransformerEncoderLayer` off its fast path, so all its layers show.
     call : Call
         The arguments of the run; a few rows are enough, since every tensor is kept until the end.
+    training : bool
+        Whether the model is in training mode, as the caller has set it.
 
     Returns
     -------
@@ -121,4 +123,5 @@ def record(model: nn.Module, call: Call) -> Trace:
         snapshots=recorder.snapshots,
         results=results,
         rows=call.rows,
+        training=training,
     )

@@ -77,6 +77,8 @@ class Trace:
         Values that the model returned.
     rows : int
         Leading dimension of the model's first input.
+    training : bool
+        Whether it is of a run in training mode, where values are drawn or normalised by the batch.
     """
 
     operations: tuple[Operation, ...]
@@ -86,6 +88,7 @@ class Trace:
     snapshots: Mapping[int, Tensor]
     results: frozenset[int]
     rows: int
+    training: bool = False
 
     @cached_property
     def consumers(self) -> dict[int, list[int]]:

@@ -28,15 +28,18 @@ from jlab_compress.inspection.examples import call_that_runs, example_call, faul
 from jlab_compress.inspection.heads import find_heads
 from jlab_compress.inspection.kinds import Kind
 from jlab_compress.inspection.neurons import find_neurons
+from jlab_compress.inspection.other_runs import locked_elsewhere, notes_on_runs, other_runs, unreached_parts
 from jlab_compress.inspection.repeats import repetition
-from jlab_compress.inspection.unrecorded import unconfirmed_layers, unseen_layers
+from jlab_compress.inspection.unrecorded import unconfirmed_layers, unreached_layers, unseen_layers
 from jlab_compress.surroundings import shielded
 
 KINDS = (Kind(find_heads), Kind(find_neurons))
 
 
 @shielded()
-def find_blocks(model: nn.Module, example_inputs: Any = None, *, kinds: Sequence[Kind] = ()) -> Blocks:
+def find_blocks(
+    model: nn.Module, example_inputs: Any = None, *, limit: int | None = None, kinds: Sequence[Kind] = ()
+) -> Blocks:
     """List a model's blocks of hidden neurons, each confirmed or locked with the reason.
 
     The model runs on copies only: its parameters, buffers, flags, hooks and the random states stay.
@@ -46,8 +49,11 @@ def find_blocks(model: nn.Module, example_inputs: Any = None, *, kinds: Sequence
     model : nn.Module
         Any module, in training or evaluation mode, on any device.
     example_inputs : Tensor, tuple, mapping or None
-        What one forward call takes; at most 8 rows are used. None makes up inputs from the first layer, or
-        from `dummy_inputs`; where the model does not run on them, every block is locked.
+        What one forward call takes, or a list or loader of such batches: all are looked at, in evaluation and
+        in training mode; blocks are confirmed on the first 8 rows. None makes up inputs from the first layer,
+        or from `dummy_inputs`; where the model does not run on them, every block is locked.
+    limit : int
+        How many batches of a loader to read.
     kinds : sequence of Kind
         Kinds of blocks besides neurons, channels and heads; they are looked for first.
 
@@ -65,9 +71,9 @@ def find_blocks(model: nn.Module, example_inputs: Any = None, *, kinds: Sequence
 
     Notes
     -----
-    Costs a trial run, a recorded one and, as a rule, five more for all blocks together; where they fail,
-    halves of them run again. Confirmed means: equal outputs on the example to rounding. A unit that does not
-    touch the outputs there (a zero outgoing weight) is confirmed by the recorded calls only.
+    Costs two copies of the model, two runs over all inputs and, as a rule, ten on the first rows; where
+    blocks fail, halves of them run again. Confirmed means: equal outputs on the example to rounding. A unit
+    that does not touch the outputs there (a zero outgoing weight) is confirmed by the recorded calls only.
 
     Examples
     --------
@@ -81,10 +87,11 @@ def find_blocks(model: nn.Module, example_inputs: Any = None, *, kinds: Sequence
         call = example_call(copied)
         if call is None:
             return Blocks([*unconfirmed_layers(copied), *unseen_layers(copied)])
-        return _recorded(copied, call, kinds)[1]
-    calls, _ = read_batches(copied, example_inputs, "example_inputs")
-    call = calls[0] if len(calls[0].tensors) < 2 else told_apart(copied, calls[:1])[0]
-    return _recorded(copied, call_that_runs(copied, call, "example_inputs"), kinds)[1]
+        return _recorded(copied, call, [call], kinds, "example_inputs")[1]
+    calls, _ = read_batches(copied, example_inputs, "example_inputs", limit)
+    calls = told_apart(copied, calls)
+    call = call_that_runs(copied, calls[0], "example_inputs")
+    return _recorded(copied, call, calls, kinds, "example_inputs")[1]
 
 
 def blocks_on(model: nn.Module, calls: Sequence[Call], *, kinds: Sequence[Kind] = ()) -> tuple[Trace, Blocks]:
@@ -111,17 +118,25 @@ def blocks_on(model: nn.Module, calls: Sequence[Call], *, kinds: Sequence[Kind] 
             f"calibration: its first batch is one row of {call.rows} features, expected rows in the "
             "leading dimension; pass torch.stack(rows)"
         )
-    return _recorded(model, call, kinds)
+    return _recorded(model, call, calls, kinds, "calibration")
 
 
-def _recorded(model: nn.Module, call: Call, kinds: Sequence[Kind]) -> tuple[Trace, Blocks]:
+def _recorded(
+    model: nn.Module, call: Call, calls: Sequence[Call], kinds: Sequence[Kind], argument: str
+) -> tuple[Trace, Blocks]:
+    """Return the record of a call, and the blocks as all calls show them."""
     with undisturbed(model):
         trace = record(model, call)
-    listed, runs = _listed(model, trace, kinds), repetition(model, call)
-    if runs.fault is not None:
-        return trace, Blocks([replace(block, locked=block.locked or runs.fault) for block in listed])
-    notes = () if runs.note is None else (runs.note,)
-    return trace, Blocks(confirmed(model, call, listed, runs.outputs), notes)
+    listed, again = _listed(model, trace, kinds), repetition(model, call)
+    if again.fault is not None:
+        return trace, Blocks([replace(block, locked=block.locked or again.fault) for block in listed])
+    others = other_runs(model, call, calls, argument)
+    listed = locked_elsewhere(model, listed, others, lambda other: _listed(model, other, kinds))
+    notes = () if again.note is None else (again.note,)
+    known = {block.name for block in listed}
+    listed += [b for b in unreached_layers(model, unreached_parts(model, others)) if b.name not in known]
+    blocks = confirmed(model, call, listed, again.outputs)
+    return trace, Blocks(blocks, (*notes, *notes_on_runs(model, others)))
 
 
 def _listed(model: nn.Module, trace: Trace, kinds: Sequence[Kind]) -> list[Block]:

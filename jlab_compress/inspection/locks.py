@@ -161,9 +161,11 @@ def replay_problem(uses: Uses, candidate: Candidate, block: Block, between: Poin
     """Return why what happens between a block's layers is not understood, or None where it is.
 
     It must treat each unit on its own; and where the block is a function of single rows, that function must
-    give what the run gave.
+    give what the run gave. A run in training mode is not repeated: it draws, and it normalises by the batch.
     """
     trace = uses.trace
+    if trace.training:
+        return None
     source, sink = trace.operations[candidate.sources[0]], trace.operations[candidate.sink]
     problem = mixing_problem(between, block.width)
     if problem is not None or block.kind == "conv" or block.activation_only:

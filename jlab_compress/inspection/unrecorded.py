@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -13,6 +15,7 @@ from jlab_compress.slim.layers import matrix_of
 from jlab_compress.slim.operators import units_of
 
 NOT_RUN = "the model did not run on synthetic inputs; pass example_inputs to confirm the block"
+UNREACHED = "no run reaches it, as no row is routed to it or another task uses it; pass inputs that do"
 
 
 def unseen_layers(model: nn.Module) -> list[Block]:
@@ -45,4 +48,22 @@ def unconfirmed_layers(model: nn.Module) -> list[Block]:
         dimension = (rows.numel() + columns.numel()) // width + (getattr(maker, "bias", None) is not None)
         units = units_of(model, (first,), second, width)
         found.append(Block(first, "mlp", units, width, dimension, width * dimension, NOT_RUN))
+    return found
+
+
+def unreached_layers(model: nn.Module, parts: Mapping[str, str]) -> list[Block]:
+    """Return pairs of neighbouring linear layers inside a part of a model that no run reaches, locked.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    parts : mapping of str to str
+        The parameters that no run reaches, each with its part.
+    """
+    found = []
+    for block in unconfirmed_layers(model):
+        first, last = (parts.get(f"{name}.weight") for name in (block.name, block.outgoing))
+        if first is not None and first == last:
+            found.append(replace(block, locked=UNREACHED))
     return found
