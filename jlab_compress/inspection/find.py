@@ -113,7 +113,7 @@ def blocks_on(model: nn.Module, calls: Sequence[Call], *, kinds: Sequence[Kind] 
     """
     call = call_that_runs(model, calls[0], "calibration")
     flat = all(t.dim() == 1 and t.is_floating_point() for t in call.tensors) and call.rows > 1
-    if flat and fault_of(model, first_rows(call, call.rows // 2)) is not None:
+    if flat and fault_of(model, first_rows(replace(call, whole=frozenset()), call.rows // 2)) is not None:
         raise ValueError(
             f"calibration: its first batch is one row of {call.rows} features, expected rows in the "
             "leading dimension; pass torch.stack(rows)"
