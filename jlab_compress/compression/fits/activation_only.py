@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from jlab_compress.compression.fits.site import Site
+from jlab_compress.compression.signals.augmentation import augmented
 from jlab_compress.compression.signals.block_rows import gather_inputs, gather_rows
 from jlab_compress.compression.signals.layer_rows import rows_with_graph
-from jlab_compress.execution.augmentation import augmented
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.snapshot import Snapshot
 from jlab_compress.fitting.aims.activation_only import UnitRows

@@ -9,8 +9,8 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
+from jlab_compress.compression.signals.augmentation import augmented
 from jlab_compress.compression.signals.block_rows import gather_inputs, gather_rows
-from jlab_compress.execution.augmentation import augmented
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.progress import Step
 from jlab_compress.fitting.effort import NORMAL, Effort

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from jlab_compress.compression.joint.refinement import Objective, refine_fits
 from jlab_compress.compression.joint.task import DISTILLATION, Outcome, Refinement, needs_whole
+from jlab_compress.compression.signals.augmentation import augment, positions_of
 from jlab_compress.compression.signals.backward import read_signals
 from jlab_compress.compression.signals.block_kernels import block_errors, pair_blocks
-from jlab_compress.execution.augmentation import augment, positions_of
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.splits import portions
 from jlab_compress.fitting.effort import Effort

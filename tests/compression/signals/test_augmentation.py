@@ -1,6 +1,6 @@
 import torch
 
-from jlab_compress.execution.augmentation import augmented
+from jlab_compress.compression.signals.augmentation import augmented
 from jlab_compress.execution.calls import Call
 
 IDS = torch.arange(200).reshape(10, 20)
