@@ -9,11 +9,12 @@ from typing import Any
 from torch import nn
 
 from jlab_compress.compression.prepared import HELD_OUT, Prepared
-from jlab_compress.execution.inputs import read_batches
+from jlab_compress.execution.inputs import read_batches, without_targets
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model, check_weights
 from jlab_compress.execution.randomness import check_seed, random_states_kept
 from jlab_compress.execution.splits import hold_out, told_apart
+from jlab_compress.inspection.block import Blocks
 from jlab_compress.inspection.find import blocks_on
 from jlab_compress.inspection.kinds import Kind
 from jlab_compress.surroundings import shielded
@@ -69,8 +70,10 @@ def prepare(
     with undisturbed(seed=seed):
         calls, cut = read_batches(model, calibration, limit=limit)
     original = copy_model(model)
+    calls, told = without_targets(original, calls)
     calls = told_apart(original, calls)
     trace, blocks = blocks_on(original, calls, kinds=kinds)
+    blocks = Blocks(blocks, (*blocks.notes, *told))
     fit, held = hold_out(calls, HELD_OUT, seed)
     rows = (tuple(calls), tuple(fit), tuple(held))
     return Prepared(original, *rows, trace, blocks, seed, cut, weakref.ref(model))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from jlab_compress.errors import raise_lack_of_memory
 from jlab_compress.execution.calls import Call, owned, tensors_in
+from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.execution.models import device_of
 from jlab_compress.surroundings import as_called
 
@@ -180,3 +183,66 @@ def _check(call: Call, where: str) -> None:
     for tensor in tensors_in((call.args, plain)):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{where}: holds NaN or infinite values; remove those rows first")
+
+
+def without_targets(model: nn.Module, calls: list[Call]) -> tuple[list[Call], tuple[str, ...]]:
+    """Leave out what a loader gives for targets and forward would take for something else, and say so.
+
+    A loader of (inputs, targets) may meet a forward with an optional argument behind its inputs, such as
+    ``forward(x, temperature=None)``. The last value of the first batch is tried with and without.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A copy.
+    calls : list of Call
+        As `read_batches` gives them.
+
+    Returns
+    -------
+    list of Call, tuple of str
+        The calls, and what the last value was taken for where that is not plain.
+    """
+    names = list(inspect.signature(model.forward).parameters.values())
+    last, first = len(calls[0].args) - 1, calls[0]
+    at = names[min(last, len(names) - 1)] if last > 0 and names else None
+    open_ended = at is not None and at.kind is at.VAR_POSITIONAL
+    if at is None or not (open_ended or at.default is not at.empty):
+        return calls, ()
+    shorter = replace(first, args=first.args[:last])
+    given, bare = _answers(model, first), _answers(model, shorter)
+    if bare is None or at.name.lower() in _TARGETS:
+        return calls, ()
+    place = f"value {last + 1} of each calibration batch"
+    if given is None or not _is_finite(given) or _looks_like_target(at.name, first.args[last], bare):
+        note = f"{place.capitalize()} was taken for a target and left out, not for `{at.name}` of forward."
+        return [replace(c, args=c.args[:last]) for c in calls], (f"{note} {_BY_NAME}",)
+    return calls, (f"{place.capitalize()} was taken for `{at.name}` of forward. {_BY_NAME}",)
+
+
+_TARGETS = {"y", "label", "labels", "target", "targets"}
+_INPUTS = ("mask", "len", "id", "pos", "index", "type", "time", "step", "cond")
+_BY_NAME = "To say it yourself, pass batches as dictionaries of forward's arguments."
+
+
+def _looks_like_target(name: str, value: Any, outputs: list[Tensor]) -> bool:
+    """Tell whether a value is shaped like classes of the rows, or like the outputs."""
+    if not isinstance(value, Tensor) or any(word in name.lower() for word in _INPUTS):
+        return False
+    if value.is_floating_point():
+        return any(value.shape in (output.shape, output.squeeze(-1).shape) for output in outputs)
+    several = [output for output in outputs if output.dim() > 1]
+    return any(value.shape in (output.shape[:1] + output.shape[2:], output.shape[:-1]) for output in several)
+
+
+def _answers(model: nn.Module, call: Call) -> list[Tensor] | None:
+    try:
+        with undisturbed(model):
+            return [t for t in tensors_in(call(model)) if t.is_floating_point()]
+    except Exception as error:
+        raise_lack_of_memory(error)
+        return None
+
+
+def _is_finite(outputs: list[Tensor]) -> bool:
+    return all(bool(torch.isfinite(output).all()) for output in outputs)

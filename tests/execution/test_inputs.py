@@ -190,3 +190,71 @@ def test_pairs_without_end_are_read_as_far_as_the_steps():
         validate(pairs)
     with pytest.raises(ValueError, match=r"held_out: expected batches that come to an end.*pass a list"):
         validate([(X, torch.zeros(6, 2))], held_out=pairs)
+
+
+class Tempered(nn.Module):
+    """What a loader gives second is a target, but forward would take it for a temperature."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = mlp(3, 12, 4)
+
+    def forward(self, x, temperature=None):
+        scores = self.body(x)
+        return scores if temperature is None else scores / temperature
+
+
+class Open(Tempered):
+    def forward(self, *args):
+        return super().forward(*args)
+
+
+class Masked(Tempered):
+    def forward(self, x, mask=None):
+        return super().forward(x if mask is None else x * mask)
+
+
+class Losing(Tempered):
+    def forward(self, x, labels=None):
+        return super().forward(x)
+
+
+CLASSES = torch.arange(40) % 4
+SOME = rows(40, 3)
+TOLD = [
+    (Tempered, CLASSES, "target"),  # zeros among them give NaN
+    (Tempered, CLASSES[:, None] + 1, "temperature"),
+    (Tempered, CLASSES + 1, "target"),
+    (Tempered, rows(40, 4), "target"),
+    (Tempered, torch.full((40, 1), 2.0, dtype=SOME.dtype), "temperature"),
+    (Open, CLASSES, "target"),
+    (Masked, torch.ones(40, 3, dtype=SOME.dtype), "mask"),
+]
+
+
+@pytest.mark.parametrize(("kind", "second", "taken"), TOLD)
+def test_targets_are_told_from_inputs_and_what_was_taken_is_said(kind, second, taken):
+    batches = [[SOME[:20], second[:20]], [SOME[20:], second[20:]]]
+    made = jlab_compress.compress(kind(), 6, calibration=batches, effort=FAST, progress=False)
+    (note,) = [note for note in made.report.notes if "of each calibration batch" in note]
+    left_out = "Value 2 of each calibration batch was taken for a target and left out"
+    assert note.startswith(
+        left_out if taken == "target" else f"Value 2 of each calibration batch was taken for `{taken}`"
+    )
+    with torch.no_grad():
+        given = [] if taken == "target" else [second]
+        wanted = kind()(SOME, *given)
+    prepared = jlab_compress.prepare(kind(), batches)
+    assert torch.equal(torch.cat([call(prepared.original) for call in prepared.calls]), wanted)
+
+
+def test_labels_by_name_and_values_that_must_be_given_are_taken_as_they_are():
+    for model, batch in ((Losing(), [SOME, CLASSES]), (Pair(), [SOME]), (Added(), [SOME, SOME])):
+        prepared = jlab_compress.prepare(model, [batch])
+        assert len(prepared.calls[0].args) == len(batch)
+        assert not any("of each calibration batch" in note for note in prepared.blocks.notes)
+
+
+class Added(nn.Module):
+    def forward(self, x, y):
+        return x + y
