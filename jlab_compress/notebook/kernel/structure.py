@@ -7,7 +7,6 @@ are told apart by identity, and a tensor is read as torch itself would read it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +35,7 @@ class Structure:
 
 def read_structure(model: Any, key: int) -> Structure:
     """Read sizes, devices and kinds of numbers of a module tree; shared parameters count once."""
-    modules = [module for _, module in modules_of(model)]
+    modules = modules_of(model)
     tensors = list({id(t): t for m in modules for t in own_parameters(m)}.values())
     lazy = [tensor for tensor in tensors if is_lazy(tensor)]
     real = [tensor for tensor in tensors if not is_lazy(tensor)]
@@ -64,47 +63,65 @@ def shape_key(model: Any) -> int:
 
     Dtype and device are read off one parameter of each module, which is what `.to(...)` changes.
     """
-    facts: list[Any] = [attributes_of(model).get("training") is True]
-    tell, plain = facts.append, _plain_tensor()
-    for name, module in modules_of(model):
-        tell(name if type(name) is str else id(name))
+    torch = sys.modules["torch"]
+    attributes = torch.nn.Module.__dict__["__dict__"].__get__
+    plain = torch._C.TensorBase
+    shape, dtype, device = plain.shape.__get__, plain.dtype.__get__, plain.device.__get__
+    facts: list[Any] = [attributes(model).get("training") is True]
+    tell = facts.append
+    seen: set[int] = set()
+    stack = [model]
+    while stack:
+        module = stack.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
         tell(id(type(module)))
+        found = attributes(module)
         tensor = None
-        for tensor in own_parameters(module):
-            tell(id(type(tensor)) if is_lazy(tensor) else plain.shape.__get__(tensor))
+        for tensor in _values(found.get("_parameters")):
+            tell(id(type(tensor)))
+            tell(shape(tensor))
         if tensor is not None:
-            tell(plain.dtype.__get__(tensor))
-            tell(plain.device.__get__(tensor))
+            tell(dtype(tensor))
+            tell(device(tensor))
+        children = found.get("_modules")
+        if children:
+            facts.extend(children)
+            stack.extend(_values(children))
     return hash(tuple(facts))
 
 
-def modules_of(model: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield each module of a tree once, with its name within its parent."""
-    seen: set[int] = set()
-    stack: list[tuple[Any, Any]] = [("", model)]
+def modules_of(model: Any) -> list[Any]:
+    """Return each module of a tree once."""
+    found: dict[int, Any] = {}
+    stack = [model]
     while stack:
-        name, module = stack.pop()
-        if id(module) not in seen:
-            seen.add(id(module))
-            yield name, module
-            stack.extend(_entries(module, "_modules"))
+        module = stack.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            stack.extend(_values(attributes_of(module).get("_modules")))
+    return list(found.values())
 
 
 def module_at(model: Any, path: str) -> Any | None:
     """Return the module of a dotted path, or None."""
     for name in path.split(".") if path else ():
-        model = next((child for key, child in _entries(model, "_modules") if key == name), None)
+        children: Any = attributes_of(model).get("_modules")
+        model = dict.get(children, name) if issubclass(type(children), dict) else None
+        if model is None:
+            break
     return model
 
 
 def own_parameters(module: Any) -> list[Any]:
     """Return a module's own parameters, without those of its children."""
-    return [tensor for _, tensor in _entries(module, "_parameters")]
+    return _values(attributes_of(module).get("_parameters"))
 
 
 def own_buffers(module: Any) -> list[Any]:
     """Return a module's own buffers, without those of its children."""
-    return [tensor for _, tensor in _entries(module, "_buffers")]
+    return _values(attributes_of(module).get("_buffers"))
 
 
 def is_lazy(tensor: Any) -> bool:
@@ -112,12 +129,10 @@ def is_lazy(tensor: Any) -> bool:
     return str(class_name(type(tensor))).startswith("Uninitialized")
 
 
-def _entries(module: Any, kind: str) -> list[tuple[Any, Any]]:
-    """Return what torch keeps in a module under ``_modules``, ``_parameters`` or ``_buffers``."""
-    found: Any = attributes_of(module).get(kind)
-    if not issubclass(type(found), dict):
-        return []
-    return [pair for pair in dict.items(found) if pair[1] is not None]
+def _values(kept: Any) -> list[Any]:
+    """Return what torch keeps in a dictionary of a module, without what is None."""
+    known = type(kept) is dict or issubclass(type(kept), dict)
+    return [value for value in dict.values(kept) if value is not None] if known else []
 
 
 def attributes_of(module: Any) -> dict[str, Any]:
