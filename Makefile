@@ -2,29 +2,31 @@
 # make test   every check: style, types, tests, front end, browser
 # make lab    JupyterLab with the extension on and the first notebook open
 # make serve  a server in an environment of its own: NVIDIA Triton on Linux x86-64, else MLServer
+# make lock   the lists of packages with the hash of every file, after a bound or a pin has changed
+# make sbom   what the package installs and its bundles hold, as CycloneDX: build/sbom.json
 # make oldest the quick tests with the oldest versions that pyproject.toml allows; NEWEST=torch leaves torch as it is
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NOTEBOOK := demo_notebooks/01-compress-a-network.ipynb
 FRONT_END := $(shell find labextension -type f -not -path '*/node_modules/*' -not -path '*/lib/*' -not -path '*/.yarn/*' 2>/dev/null)
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)  # a container's only user
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test lab serve serve-mlserver install chromium lint unit front-end browser oldest clean
+.PHONY: demo test lab serve serve-mlserver install chromium lint unit front-end browser oldest lock sbom clean
 
 install: .venv/all
 
-.venv/python: constraints.txt pyproject.toml
+# Every file has a hash in requirements/, but for torch: its builds differ between registries, so its version is pinned.
+.venv/all .venv/test: constraints.txt pyproject.toml requirements/all.txt requirements/test.txt $(FRONT_END)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	touch $@
-
-.venv/all .venv/test: .venv/python $(FRONT_END)
 	rm -rf jlab_compress/labextension jlab_compress/notebook/static
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(@F)]"
+	$(PIP) --no-deps --require-hashes --requirement requirements/$(@F).txt
+	$(PIP) --constraint constraints.txt torch
+	$(PIP) --no-deps --no-build-isolation --editable .
 	$(BIN)/jupyter-builder develop . --overwrite
 	touch .venv/all $@
 
@@ -78,6 +80,14 @@ oldest: .venv/all
 	  --requirement build/oldest/requirements.txt "pytest>=8" "hypothesis>=6.100" psutil transformers
 	build/oldest/bin/pip install --quiet --no-deps --editable .
 	OMP_NUM_THREADS=1 build/oldest/bin/pytest -q $(addprefix tests/,$(FAST)) -k "not those_of_scipy"
+
+sbom: .venv/test
+	$(BIN)/python tools/sbom.py build/sbom.json
+
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --constraint constraints.txt uv
+	$(PYTHON) tools/lock.py build/lock/bin/uv
 
 clean:
 	rm -rf .venv build dist labextension/node_modules labextension/lib

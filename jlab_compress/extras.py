@@ -14,6 +14,7 @@ PURPOSES = {
     "validation": "pictures and distances of a validation",
     "serve": "servers on this machine and requests over gRPC",
     "mlflow": "MLflow models",
+    "signing": "signatures of model folders",
 }
 # The extra that installs each optional package.
 EXTRAS = {
@@ -29,6 +30,7 @@ EXTRAS = {
     "psutil": "serve",
     "tritonclient": "serve",
     "mlflow": "mlflow",
+    "model_signing": "signing",
 }
 # What keeps packages that would report to their makers from doing so; each reads it when it is imported.
 QUIET = {"ORT_DISABLE_TELEMETRY": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}

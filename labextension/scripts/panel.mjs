@@ -1,13 +1,16 @@
-/** Bundle the shared view for the in-cell panel: one ES module and one style sheet, nothing fetched. */
+/** Bundle the shared view for the in-cell panel: a module, a style sheet, the licences of what it holds. */
 
+import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { licences } from './licences.mjs';
 
 const here = join(dirname(fileURLToPath(import.meta.url)), '..');
 const target = join(here, '..', 'jlab_compress', 'notebook', 'static');
 
-await build({
+const { metafile } = await build({
+  absWorkingDir: here,
   entryPoints: { panel: join(here, 'src', 'widget.tsx') },
   outdir: target,
   bundle: true,
@@ -16,6 +19,7 @@ await build({
   target: 'es2020',
   jsx: 'transform',
   legalComments: 'eof',
+  metafile: true,
   define: { 'process.env.NODE_ENV': '"production"' }
 });
 await build({
@@ -23,3 +27,7 @@ await build({
   outdir: target,
   bundle: true
 });
+writeFileSync(
+  join(target, 'third-party-licenses.json'),
+  `${JSON.stringify(licences(metafile.inputs, here), null, 2)}\n`
+);

@@ -11,16 +11,23 @@ from pathlib import Path
 from jlab_compress.deployment.servers.clients import ServerError
 from jlab_compress.deployment.servers.server import serve
 from jlab_compress.deployment.servers.setup.install import set_up
+from jlab_compress.deployment.servers.signing import sign, verify
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Carry out one command line; a fault is one sentence and the exit status 1."""
     given = _parser().parse_args(arguments)
     try:
-        if given.action == "serve":
-            _serve(given.repository, given.name, given.server)
-        else:
-            print(set_up(given.server))
+        match given.action:
+            case "serve":
+                _serve(given.repository, given.name, given.server)
+            case "set-up":
+                print(set_up(given.server))
+            case "sign":
+                print(sign(given.folder, given.key))
+            case "verify":
+                verify(given.folder, given.key)
+                print(f"{given.folder} is what was signed")
     except (ImportError, OSError, ServerError, ValueError, subprocess.CalledProcessError) as fault:
         raise SystemExit(str(fault)) from fault
 
@@ -44,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     setting_up.add_argument(
         "server", nargs="?", choices=("triton", "mlserver"), help="default: what runs here"
     )
+    for action, key, does in (
+        ("sign", "the private key, a PEM file", "sign every file of a model's folder"),
+        ("verify", "the public key, from a source that you trust", "hold a model's folder to its signature"),
+    ):
+        keyed = actions.add_parser(action, help=does, description=f"{does.capitalize()}.")
+        keyed.add_argument("folder", type=Path, help="a model's folder, or a whole repository")
+        keyed.add_argument("key", type=Path, help=key)
     return parser
 
 

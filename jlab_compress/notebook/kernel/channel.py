@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import Any
 
 from jlab_compress.notebook.kernel.block_cache import search_blocks
-from jlab_compress.notebook.kernel.messages import PROTOCOL, Digest, block_rows
+from jlab_compress.notebook.kernel.messages import PROTOCOL, TEXT_CAP, Digest, block_rows, cut
 from jlab_compress.notebook.kernel.namespace import survey
 from jlab_compress.notebook.kernel.tqdm_watch import Watch
 
@@ -62,7 +62,7 @@ class Channel:
         try:
             reply = self.answer(data)
         except Exception as fault:  # the page is where the caller looks
-            comm.send({"type": "error", "request": request, "message": str(fault)[:1000]})
+            comm.send({"type": "error", "request": request, "message": cut(str(fault), TEXT_CAP)})
         else:
             comm.send({**reply, "request": request})
 

@@ -95,7 +95,7 @@ def _model_row(
 ) -> dict[str, Any]:
     return {
         "name": name,
-        "class": _cut(class_name(type(model)), 200),
+        "class": cut(class_name(type(model)), 200),
         "id": f"{id(model):x}",
         "parameters": structure.parameters,
         "bytes": structure.bytes,
@@ -143,21 +143,21 @@ def _block_row(block: Any, polylog: int | None) -> dict[str, Any]:
     if len(block.name) > TEXT_CAP:
         locked = f"its name has {len(block.name):,} characters; rename the layer to use it from the panel"
     return {
-        "name": _cut(block.name, TEXT_CAP),
-        "kind": _cut(block.kind, 40),
+        "name": cut(block.name, TEXT_CAP),
+        "kind": cut(block.kind, 40),
         "unit": block.noun,
         "width": block.width,
         "dimension": block.dimension,
         "parameters": block.parameters,
         "macs": block.macs,
         "polylog": polylog,
-        "locked": None if locked is None else _cut(locked, TEXT_CAP),
+        "locked": None if locked is None else cut(locked, TEXT_CAP),
         "needs_input": block.locked == NOT_RUN,
     }
 
 
 def _unreadable(fault: str) -> dict[str, Any]:
-    reason = _cut(f"the blocks of this model could not be read: {fault}", TEXT_CAP)
+    reason = cut(f"the blocks of this model could not be read: {fault}", TEXT_CAP)
     return {
         "name": "",
         "kind": "model",
@@ -179,7 +179,7 @@ def _slim_rows(model: Any) -> list[dict[str, Any]] | None:
         return None
     return [
         {
-            "name": _cut(block.name, TEXT_CAP),
+            "name": cut(block.name, TEXT_CAP),
             "width_before": block.width_before,
             "width_after": block.width_after,
             "method": block.method,
@@ -213,7 +213,7 @@ def _result_row(name: str, kind: str, result: Any, survey: Survey) -> dict[str, 
     return {"name": name, "kind": kind, "id": f"{id(result):x}", "model": model, "report": content}
 
 
-def _cut(text: str, cap: int) -> str:
+def cut(text: str, cap: int) -> str:
     """Return a text that fits into a message: so long at most, and of characters that can be sent."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= cap else text[: cap - 1] + "…"

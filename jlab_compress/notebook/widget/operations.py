@@ -145,11 +145,15 @@ def path_of(path: Any) -> str:
     Raises
     ------
     ValueError
-        If it is no plain name.
+        If it is no plain name: with a folder, hidden, or with characters that are not shown.
     """
-    if not isinstance(path, str) or PurePath(path).name != path or "\\" in path or path in ("", ".", ".."):
-        raise ValueError(f"path: expected a name without folders, got {path!r}; move it afterwards")
-    return path
+    plain = isinstance(path, str) and PurePath(path).name == path and "\\" not in path and path.isprintable()
+    if not plain or path in ("", "..") or path.startswith("."):
+        raise ValueError(
+            f"path: expected a name without folders that is not hidden, got {str(path)[:100]!r}; move it "
+            "afterwards"
+        )
+    return str(path)
 
 
 def data_of(name: Any, values: Mapping[str, Any], *, batch: int | None = None) -> Any:

@@ -15,7 +15,7 @@ from torch import nn
 from jlab_compress.notebook.actions import ACTIONS
 from jlab_compress.notebook.kernel.block_cache import search_blocks
 from jlab_compress.notebook.kernel.channel import check_size
-from jlab_compress.notebook.kernel.messages import Digest
+from jlab_compress.notebook.kernel.messages import TEXT_CAP, Digest, cut
 from jlab_compress.notebook.kernel.namespace import is_offered, survey
 from jlab_compress.notebook.kernel.tqdm_watch import message
 from jlab_compress.notebook.magic.magics import Compress
@@ -126,7 +126,7 @@ class Panel(anywidget.AnyWidget):
         except KeyboardInterrupt as stop:
             self.failure = self._stopped(model) if hasattr(stop, "__notes__") else STOPPED
         except Exception as fault:  # the page is where the caller looks
-            self.failure = f"{type(fault).__name__}: {fault}"[:1000]
+            self.failure = cut(f"{type(fault).__name__}: {fault}", TEXT_CAP)
         finally:
             self.running = ""
             self.refresh()
@@ -160,7 +160,7 @@ class Panel(anywidget.AnyWidget):
         try:
             self._answer(content)
         except Exception as fault:  # the page is where the caller looks
-            self.send({"type": "error", "request": None, "message": str(fault)[:1000]})
+            self.send({"type": "error", "request": None, "message": cut(str(fault), TEXT_CAP)})
 
     def _answer(self, content: Any) -> None:
         check_size(content)

@@ -26,8 +26,11 @@ def test_a_request_has_the_fields_of_its_action():
 
 def test_a_path_is_a_name_beside_the_notebook():
     assert path_of("slim.onnx") == "slim.onnx"
-    with pytest.raises(ValueError, match=r"expected a name without folders, got '\.\./x'"):
-        path_of("../x")
+    assert path_of("größe 2.onnx") == "größe 2.onnx"
+    hidden = (".hidden", ".", "..", "a\0b", "a\nb", "a\x1b[2J", "\u202eonnx.", "\ud800")
+    for path in ("../x", "/x", "a/b", "a\\b", "", 5, None, *hidden):
+        with pytest.raises(ValueError, match="path: expected a name without folders that is not hidden, got"):
+            path_of(path)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
+
+NOTE = "packages.txt"
 
 
 def home_of(server: str) -> Path:
@@ -30,14 +33,26 @@ def python_version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def install(home: Path, requirements: tuple[str, ...]) -> None:
-    """Make an environment anew and install packages into it by pip.
+def install(home: Path, server: str) -> None:
+    """Make an environment anew and install what a server needs, each file with the hash that is known of it.
 
     Raises
     ------
     subprocess.CalledProcessError
-        If pip fails; its own words are on standard error.
+        If pip fails, or a file has another hash; its own words are on standard error.
     """
     venv.EnvBuilder(with_pip=True, clear=True).create(home)
     pip = [str(python_of(home)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *requirements], check=True)
+    subprocess.run([*pip, "--require-hashes", "--requirement", str(_packages(server))], check=True)
+    shutil.copy(_packages(server), home / NOTE)
+
+
+def is_installed(home: Path, server: str) -> bool:
+    """Whether an installation came to its end, with the packages that are asked for now."""
+    note = home / NOTE
+    return note.is_file() and note.read_bytes() == _packages(server).read_bytes()
+
+
+def _packages(server: str) -> Path:
+    """Return the list of a server's packages, which `make lock` writes."""
+    return Path(__file__).with_name(f"{server}.txt")

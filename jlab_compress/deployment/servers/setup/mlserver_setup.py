@@ -5,18 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from jlab_compress.deployment.servers.setup.environments import home_of, install, python_of
+from jlab_compress.deployment.servers.setup.environments import home_of, install, is_installed, python_of
 
-REQUIREMENTS = ("mlserver==1.7.1", "onnxruntime>=1.19")
 TOO_NEW = (3, 13)
 
 
 def find_mlserver(home: Path | None = None) -> Path | None:
     """Return the Python of the MLServer that `set_up_mlserver` made, or None."""
     home = home_of("mlserver") if home is None else home
-    note = _note(home)
-    done = note.is_file() and note.read_text(encoding="utf-8").split() == list(REQUIREMENTS)
-    return python_of(home) if done else None
+    return python_of(home) if is_installed(home, "mlserver") else None
 
 
 def set_up_mlserver(home: Path | None = None) -> Path:
@@ -36,11 +33,5 @@ def set_up_mlserver(home: Path | None = None) -> Path:
             f"MLServer: it needs Linux or macOS and Python before {'.'.join(map(str, TOO_NEW))}, this is "
             f"{sys.platform} and {sys.version.split()[0]}; write layout='mlflow' and serve that instead"
         )
-    install(home, REQUIREMENTS)
-    _note(home).write_text("\n".join(REQUIREMENTS), encoding="utf-8")
+    install(home, "mlserver")
     return python_of(home)
-
-
-def _note(home: Path) -> Path:
-    """Return the file that says that an installation came to its end."""
-    return home / "installed.txt"

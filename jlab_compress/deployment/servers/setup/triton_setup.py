@@ -15,9 +15,13 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from jlab_compress.deployment.servers.setup.environments import home_of, install, packages_of, python_version
-
-REQUIREMENTS = ("nvidia-pytriton==0.7.0", "onnxruntime>=1.19")
+from jlab_compress.deployment.servers.setup.environments import (
+    home_of,
+    install,
+    is_installed,
+    packages_of,
+    python_version,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def find_triton(home: Path | None = None) -> Triton | None:
     packages = packages_of(home)
     server = packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"
     backends = home / "backends"
-    if not (server.is_file() and (backends / "onnxruntime" / "model.py").is_file()):
+    whole = server.is_file() and (backends / "onnxruntime" / "model.py").is_file()
+    if not (whole and is_installed(home, "triton")):
         return None
     libraries = [packages / "nvidia_pytriton.libs", Path(sysconfig.get_config_var("LIBDIR"))]
     paths = [str(home / "bin"), os.defpath]
@@ -74,7 +79,7 @@ def set_up_triton(home: Path | None = None) -> Triton:
     objection = triton_objection()
     if objection:
         raise OSError(f"Triton: {objection}")
-    install(home, REQUIREMENTS)
+    install(home, "triton")
     _lay_backends(home)
     found = find_triton(home)
     if found is None:

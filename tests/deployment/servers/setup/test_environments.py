@@ -1,10 +1,19 @@
 """Where servers are set up, and what an environment is made of."""
 
+import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from jlab_compress.deployment.servers.setup import environments
-from jlab_compress.deployment.servers.setup.environments import home_of, install, packages_of, python_of
+from jlab_compress.deployment.servers.setup.environments import (
+    home_of,
+    install,
+    is_installed,
+    packages_of,
+    python_of,
+)
 
 
 def test_a_home_is_told_by_the_environment_or_lies_in_that_of_python(monkeypatch):
@@ -19,19 +28,32 @@ def test_an_environment_has_this_pythons_version():
     assert packages_of(Path("/home")) == Path("/home/lib", version, "site-packages")
 
 
-def test_an_installation_begins_anew_and_asks_pip_for_all_at_once(tmp_path, monkeypatch):
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "old").write_text("from before")
+def test_an_installation_begins_anew_and_every_file_is_held_to_its_hash(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
     asked, built = [], []
     monkeypatch.setattr(environments.subprocess, "run", lambda command, check: asked.append((command, check)))
     monkeypatch.setattr(environments.venv, "EnvBuilder", lambda **how: Builder(built, how))
-    install(tmp_path / "home", ("one==1", "two>=2"))
+    assert not is_installed(home, "triton")
+    install(home, "triton")
     (command, check), *others = asked
-    assert (command[:4], command[-2:]) == (
-        [str(python_of(tmp_path / "home")), "-m", "pip", "install"], ["one==1", "two>=2"],
-    )  # fmt: skip
+    assert command[:4] == [str(python_of(home)), "-m", "pip", "install"]
+    assert command[-3:-1] == ["--require-hashes", "--requirement"]
+    assert Path(command[-1]).name == "triton.txt"
     assert (check, others) == (True, [])
-    assert built == [({"with_pip": True, "clear": True}, tmp_path / "home")]
+    assert built == [({"with_pip": True, "clear": True}, home)]
+    assert is_installed(home, "triton")
+    assert not is_installed(home, "mlserver")
+
+
+@pytest.mark.parametrize("server", ["triton", "mlserver"])
+def test_every_package_of_a_server_is_pinned_with_hashes(server):
+    text = Path(environments.__file__).with_name(f"{server}.txt").read_text()
+    entries = re.split(r"\n(?=\S)", text.strip())
+    assert len(entries) > 30
+    assert [
+        one for one in entries if not re.match(r"[\w.-]+==\S+.*\n +--hash=sha256:[0-9a-f]{64}", one)
+    ] == []
 
 
 class Builder:

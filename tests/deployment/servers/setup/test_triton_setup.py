@@ -1,11 +1,13 @@
 """Triton is found only where it is whole; where it cannot be set up the reason is said."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
 from jlab_compress.deployment.servers.setup import triton_setup
-from jlab_compress.deployment.servers.setup.environments import packages_of, python_version
+from jlab_compress.deployment.servers.setup.environments import NOTE, packages_of, python_version
 from jlab_compress.deployment.servers.setup.triton_setup import find_triton, set_up_triton, triton_objection
 
 
@@ -19,6 +21,7 @@ def lay(home):
     ):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("")
+    shutil.copy(Path(triton_setup.__file__).with_name("triton.txt"), home / NOTE)
 
 
 def test_half_an_installation_is_not_found(tmp_path):
@@ -29,7 +32,7 @@ def test_half_an_installation_is_not_found(tmp_path):
 
 def test_a_set_up_lays_the_backend_that_runs_onnx_files(tmp_path, monkeypatch):
     monkeypatch.setattr(triton_setup, "triton_objection", lambda: None)
-    monkeypatch.setattr(triton_setup, "install", lambda home, requirements: lay(home))
+    monkeypatch.setattr(triton_setup, "install", lambda home, server: lay(home))
     found = set_up_triton(tmp_path)
     assert found == find_triton(tmp_path)
     assert "class TritonPythonModel" in (found.backends / "onnxruntime" / "model.py").read_text()
@@ -39,7 +42,7 @@ def test_a_set_up_lays_the_backend_that_runs_onnx_files(tmp_path, monkeypatch):
 
 def test_an_installation_that_brings_too_little_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(triton_setup, "triton_objection", lambda: None)
-    monkeypatch.setattr(triton_setup, "install", lambda home, requirements: lay(home))
+    monkeypatch.setattr(triton_setup, "install", lambda home, server: lay(home))
     monkeypatch.setattr(triton_setup, "_lay_backends", lambda home: None)
     with pytest.raises(OSError, match="lacks the server or its backend after the installation"):
         set_up_triton(tmp_path)
