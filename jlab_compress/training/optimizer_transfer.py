@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from jlab_compress.execution.models import unwrapped
 from jlab_compress.slim.units import UnitAxis
 from jlab_compress.surroundings import shielded
 from jlab_compress.training.matching import Match, axes_by_parameter, match_neurons
+from jlab_compress.training.optimizer_twins import moved_in_trial, rebuilt
 
 # How a state entry grows with the gradient or the parameter; needed where the gauge rescales those.
 _LINEAR = ("momentum_buffer", "exp_avg", "grad_avg", "exp_inf", "prev", "ax")
@@ -29,7 +29,9 @@ def transfer_optimizer(optimizer: Optimizer, original: nn.Module, slim: nn.Modul
     Each kept neuron takes its own momentum, moments and step count along, so training goes on as if
     nothing had happened: exactly so where the dropped neurons were copies of kept ones. Where nodes have
     moved, a slim neuron takes the mean over the original neurons that are nearest to it. Parameter groups
-    keep their order and options; hooks and schedulers stay with the old optimizer.
+    keep their order and options; hooks and schedulers stay with the old optimizer. An optimizer that drives
+    another one (SAM, Lookahead) takes that along. In the end both take a step on copies: what moves in the
+    original must move in the slim model.
 
     Parameters
     ----------
@@ -49,8 +51,9 @@ def transfer_optimizer(optimizer: Optimizer, original: nn.Module, slim: nn.Modul
         If `optimizer` is none, or is LBFGS, whose history is one vector over all parameters; or one of the
         models is none.
     ValueError
-        If it owns parameters that `original` does not have, its state does not go neuron by neuron, or
-        neurons have moved behind a batch norm.
+        If it owns parameters that `original` does not have, its state does not go neuron by neuron or is a
+        copy of weights, it keeps other tensors of its own, neurons have moved behind a batch norm, or the
+        step on copies fails or leaves a parameter where it is.
 
     Notes
     -----
@@ -67,23 +70,22 @@ def transfer_optimizer(optimizer: Optimizer, original: nn.Module, slim: nn.Modul
     targets = dict(unwrapped(slim).named_parameters())
     matches = {match.block.name: match for match in match_neurons(original, slim)}
     axes = axes_by_parameter(slim)
-    groups: list[dict[str, Any]] = []
-    state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
-    for group in optimizer.param_groups:
-        owned = [_name_of(p, names) for p in group["params"]]
-        options = {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
-        groups.append(options | {"params": [targets[name] for name in owned]})
-        for old, name in zip(group["params"], owned, strict=True):
-            if old in optimizer.state:
-                own = [(matches[b], axis) for b, axis in axes.get(name, [])]
-                state[targets[name]] = {
-                    key: _laid_out(_carried(value, key, old, own), targets[name])
-                    for key, value in optimizer.state[old].items()
-                }
-    twin: Optimizer = type(optimizer).__new__(type(optimizer))
-    defaults = copy.deepcopy(optimizer.defaults)
-    twin.__setstate__({"defaults": defaults, "state": state, "param_groups": groups})
-    _copy_attributes(optimizer, twin)
+
+    def target(old: Tensor) -> Tensor:
+        return targets[_name_of(old, names)]
+
+    def carried(value: Any, key: str, old: Tensor) -> Any:
+        own = [(matches[block], axis) for block, axis in axes.get(names[id(old)], [])]
+        return _laid_out(_carried(value, key, old, own), target(old))
+
+    twin = rebuilt(optimizer, target, carried)
+    left = moved_in_trial(optimizer, names) - moved_in_trial(twin, {id(p): n for n, p in targets.items()})
+    if left:
+        raise ValueError(
+            f"optimizer: in a trial step on copies {type(twin).__name__} does not move "
+            f"{', '.join(sorted(left))} of the slim model, as what it keeps belongs to the original's "
+            "parameters; start a new optimizer on the slim model"
+        )
     return twin
 
 
@@ -94,13 +96,6 @@ def _name_of(parameter: Tensor, names: Mapping[int, str]) -> str:
             "pass the model that it was built for"
         )
     return names[id(parameter)]
-
-
-def _copy_attributes(optimizer: Optimizer, twin: Optimizer) -> None:
-    """Copy what a class of the caller's own keeps besides torch's fields, not a scheduler's patched step."""
-    for key, value in vars(optimizer).items():
-        if key not in vars(twin) and key != "step":
-            setattr(twin, key, copy.deepcopy(value))
 
 
 def _laid_out(value: Any, parameter: Tensor) -> Any:
@@ -131,6 +126,11 @@ def _carried(value: Any, key: str, parameter: Tensor, matches: list[tuple[Match,
         if carried.shape[axis.axis] == 1 and parameter.shape[axis.axis] != 1:
             continue
         carried = axis.carry(carried, match.shares)
+        if key not in _POWERS and _is_copy(value, parameter):
+            raise ValueError(
+                f"optimizer: its state {key!r} is a copy of weights, which those of the slim block "
+                f"{match.block.name!r} may have left; start a new optimizer on the slim model"
+            )
         if match.root is not None:
             if key not in _POWERS:
                 raise ValueError(
@@ -139,3 +139,8 @@ def _carried(value: Any, key: str, parameter: Tensor, matches: list[tuple[Match,
                 )
             carried = axis.scale(carried, match.root ** _POWERS[key])
     return carried
+
+
+def _is_copy(value: Tensor, parameter: Tensor) -> bool:
+    """Tell whether a state is near to its parameter, as slow or averaged weights are."""
+    return bool((value - parameter.detach()).norm() < 0.5 * parameter.detach().norm())

@@ -286,3 +286,152 @@ def test_moved_nodes_take_the_mean_of_their_nearest_neurons():
     torch.testing.assert_close(
         new.state[slim[0].weight]["momentum_buffer"], match.shares.to(momentum) @ momentum
     )
+
+
+class PerEntry(torch.optim.Optimizer):
+    """Drives another optimizer as SAM does, by gradients a step uphill that no sum over parameters scales."""
+
+    def __init__(self, parameters, base, keeps=False, **options):
+        super().__init__(parameters, options)
+        self.base_optimizer = base(self.param_groups, **options)
+        self.param_groups, self.keeps = self.base_optimizer.param_groups, keeps
+        self.defaults.update(self.base_optimizer.defaults)
+
+    @torch.no_grad()
+    def step(self, closure):
+        closure = torch.enable_grad()(closure)
+        closure()
+        owned = [p for group in self.param_groups for p in group["params"]]
+        olds = [p.data.clone() for p in owned]
+        for p in owned:
+            p.add_(p.grad, alpha=0.05)
+        self.zero_grad()
+        closure()
+        for p, old in zip(owned, olds, strict=True):
+            p.data = old
+            self.state[p] = {"old_p": old.clone()} if self.keeps else {}
+        self.base_optimizer.step()
+
+
+def drive(model, optimizer, steps, first=0):
+    for step in range(first, first + steps):
+        part = slice(10 * (step % 4), 10 * (step % 4) + 10)
+
+        def closure(part=part):
+            optimizer.zero_grad()
+            value = F.mse_loss(model(X[part]), Y[part])
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+
+
+def test_an_optimizer_that_drives_another_takes_it_along():
+    wide = make_wide()
+    old = PerEntry(wide.parameters(), torch.optim.SGD, lr=0.02, momentum=0.9)
+    drive(wide, old, 30)
+    slim = make_slim(wide)
+    new = transfer_optimizer(old, wide, slim)
+    assert type(new.base_optimizer) is torch.optim.SGD
+    assert new.base_optimizer.param_groups is new.param_groups
+    assert all("momentum_buffer" in new.base_optimizer.state[p] for p in slim.parameters())
+    before = copy.deepcopy(slim.state_dict())
+    drive(wide, old, 100, first=30)
+    drive(slim, new, 100, first=30)
+    assert gap(wide, slim) < TOLERANCE
+    assert not torch.equal(before["0.weight"], slim[0].weight)
+
+
+def test_a_driver_that_keeps_copies_of_weights_is_refused():
+    wide = make_wide()
+    old = PerEntry(wide.parameters(), torch.optim.SGD, keeps=True, lr=0.02)
+    drive(wide, old, 5)
+    with pytest.raises(ValueError, match="its state 'old_p' is a copy of weights"):
+        transfer_optimizer(old, wide, make_slim(wide))
+
+
+class Lookahead(torch.optim.Optimizer):
+    """Slow weights that follow those of another optimizer, in a list beside the groups or in the state."""
+
+    def __init__(self, optimizer, *, in_state):
+        super().__init__(optimizer.param_groups, optimizer.defaults)
+        self.optimizer, self.in_state = optimizer, in_state
+        self.param_groups, self.state = optimizer.param_groups, optimizer.state
+        if not in_state:
+            self.slow_weights = [[p.detach().clone() for p in g["params"]] for g in self.param_groups]
+
+    def step(self, closure=None):
+        self.optimizer.step(closure)
+        for group in self.param_groups if self.in_state else ():
+            for p in group["params"]:
+                self.state[p].setdefault("slow", p.detach().clone()).lerp_(p.detach(), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("in_state", "words"),
+    [
+        (False, r"a tensor of shape \(15, 4\) under 'slow_weights'"),
+        (True, "'slow' is a copy of weights"),
+    ],
+)
+def test_slow_weights_are_refused(in_state, words):
+    wide = make_wide((3, 3, 3, 3, 3))
+    old = Lookahead(torch.optim.SGD(wide.parameters(), 0.02, momentum=0.9), in_state=in_state)
+    train(wide, old, 3)
+    with pytest.raises(ValueError, match=words):
+        transfer_optimizer(old, wide, make_slim(wide, (3, 3, 3, 3, 3)))
+
+
+def test_slow_weights_that_do_not_exist_yet_are_those_of_the_slim_model():
+    wide = make_wide()
+    old = Lookahead(torch.optim.SGD(wide.parameters(), 0.02, momentum=0.9), in_state=True)
+    slim = make_slim(wide)
+    new = transfer_optimizer(old, wide, slim)
+    assert new.param_groups is new.optimizer.param_groups
+    assert new.state is new.optimizer.state
+    train(slim, new, 3)
+    assert [v["slow"].shape for v in new.state.values()] == [p.shape for p in slim.parameters()]
+
+
+class Bound(torch.optim.SGD):
+    """Steps by a function that was made for the parameters that it was given."""
+
+    def __init__(self, parameters, lr):
+        parameters = list(parameters)
+        super().__init__(parameters, lr)
+        self.move = lambda: [p.data.sub_(0.1 * p.grad) for p in parameters]
+
+    def step(self, closure=None):
+        self.move()
+
+
+class Failing(torch.optim.SGD):
+    """Cannot take a step by itself."""
+
+    def step(self, closure=None):
+        raise RuntimeError("call first_step and second_step")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Bound, "a trial step of Bound on copies moves nothing; start a new optimizer"),
+        (Failing, "a trial step of Failing on copies fails .RuntimeError: call first_step and second_step"),
+    ],
+)
+def test_a_step_on_copies_shows_what_would_not_train(kind, words):
+    wide = make_wide()
+    F.mse_loss(wide(X), Y).backward()
+    before = [(p.detach().clone(), p.grad.clone()) for p in wide.parameters()]
+    with pytest.raises(ValueError, match=words):
+        transfer_optimizer(kind(wide.parameters(), 0.1), wide, make_slim(wide))
+    for parameter, (value, gradient) in zip(wide.parameters(), before, strict=True):
+        assert torch.equal(parameter, value)
+        assert torch.equal(parameter.grad, gradient)
+
+
+def test_rates_of_zero_and_frozen_parameters_may_stay():
+    wide = make_wide()
+    wide[2].requires_grad_(False)
+    assert transfer_optimizer(torch.optim.SGD(wide.parameters(), 0.0), wide, make_slim(wide))
+    assert transfer_optimizer(torch.optim.AdamW(wide.parameters(), 0.1), wide, make_slim(wide))
