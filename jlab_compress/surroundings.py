@@ -13,7 +13,7 @@ import logging
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -193,6 +193,22 @@ def _without_saved_tensor_hooks() -> Iterator[None]:
             torch._C._autograd._push_saved_tensors_default_hooks(pack, unpack)
 
 
+@contextmanager
+def random_states_kept(devices: Sequence[int] | None = None) -> Iterator[None]:
+    """Put the random states (torch, numpy, Python) back afterwards, whatever happens inside.
+
+    Parameters
+    ----------
+    devices : sequence of int, optional
+        The GPUs whose states are kept too; all that there are by default, where any has been used yet.
+    """
+    back = _random_states(devices)
+    try:
+        yield
+    finally:
+        back()
+
+
 def remembered(*, draws: bool = False) -> list[PutBack]:
     """Return functions that give every setting the value it has now; each may be called as often as wanted.
 
@@ -201,8 +217,8 @@ def remembered(*, draws: bool = False) -> list[PutBack]:
     draws : bool
         Whether random states are left out, as somebody draws from them.
     """
-    memories = [_modes, _numbers, _python, *([] if draws else [_random])]
-    return [memory() for memory in memories]
+    memories: list[Callable[[], PutBack]] = [_modes, _numbers, _python]
+    return [memory() for memory in (memories if draws else [*memories, _random_states])]
 
 
 def put_back(settings: list[PutBack]) -> None:
@@ -276,10 +292,11 @@ def _numbers() -> PutBack:
     return back
 
 
-def _random() -> PutBack:
+def _random_states(devices: Sequence[int] | None = None) -> PutBack:
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    gpus = [(generator, generator.get_state()) for generator in torch.cuda.default_generators if used]
+    used = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    generators = [torch.cuda.default_generators[index] for index in (used if devices is None else devices)]
+    gpus = [(generator, generator.get_state()) for generator in generators]
 
     def back() -> None:
         random.setstate(python)

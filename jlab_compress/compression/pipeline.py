@@ -18,7 +18,6 @@ from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.slim_report import summarise
 from jlab_compress.compression.widths.request import Resolved
 from jlab_compress.execution.progress import Progress, Step, follow
-from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.execution.snapshot import Snapshot
 from jlab_compress.fitting.effort import NORMAL, Effort
 from jlab_compress.fitting.fit import Fit
@@ -28,6 +27,7 @@ from jlab_compress.slim.attributes import rename_config
 from jlab_compress.slim.conversion import attach_plan
 from jlab_compress.slim.plan import BlockPlan, Plan
 from jlab_compress.slim.surgery import write_layer
+from jlab_compress.surroundings import random_states_kept
 
 KEPT = "{} was kept: its function gap on held-out rows is {:.2g}, that of the jointly refined blocks {:.2g}."
 

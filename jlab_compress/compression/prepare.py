@@ -12,12 +12,12 @@ from jlab_compress.compression.prepared import HELD_OUT, Prepared
 from jlab_compress.execution.inputs import read_batches, without_targets
 from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.models import check_model, check_weights
-from jlab_compress.execution.randomness import check_seed, random_states_kept
+from jlab_compress.execution.randomness import check_seed
 from jlab_compress.execution.splits import hold_out, told_apart
 from jlab_compress.inspection.block import Blocks
 from jlab_compress.inspection.find import blocks_on
 from jlab_compress.inspection.kinds import Kind
-from jlab_compress.surroundings import shielded
+from jlab_compress.surroundings import random_states_kept, shielded
 
 
 @shielded()

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from jlab_compress.errors import in_words, raise_lack_of_memory
-from jlab_compress.execution.randomness import random_states_kept, seed_everything
+from jlab_compress.execution.randomness import seed_everything
 from jlab_compress.execution.state import State
+from jlab_compress.surroundings import random_states_kept
 
 
 class _SlowPath(TorchFunctionMode):

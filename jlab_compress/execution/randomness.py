@@ -1,10 +1,9 @@
-"""Seeds, and random states that are as before afterwards."""
+"""Seeds of torch, numpy and Python."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,24 +22,6 @@ def check_seed(seed: Any) -> None:
         raise TypeError(f"seed: expected a whole number such as 0, got {seed!r}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed: expected a whole number from 0 to 2**32 - 1, got {seed}")
-
-
-@contextmanager
-def random_states_kept(devices: Sequence[int] | None = None) -> Iterator[None]:
-    """Put the random states (torch, numpy, Python) back afterwards, whatever happens inside.
-
-    Parameters
-    ----------
-    devices : sequence of int, optional
-        The GPUs whose states are kept too; all that there are by default, where any has been used yet.
-    """
-    states = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(gpus_in_use() if devices is None else devices):
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
 
 
 def seed_everything(seed: int, devices: Sequence[int] | None = None) -> None:

@@ -38,8 +38,8 @@ class WeightedLayer(nn.Module):
     The parameter, `weight_of_one`, is one copy of each weight. It is called "weight" among the parameters of
     the model, as in the original, since it trains like the original's. Where the layer reads neurons with
     multiplicities, the attribute `weight` and the state dict have the weight that it computes with, for all
-    tools that take it for that; the state dict has one copy on_meshs, under "weight_of_one", and loading
-    takes that.
+    tools that take it for that; the state dict has one copy beside it, under "weight_of_one", and
+    loading takes that.
     """
 
     bias: Any

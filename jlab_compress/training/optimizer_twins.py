@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from jlab_compress.errors import in_words
-from jlab_compress.execution.randomness import random_states_kept
+from jlab_compress.surroundings import random_states_kept
 
 Target = Callable[[Tensor], Tensor]
 Entry = Callable[[Any, str, Tensor], Any]

@@ -17,11 +17,10 @@ from jlab_compress.compression.prepared import Prepared
 from jlab_compress.execution.closeness import tolerance as rounding_of
 from jlab_compress.execution.isolation import copy_model
 from jlab_compress.execution.models import unwrapped
-from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.extras import lacking
 from jlab_compress.fitting.effort import Effort, EffortName
 from jlab_compress.report import Figure, Report, Reported
-from jlab_compress.surroundings import shielded
+from jlab_compress.surroundings import random_states_kept, shielded
 from jlab_compress.validation.measures.curve import (
     FUNCTION_GAP,
     MOVEMENT,

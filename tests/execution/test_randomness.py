@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from jlab_compress.execution.randomness import check_seed, gpus_in_use, random_states_kept, seed_everything
+from jlab_compress.execution.randomness import check_seed, gpus_in_use, seed_everything
+from jlab_compress.surroundings import random_states_kept
 
 
 def draws():
@@ -46,7 +47,7 @@ def random_states_in(source):
 def test_random_states_are_kept_in_one_file_only():
     package = Path(__file__).parents[2] / "jlab_compress"
     found = {p.name for p in package.rglob("*.py") if random_states_in(p.read_text())}
-    assert found == {"randomness.py"}
+    assert found == {"surroundings.py"}
     assert random_states_in("with torch.random.fork_rng():") == ["fork_rng"]
     assert random_states_in("np.random.set_state(state)") == ["random.set_state"]
     assert not random_states_in("with random_states_kept():")

@@ -18,11 +18,10 @@ from jlab_compress.compression.widths.forecasts import forecaster
 from jlab_compress.compression.widths.request import Forecaster
 from jlab_compress.compression.widths.values import block_named, check_round_to, open_blocks, rounded_up
 from jlab_compress.errors import UnsupportedBlockError
-from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.execution.splits import first_rows
 from jlab_compress.fitting.effort import Effort, EffortName, read_effort
 from jlab_compress.inspection.block import Block, Blocks
-from jlab_compress.surroundings import shielded
+from jlab_compress.surroundings import random_states_kept, shielded
 
 STEPS = 24
 NARROWEST = 1 / 48

@@ -21,8 +21,7 @@ from jlab_compress.deployment.program.signature import Signature
 from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.calls import Call, mapped
 from jlab_compress.execution.isolation import inference
-from jlab_compress.execution.randomness import random_states_kept
-from jlab_compress.surroundings import as_called
+from jlab_compress.surroundings import as_called, random_states_kept
 
 
 class Flat(nn.Module):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.core.cloud import Cloud
-from jlab_compress.execution.randomness import random_states_kept
 from jlab_compress.extras import require
 from jlab_compress.slim.conversion import multiplicities_of
 from jlab_compress.slim.plan import BlockPlan
+from jlab_compress.surroundings import random_states_kept
 from jlab_compress.training.matching import match_neurons
 
 MOST_COSTS = 4_000_000  # exact transport takes about a second there, and grows with the square
