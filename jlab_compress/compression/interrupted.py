@@ -28,6 +28,7 @@ from jlab_compress.compression.pipeline import (
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.slim_report import summarise
 from jlab_compress.compression.widths.request import Resolved
+from jlab_compress.execution.isolation import give_back_hooks
 from jlab_compress.execution.progress import Progress
 from jlab_compress.fitting.fit import Fit
 from jlab_compress.slim.attributes import rename_config
@@ -96,10 +97,11 @@ class Work:
         evaluation = by_function_gap(task, fits)
         plan = plan_of_fits(task.blocks, fits, done, self.aim, self.settings)
         attach_plan(slim, plan)
-        rename_config(slim, plan.blocks)
+        unsaid = rename_config(slim, plan.blocks)
         report = summarise(
-            prepared, slim, evaluation, (*notes, *notes_on(prepared, fits), *self.wanted.notes)
+            prepared, slim, evaluation, (*notes, *notes_on(prepared, fits, unsaid), *self.wanted.notes)
         )
+        give_back_hooks(slim)
         named = replace(report, title="Interrupted compression", summary=f"{self.how_far}. {report.summary}")
         return Interrupted(slim, plan, named, self)
 

@@ -17,6 +17,7 @@ from jlab_compress.compression.plain import check_plain, plain_gauge
 from jlab_compress.compression.prepared import Prepared
 from jlab_compress.compression.slim_report import summarise
 from jlab_compress.compression.widths.request import Resolved
+from jlab_compress.execution.isolation import give_back_hooks
 from jlab_compress.execution.progress import Progress, Step, follow
 from jlab_compress.execution.snapshot import Snapshot
 from jlab_compress.fitting.effort import NORMAL, Effort
@@ -170,7 +171,9 @@ def shrink(
     attach_plan(slim, best.plan)
     unsaid = rename_config(slim, best.plan.blocks)
     notes = (*best.notes, *notes_on(prepared, best.evaluation.fits, unsaid), *wanted.notes)
-    return Compression(slim, best.plan, summarise(prepared, slim, best.evaluation, notes))
+    report = summarise(prepared, slim, best.evaluation, notes)
+    give_back_hooks(slim)
+    return Compression(slim, best.plan, report)
 
 
 def narrow(

@@ -10,11 +10,12 @@ from torch import nn
 
 from jlab_compress.compression.prepared import HELD_OUT, Prepared
 from jlab_compress.execution.inputs import read_batches, without_targets
-from jlab_compress.execution.isolation import copy_model, undisturbed
+from jlab_compress.execution.isolation import undisturbed, working_copy
 from jlab_compress.execution.models import check_model, check_weights
 from jlab_compress.execution.randomness import check_seed
 from jlab_compress.execution.splits import hold_out, told_apart
 from jlab_compress.inspection.block import Blocks
+from jlab_compress.inspection.examples import settle_hooks
 from jlab_compress.inspection.find import blocks_on
 from jlab_compress.inspection.kinds import Kind
 from jlab_compress.surroundings import random_states_kept, shielded
@@ -69,7 +70,8 @@ def prepare(
     check_seed(seed)
     with undisturbed(seed=seed):
         calls, cut = read_batches(model, calibration, limit=limit)
-    original = copy_model(model)
+    original = working_copy(model)
+    settle_hooks(original, calls[0])
     calls, told = without_targets(original, calls)
     calls = told_apart(original, calls)
     trace, blocks = blocks_on(original, calls, kinds=kinds)

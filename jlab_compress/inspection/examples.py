@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.execution.calls import Call
-from jlab_compress.execution.isolation import undisturbed
+from jlab_compress.execution.isolation import let_hooks_act, undisturbed
 from jlab_compress.execution.models import device_of
+from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.execution.splits import first_rows
 from jlab_compress.slim.layers import is_linear, matrix_of
 
@@ -53,6 +54,22 @@ def call_that_runs(model: nn.Module, call: Call, argument: str) -> Call:
     raise ValueError(
         f"{argument}: the model fails on them ({in_words(fault)}); pass what its forward takes"
     ) from fault
+
+
+def settle_hooks(model: nn.Module, call: Call) -> None:
+    """Let those hooks of a working copy act that change what it answers to a call, in place."""
+    let_hooks_act(model, lambda: _outcome(model, call))
+
+
+def _outcome(model: nn.Module, call: Call) -> list[Tensor] | None:
+    """Return a model's outputs on the first rows of a call, or on all of it; None where it fails on both."""
+    for given in (first_rows(call), call):
+        try:
+            with undisturbed(model):
+                return outputs_of(given(model))
+        except Exception as error:
+            raise_lack_of_memory(error)
+    return None
 
 
 def fault_of(model: nn.Module, call: Call) -> Exception | None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.inputs import read_batches
-from jlab_compress.execution.isolation import copy_model, undisturbed
+from jlab_compress.execution.isolation import undisturbed, working_copy
 from jlab_compress.execution.models import check_model
 from jlab_compress.execution.splits import first_rows, told_apart
 from jlab_compress.graph.parameter_uses import Uses
@@ -24,7 +24,7 @@ from jlab_compress.graph.recorder import record
 from jlab_compress.graph.trace import Trace
 from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.inspection.confirm import confirmed
-from jlab_compress.inspection.examples import call_that_runs, example_call, fault_of
+from jlab_compress.inspection.examples import call_that_runs, example_call, fault_of, settle_hooks
 from jlab_compress.inspection.heads import find_heads
 from jlab_compress.inspection.kinds import Kind
 from jlab_compress.inspection.neurons import find_neurons
@@ -82,13 +82,15 @@ def find_blocks(
     [('0', 16, 7, None)]
     """
     check_model(model)
-    copied = copy_model(model)
+    copied = working_copy(model)
     if example_inputs is None:
         call = example_call(copied)
         if call is None:
             return Blocks([*unconfirmed_layers(copied), *unseen_layers(copied)])
+        settle_hooks(copied, call)
         return _recorded(copied, call, [call], kinds, "example_inputs")[1]
     calls, _ = read_batches(copied, example_inputs, "example_inputs", limit)
+    settle_hooks(copied, calls[0])
     calls = told_apart(copied, calls)
     call = call_that_runs(copied, calls[0], "example_inputs")
     return _recorded(copied, call, calls, kinds, "example_inputs")[1]
@@ -111,6 +113,7 @@ def blocks_on(model: nn.Module, calls: Sequence[Call], *, kinds: Sequence[Kind] 
     ValueError
         If the model fails on the first call, or it holds one row without a leading dimension.
     """
+    settle_hooks(model, calls[0])
     call = call_that_runs(model, calls[0], "calibration")
     flat = all(t.dim() == 1 and t.is_floating_point() for t in call.tensors) and call.rows > 1
     if flat and fault_of(model, first_rows(replace(call, whole=frozenset()), call.rows // 2)) is not None:

@@ -67,3 +67,25 @@ def test_looking_into_attention_does_not_change_what_is_prepared():
     after = compress_baseline(prepared, {"self_attn": 3}, method="greedy")
     assert same(tensors(before.model), tensors(after.model))
     assert [type(m) for m in before.model.modules()] == [type(m) for m in after.model.modules()]
+
+
+class Tempered(nn.Module):
+    """Takes rows in two parts only, as its hook hands them on, and an optional argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = mlp(4, 12, 3)
+
+    def forward(self, x, temperature=None):
+        left, right = x
+        return self.net(torch.cat([left, right], -1)) * (1 if temperature is None else temperature)
+
+
+def test_targets_of_a_loader_are_told_with_the_hooks_that_the_model_needs():
+    net, x = Tempered(), rows(40, 4)
+    net.register_forward_pre_hook(lambda module, args: ((args[0][:, :1], args[0][:, 1:]), *args[1:]))
+    prepared = prepare(net, [(x, torch.arange(40) % 3)])
+    assert [len(call.args) for call in prepared.calls] == [1]
+    assert any("taken for a target" in note for note in prepared.blocks.notes)
+    assert prepared.blocks.named("net.0").locked is None
+    assert torch.equal(prepared.original(x), net(x))

@@ -1,12 +1,21 @@
 import copy
 import random
+import threading
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from jlab_compress.execution.isolation import copy_model, inference, undisturbed
+from jlab_compress.execution.isolation import (
+    copy_model,
+    give_back_hooks,
+    inference,
+    let_hooks_act,
+    undisturbed,
+    working_copy,
+)
 from tests.models import rows
 
 
@@ -70,3 +79,99 @@ def test_what_cannot_be_copied_is_named():
     net.lines = (line for line in ())
     with pytest.raises(ValueError, match="generator"):
         copy_model(net)
+
+
+HEARD = []
+
+
+def hooked(seen):
+    """Return a net with hooks of all sorts that only read; each would leave something in `seen`."""
+
+    class Counter:
+        def __init__(self):
+            self.count = 0
+
+        def __call__(self, module, *_):
+            self.count += 1
+
+    net, counter, lock = (
+        nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)),
+        Counter(),
+        threading.Lock(),
+    )
+
+    def note(kind):
+        seen.append(kind)
+
+    def guarded(module, args):
+        with lock:
+            note("pre")
+
+    net[0].register_forward_pre_hook(guarded)
+    net[1].register_forward_hook(lambda module, args, out: seen.append(out.mean().item()))
+    net[1].register_forward_hook(lambda module, args, out: HEARD.append(out.shape))
+    net[1].register_forward_hook(counter.__call__)
+    net[2].register_forward_hook(counter, always_call=True)
+    net[2].register_forward_pre_hook(lambda module, args, kwargs: seen.append("kwargs"), with_kwargs=True)
+    net[2].register_full_backward_hook(lambda module, grads, _: seen.append("backward"))
+    net[0].register_full_backward_pre_hook(lambda module, grads: seen.append("backward pre"))
+    net[1].register_forward_hook(lambda module, args, out: print("seen", out.shape))
+    return net, counter
+
+
+def outcome(net, x):
+    return lambda: [net(x)]
+
+
+def test_hooks_that_only_read_do_not_run_on_a_working_copy(capsys):
+    seen = []
+    net, counter = hooked(seen)
+    made, x = working_copy(net), rows(4, 3).float()
+    let_hooks_act(made, outcome(made, x))
+    made(x).sum().backward()
+    assert (seen, HEARD, counter.count, capsys.readouterr().out) == ([], [], 0, "")
+    give_back_hooks(made)
+    made(x).sum().backward()
+    assert {kind for kind in seen if isinstance(kind, str)} == {"pre", "kwargs", "backward", "backward pre"}
+    assert len(HEARD) == 1
+    HEARD.clear()
+
+
+def test_hooks_that_change_the_outputs_are_stood_in_for_and_others_stay_still():
+    seen, scale = [], nn.Linear(1, 1)
+    net, x = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)), rows(4, 3).float()
+
+    def scaled(module, args, out):
+        seen.append("scaled")
+        return out * scale.weight
+
+    net[1].register_forward_hook(scaled)
+    net[1].register_forward_hook(lambda *_: seen.append("read"))
+    expected = net(x)
+    seen.clear()
+    made = working_copy(net)
+    assert not torch.allclose(made(x), expected)
+    let_hooks_act(made, outcome(made, x))
+    assert torch.equal(made(x), expected)
+    assert seen == []
+    assert [hook.stand_in is None for hook in made[1]._forward_hooks.values()] == [False, True]
+    assert list(made[1]._forward_hooks) == list(net[1]._forward_hooks)
+
+
+def test_hooks_of_torchs_own_stay():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 2)))
+    made, x = working_copy(net), rows(4, 3).float()
+    with torch.no_grad():
+        made[0].weight_g.mul_(2)
+    assert torch.allclose(made(x) - made[0].bias, 2 * (net(x) - net[0].bias), rtol=1e-5)
+
+
+def test_copied_parameters_keep_what_somebody_has_given_them():
+    net = nn.Linear(3, 2)
+    net.weight._no_weight_decay, net.weight.shape_of = True, {"n": [3]}
+    made = copy_model(net)
+    assert made.weight._no_weight_decay
+    assert made.weight.shape_of == {"n": [3]}
+    assert made.weight.shape_of is not net.weight.shape_of

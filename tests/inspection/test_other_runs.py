@@ -215,3 +215,16 @@ def test_a_batch_on_which_the_model_fails_or_gives_nan_is_named():
 
     with pytest.raises(ValueError, match="calibration batch 1: the model answers it with NaN"):
         jlab_compress.prepare(seeded(Roots), [X, X - 20])
+
+
+def test_no_hook_of_the_user_runs_in_any_of_the_runs():
+    net, heard = nn.Sequential(mlp(6, 12, 3), nn.BatchNorm1d(3).double()), []
+    net.register_forward_pre_hook(lambda module, args: heard.append(module.training))
+    net[0][0].register_forward_hook(lambda module, args, out: heard.append(out.mean()))
+    net[1].register_forward_hook(lambda module, args, out: 2 * out)
+    calls = [X[:9], X[9:], X[:70]]
+    assert jlab_compress.find_blocks(net, calls).named("0.0").locked is None
+    slim = jlab_compress.compress(net, {"0.0": 4}, calibration=calls, progress=False, effort=FAST).model
+    assert heard == []
+    slim.eval()(X)
+    assert [type(each) for each in heard] == [bool, torch.Tensor]
