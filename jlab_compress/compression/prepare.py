@@ -11,7 +11,7 @@ from torch import nn
 from jlab_compress.compression.prepared import HELD_OUT, Prepared
 from jlab_compress.execution.inputs import read_batches, without_targets
 from jlab_compress.execution.isolation import undisturbed, working_copy
-from jlab_compress.execution.models import check_model, check_weights
+from jlab_compress.execution.models import check_gradient_hooks, check_model, check_values, check_weights
 from jlab_compress.execution.randomness import check_seed
 from jlab_compress.execution.splits import hold_out, told_apart
 from jlab_compress.inspection.block import Blocks
@@ -66,7 +66,9 @@ def prepare(
     (16, 36, 4)
     """
     check_model(model)
+    check_values(model)
     check_weights(model)
+    check_gradient_hooks(model)
     check_seed(seed)
     with undisturbed(seed=seed):
         calls, cut = read_batches(model, calibration, limit=limit)

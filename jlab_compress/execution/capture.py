@@ -173,6 +173,8 @@ def module_stack(model: nn.Module) -> Iterator[list[str]]:
     hooks = []
     try:
         for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # takes no hooks, and no call in it can be recorded
             begin, end = _entering(name, lambda name, given: stack.append(name)), _ending(stack)
             hooks.append(module.register_forward_pre_hook(begin, prepend=True, with_kwargs=True))
             hooks.append(module.register_forward_hook(end, always_call=True))

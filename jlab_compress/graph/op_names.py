@@ -18,6 +18,7 @@ PRODUCTS |= {"__rmatmul__", "baddbmm", "einsum", "tensordot", "bilinear", "cdist
 # Those of them by which attention is written: queries by keys, and attention weights by values.
 ATTENTION_PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm", "einsum"}
 
+FACTORS = {"mul", "mul_", "__mul__", "__imul__", "__rmul__", "div", "__truediv__"}
 ADDITIONS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 
 # Calls that change the shape around units only, or nothing at all outside training.

@@ -100,6 +100,11 @@ class Trace:
         return found
 
     @cached_property
+    def makers(self) -> dict[int, int]:
+        """Per value, the index of the operation that gave it; parameters and inputs have none."""
+        return {value: index for index, o in enumerate(self.operations) for value in o.outputs}
+
+    @cached_property
     def modules(self) -> tuple[str, ...]:
         """Dotted paths of the modules that called torch themselves, in that order."""
         return tuple(dict.fromkeys(operation.module for operation in self.operations))

@@ -6,24 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jlab_compress.fitting.layer import Activation
+from jlab_compress.graph.residual import Residual
 from jlab_compress.report import Report, Reported, Table
 from jlab_compress.slim.units import Located
-
-
-@dataclass(frozen=True)
-class Residual:
-    """The norm that reads the sum of a block's output and the residual stream.
-
-    Parameters
-    ----------
-    norm : str
-        Dotted path of the norm module.
-    last : bool
-        Whether nothing else reads the sum (norm after the residual), so that only its result counts.
-    """
-
-    norm: str
-    last: bool
 
 
 @dataclass(frozen=True)

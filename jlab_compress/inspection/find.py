@@ -17,7 +17,7 @@ from torch import nn
 from jlab_compress.execution.calls import Call
 from jlab_compress.execution.inputs import read_batches
 from jlab_compress.execution.isolation import undisturbed, working_copy
-from jlab_compress.execution.models import check_model
+from jlab_compress.execution.models import check_model, check_values
 from jlab_compress.execution.splits import first_rows, told_apart
 from jlab_compress.graph.parameter_uses import Uses
 from jlab_compress.graph.recorder import record
@@ -29,8 +29,14 @@ from jlab_compress.inspection.heads import find_heads
 from jlab_compress.inspection.kinds import Kind
 from jlab_compress.inspection.neurons import find_neurons
 from jlab_compress.inspection.other_runs import locked_elsewhere, notes_on_runs, other_runs, unreached_parts
+from jlab_compress.inspection.pointers import pointer_problem, pointers_in
 from jlab_compress.inspection.repeats import repetition
-from jlab_compress.inspection.unrecorded import unconfirmed_layers, unreached_layers, unseen_layers
+from jlab_compress.inspection.unrecorded import (
+    closed_parts,
+    unconfirmed_layers,
+    unreached_layers,
+    unseen_layers,
+)
 from jlab_compress.surroundings import shielded
 
 KINDS = (Kind(find_heads), Kind(find_neurons))
@@ -86,9 +92,10 @@ def find_blocks(
     if example_inputs is None:
         call = example_call(copied)
         if call is None:
-            return Blocks([*unconfirmed_layers(copied), *unseen_layers(copied)])
+            return Blocks([*unconfirmed_layers(copied), *unseen_layers(copied), *closed_parts(copied)])
         settle_hooks(copied, call)
         return _recorded(copied, call, [call], kinds, "example_inputs")[1]
+    check_values(model)
     calls, _ = read_batches(copied, example_inputs, "example_inputs", limit)
     settle_hooks(copied, calls[0])
     calls = told_apart(copied, calls)
@@ -154,5 +161,11 @@ def _listed(model: nn.Module, trace: Trace, kinds: Sequence[Kind]) -> list[Block
         for index, block in kind.find(uses, taken).items():
             found.setdefault(index, replace(block, operators=operators))
     blocks = [found[index] for index in sorted(found)]
+    pointers = pointers_in(model)
+    blocks = [
+        replace(block, locked=pointer_problem(uses, block, pointers)) if block.locked is None else block
+        for block in blocks
+    ]
     names = {block.name for block in blocks}
-    return [*blocks, *(block for block in unseen_layers(model) if block.name not in names)]
+    unseen = (block for block in unseen_layers(model) if block.name not in names)
+    return [*blocks, *unseen, *closed_parts(model)]

@@ -13,11 +13,11 @@ from torch import nn
 
 from jlab_compress.graph.op_names import AFFINE, ATTENTION_PRODUCTS, MOVES, PASSED, SPLITS
 from jlab_compress.graph.parameter_uses import Uses
+from jlab_compress.graph.residual import residual_of
 from jlab_compress.graph.trace import Operation, Trace
 from jlab_compress.graph.weights import input_value, owner_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.inspection.locks import layer_problem
-from jlab_compress.inspection.residual import residual_of
 from jlab_compress.slim.operators import units_of
 from jlab_compress.slim.units import UnitAxis, tensor_of
 

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from jlab_compress.execution.closeness import difference, tolerance
+from jlab_compress.execution.models import is_plain
+from jlab_compress.graph.op_names import ADDITIONS, AFFINE, FACTORS, PASSED
 from jlab_compress.graph.parameter_uses import Uses
 from jlab_compress.graph.paths import Candidate
 from jlab_compress.graph.pointwise import Pointwise, mixing_problem
-from jlab_compress.graph.trace import Trace
+from jlab_compress.graph.trace import Operation, Trace
 from jlab_compress.graph.weights import input_value, owner_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.slim.layers import is_linear, read_layer
@@ -46,7 +48,45 @@ def lock_of(uses: Uses, group: Sequence[Candidate], incoming: tuple[str, ...], o
         return "the layer makes its units more than once"
     treating = treating_layers(trace, candidate)
     problem = next(filter(None, (_treating_problem(uses, name) for name in treating)), None)
-    return problem or _escape(trace, candidate)
+    return problem or _escape(trace, candidate) or _adapter_problem(trace, candidate)
+
+
+def _adapter_problem(trace: Trace, candidate: Candidate) -> str | None:
+    """Return why the rank of an adapter such as LoRA's, two layers beside another one, is no width."""
+    if any(trace.operations[step].name not in PASSED for step in candidate.steps):
+        return None
+    read = _unscaled(trace, input_value(trace.operations[candidate.sources[0]]))
+    value, consumers = trace.operations[candidate.sink].outputs[0], trace.consumers
+    while len(consumers.get(value, [])) == 1:
+        operation = trace.operations[consumers[value][0]]
+        if not operation.outputs:
+            return None
+        if operation.name in ADDITIONS:
+            others = [trace.makers.get(_unscaled(trace, v)) for v in operation.inputs if v != value]
+            beside = [i for i in others if i is not None and trace.operations[i].name in AFFINE]
+            for index in beside:
+                if _unscaled(trace, input_value(trace.operations[index])) == read:
+                    base = owner_of(trace, index)
+                    return (
+                        f"its units are the rank of an adapter beside {base}, no width; merge it into {base}"
+                    )
+        elif not _scales(trace, operation):
+            return None
+        value = operation.outputs[0]
+    return None
+
+
+def _scales(trace: Trace, operation: Operation) -> bool:
+    """Tell whether a call leaves a value as it is but for its shape, a dropout or one factor."""
+    tensors = [v for v in operation.inputs if v not in trace.constants]
+    return operation.name in PASSED or (operation.name in FACTORS and len(tensors) == 1)
+
+
+def _unscaled(trace: Trace, value: int) -> int:
+    """Return the value that another one is, but for what `_scales` tells."""
+    while (index := trace.makers.get(value)) is not None and _scales(trace, trace.operations[index]):
+        value = next(v for v in trace.operations[index].inputs if v not in trace.constants)
+    return value
 
 
 def treating_layers(trace: Trace, candidate: Candidate) -> tuple[str, ...]:
@@ -91,6 +131,9 @@ def layer_problem(uses: Uses, name: str) -> str | None:
     if getattr(module, "input_multiplicities", None) is not None or hasattr(module, "output_multiplicities"):
         return f"{name} is already slim; compress the original model instead"
     weight: Any = module.weight
+    if not is_plain(weight):
+        kind = type(weight.data).__name__
+        return f"{name} holds its weight as a {kind}; compress first, quantise or shard afterwards"
     for other, sibling in uses.holders(weight):
         if sibling is not module:
             return f"{name} shares its weight with {other}"

@@ -9,11 +9,11 @@ from torch import nn
 
 from jlab_compress.graph.parameter_uses import Uses
 from jlab_compress.graph.paths import Candidate, candidates
+from jlab_compress.graph.residual import residual_of
 from jlab_compress.graph.trace import Operation
 from jlab_compress.graph.weights import owner_of
 from jlab_compress.inspection.block import Block
 from jlab_compress.inspection.locks import bare_parameter, lock_of, replay_problem, treating_layers
-from jlab_compress.inspection.residual import residual_of
 from jlab_compress.slim.attributes import fixing_field
 from jlab_compress.slim.operators import units_of
 from jlab_compress.slim.units import UnitAxis

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from jlab_compress.inspection.block import Block
@@ -36,6 +37,36 @@ def unseen_layers(model: nn.Module) -> list[Block]:
         elif isinstance(module, nn.modules.conv._ConvTransposeNd):
             found.append(Block(name, "conv", (), module.out_channels, 0, 0, foreign(name, module)))
     return found
+
+
+def closed_parts(model: nn.Module) -> list[Block]:
+    """Return the parts of a model in a form in which no layer can be replaced, locked, each as a whole.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(torch.jit.trace(nn.Linear(2, 3), torch.ones(1, 2)), nn.ReLU())
+    >>> [(part.name, part.kind) for part in closed_parts(net)]
+    [('0', 'closed')]
+    """
+    found: list[Block] = []
+    for name, module in model.named_modules():
+        form, size = _form(module), sum(p.numel() for p in module.parameters())
+        inside = any(not part.name or name.startswith(f"{part.name}.") for part in found)
+        if form is not None and size and not inside:
+            reason = (
+                f"{name or 'the model'} is {form}, whose layers cannot be replaced; compress the module that "
+                "it was made from"
+            )
+            found.append(Block(name, "closed", (), 0, 0, size, reason))
+    return found
+
+
+def _form(module: nn.Module) -> str | None:
+    if isinstance(module, torch.jit.ScriptModule):
+        return "a TorchScript module"
+    nodes = module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ()
+    exported = any(isinstance(node.target, torch._ops.OpOverload) for node in nodes)
+    return "an exported program" if exported else None
 
 
 def unconfirmed_layers(model: nn.Module) -> list[Block]:

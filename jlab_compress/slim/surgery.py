@@ -106,7 +106,11 @@ def _write_reader(model: nn.Module, block: Located, layer: Layer) -> None:
         if reader.bias is not None and adds_to_bias(model, block):
             bias = bias + reader.bias.detach().to(bias)
         like = stored_tensor(reader, unit.tensor) if reader.bias is None else reader.bias
-        reader.bias = nn.Parameter(bias.detach().to(like, copy=True), like.requires_grad)
+        new = bias.detach().to(like, copy=True)
+        if reader.bias is None:
+            reader.bias = nn.Parameter(new, like.requires_grad)
+        else:
+            replace_tensor(reader, "bias", new)
 
 
 def put_tensor(model: nn.Module, unit: UnitAxis, value: Tensor) -> None:

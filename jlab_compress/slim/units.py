@@ -289,4 +289,12 @@ def replace_tensor(module: nn.Module, name: str, value: Tensor) -> None:
     if old is None:
         setattr(module, name, value)
     else:
-        module._parameters[name] = nn.Parameter(value, old.requires_grad)
+        new = module._parameters[name] = nn.Parameter(value, old.requires_grad)
+        vars(new).update({key: kept for key, kept in vars(old).items() if carries_along(kept)})
+
+
+def carries_along(value: Any) -> bool:
+    """Return whether a parameter's attribute is right for another one in its place: a plain mark."""
+    if isinstance(value, tuple):
+        return all(map(carries_along, value))
+    return value is None or isinstance(value, bool | int | float | str)

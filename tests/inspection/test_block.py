@@ -5,7 +5,8 @@ import pickle
 import pytest
 import torch
 
-from jlab_compress.inspection.block import Block, Blocks, Residual
+from jlab_compress.graph.residual import Residual
+from jlab_compress.inspection.block import Block, Blocks
 from jlab_compress.slim.units import UnitAxis
 
 AXES = (UnitAxis("up", "weight", 0), UnitAxis("down", "weight", 1, "reads", each=3))

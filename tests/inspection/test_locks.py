@@ -1,5 +1,7 @@
 """What looks like a block and cannot be cut is listed with the reason, never left out in silence."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -17,7 +19,7 @@ from transformers import (
 from jlab_compress.compression.compress import compress, compress_baseline
 from jlab_compress.errors import UnsupportedBlockError
 from jlab_compress.inspection.find import find_blocks
-from tests.models import rows, seeded
+from tests.models import mlp, repeat_units, rows, seeded
 
 ROWS, IMAGES = rows(8, 6, dtype=torch.float32), rows(4, 3, 8, 8, dtype=torch.float32)
 SEQUENCES, IDS = rows(4, 5, 6, dtype=torch.float32), torch.arange(21).reshape(3, 7)
@@ -228,3 +230,45 @@ def test_attention_with_a_sink_is_listed():
     blocks = find_blocks(seeded(GptOssModel, config), {"input_ids": IDS, "use_cache": False})
     assert "attention weights are cut into parts" in blocks.named("layers.0.self_attn").locked
     assert "4 experts or groups" in blocks.named("layers.0.mlp.experts.gate_up_proj").locked
+
+
+class LowRank(nn.Module):
+    """A layer with an adapter of low rank beside it, as LoRA has it."""
+
+    def __init__(self, base, rank, scale, dropout):
+        super().__init__()
+        self.base, self.scale, self.drop = base, scale, nn.Dropout(dropout)
+        self.down = nn.Linear(base.in_features, rank, bias=False).double()
+        self.up = nn.Linear(rank, base.out_features, bias=False).double()
+
+    def forward(self, x):
+        return self.base(x) + self.up(self.down(self.drop(x))) * self.scale
+
+    def merged(self):
+        made = copy.deepcopy(self.base)
+        made.weight.data += self.scale * (self.up.weight @ self.down.weight)
+        return made
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("places", [(0,), (2,), (0, 2)])
+def test_the_rank_of_an_adapter_is_no_width_and_a_merged_model_is_open(places, dropout):
+    net, x = mlp(4, 6, 3), rows(40, 4)
+    repeat_units([net[0]], net[2], 3)
+    for place in places:
+        net[place] = LowRank(net[place], 2, 0.5, dropout)
+    net.eval()
+    found = find_blocks(net, x[:8])
+    assert not found.unlocked
+    reasons = {block.name: block.locked for block in found}
+    for place in places:
+        assert "its units are the rank of an adapter" in reasons[f"{place}.down"]
+        assert f"merge it into {place}.base" in reasons[f"{place}.down"]
+    merged = nn.Sequential(*(part.merged() if isinstance(part, LowRank) else part for part in net))
+    assert [block.name for block in find_blocks(merged, x[:8]).unlocked] == ["0"]
+    assert torch.allclose(merged(x), net(x), rtol=1e-12)
+
+
+def test_two_layers_without_an_activation_that_stand_alone_are_a_block():
+    net = nn.Sequential(nn.Linear(5, 3), nn.Linear(3, 4)).double()
+    assert find_blocks(net, rows(8, 5)).named("0").locked is None

@@ -5,7 +5,7 @@ from torch import nn
 from jlab_compress.compression.compress import compress_baseline
 from jlab_compress.compression.signals.block_rows import gather_rows
 from jlab_compress.execution.inputs import read_batches
-from jlab_compress.inspection.block import Residual
+from jlab_compress.graph.residual import Residual
 from jlab_compress.inspection.find import find_blocks
 from tests.models import mlp, rows, seeded
 

@@ -5,8 +5,7 @@ from torch import nn
 
 from jlab_compress.execution.calls import Call
 from jlab_compress.graph.recorder import record
-from jlab_compress.inspection.block import Residual
-from jlab_compress.inspection.residual import residual_of
+from jlab_compress.graph.residual import Residual, residual_of
 from tests.models import rows, seeded
 
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import nn
 
 from jlab_compress.graph.op_names import ADDITIONS, PASSED
 from jlab_compress.graph.trace import Trace
-from jlab_compress.inspection.block import Residual
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The norm that reads the sum of a block's output and the residual stream.
+
+    Parameters
+    ----------
+    norm : str
+        Dotted path of the norm module.
+    last : bool
+        Whether nothing else reads the sum (norm after the residual), so that only its result counts.
+    """
+
+    norm: str
+    last: bool
 
 
 def residual_of(model: nn.Module, trace: Trace, output: int) -> Residual | None:
