@@ -31,7 +31,8 @@ class State:
     Notes
     -----
     Kept are attributes, and the content of buffers and other tensors, of arrays, lists, dictionaries, sets
-    and random generators that modules hold. Not kept are values of parameters and objects of other classes.
+    and random generators that modules hold; of a TorchScript module, its buffers. Not kept are values of
+    parameters and objects of other classes.
 
     Examples
     --------
@@ -49,8 +50,8 @@ class State:
     def of(*models: nn.Module) -> State:
         """Return what models hold now."""
         seen = set[int]()
-        places = [(name, vars(module)) for model in models for name, module in model.named_modules()]
-        return State(tuple(kept for name, own in places for kept in _attributes(name, own, seen)))
+        places = [place for model in models for place in model.named_modules()]
+        return State(tuple(kept for name, module in places for kept in _of_module(name, module, seen)))
 
     def put_back(self) -> tuple[str, ...]:
         """Give the models what they held, and return the dotted paths of what had changed."""
@@ -86,6 +87,18 @@ class Way:
 
 
 Kept = tuple[str, Any, Any, Way]
+
+
+def _of_module(path: str, module: nn.Module, seen: set[int]) -> Iterator[Kept]:
+    """Yield what is kept of a module; TorchScript has its attributes elsewhere and shows their values."""
+    if isinstance(module, torch.jit.ScriptModule):
+        yield path, module, _buffers(module), _SCRIPTED
+    else:
+        yield from _attributes(path, vars(module), seen)
+
+
+def _buffers(module: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.detach().clone() for name, buffer in module.named_buffers(recurse=False)}
 
 
 def _attributes(path: str, own: dict[str, Any], seen: set[int]) -> Iterator[Kept]:
@@ -137,10 +150,21 @@ def _fill(value: Tensor, before: Tensor) -> None:
         value.copy_(before)
 
 
+def _fill_buffers(module: nn.Module, before: dict[str, Tensor]) -> None:
+    for name, value in before.items():
+        _fill(getattr(module, name), value)
+
+
 def _generator(kind: type, get: Callable[[Any], Any], put: Callable[[Any, Any], Any]) -> Way:
     return Way((kind,), get, lambda value, before: pickle.dumps(get(value)) == pickle.dumps(before), put)
 
 
+_SCRIPTED = Way(
+    (torch.jit.ScriptModule,),
+    _buffers,
+    lambda value, before: all(torch.equal(now, before[name]) for name, now in _buffers(value).items()),
+    _fill_buffers,
+)
 _ATTRIBUTES = Way((dict,), dict, lambda value, before: not _changed_keys(value, before), _refill)
 _WAYS = (
     replace(_ATTRIBUTES),

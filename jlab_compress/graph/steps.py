@@ -38,14 +38,17 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self.stack = stack
         self.calls: list[tuple[str, str]] = []
-        self.read: set[str] = set()
         self._names = {id(p): name for name, p in reversed(list(model.named_parameters()))}
-        # What computes outside of torch's Python calls, such as a scripted layer, is not seen to read.
-        self._own = {
-            name: {f"{name}.{key}".strip(".") for key, _ in module.named_parameters()}
-            for name, module in model.named_modules()
-            if not list(module.children()) or isinstance(module, torch.jit.ScriptModule)
+        # What computes outside of torch's Python calls is not seen to read; TorchScript not even to run.
+        modules = dict(model.named_modules())
+        closed = {name for name, module in modules.items() if isinstance(module, torch.jit.ScriptModule)}
+        own = {
+            name: {f"{name}.{key}".strip(".") for key, _ in module.named_parameters(recurse=False)}
+            for name, module in modules.items()
+            if name in closed or not list(module.children())
         }
+        self.read = set[str]().union(*(own.pop(name) for name in closed))
+        self._own = own
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -17,6 +17,7 @@ from jlab_compress.execution.isolation import copy_model, undisturbed
 from jlab_compress.execution.outputs import outputs_of
 from jlab_compress.execution.snapshot import Snapshot
 from jlab_compress.inspection.block import Block
+from jlab_compress.inspection.examples import fault_of
 from jlab_compress.slim.conversion import count_units
 from jlab_compress.slim.surgery import open_layers, select_units, settle
 
@@ -70,6 +71,10 @@ def _reaction(
                 got = outputs_of(call(scratch))
     except Exception as error:
         raise_lack_of_memory(error)
+        if len(blocks) == 1 and (fault := fault_of(scratch, call)) is not None:
+            return (
+                f"a run to confirm it failed, and so did the unchanged model ({in_words(fault)}); try again"
+            )
         return f"the model fails when its {units} are {words} ({in_words(error)})"
     if difference(got, expected) > tolerance(*(t.dtype for t in expected)):
         return (

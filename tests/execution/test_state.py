@@ -92,3 +92,30 @@ def test_parameters_are_not_put_back():
         net.scale.add_(1.0)
     assert state.put_back() == ()
     assert net.scale.item() == 2.0
+
+
+class Steps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1))
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, x):
+        self.seen = self.seen + 1
+        return self.norm(x) + self.seen
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_buffers_of_torchscript_are_put_back_whether_written_into_or_replaced(whole):
+    part = torch.jit.script(Steps())
+    net, x = part if whole else nn.Sequential(part), torch.arange(6.0).reshape(3, 2)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = State.of(net)
+    net(x)
+    assert all(
+        not torch.equal(value, before[name]) for name, value in net.state_dict().items() if "norm.r" in name
+    )
+    assert state.put_back() == (("", "norm") if whole else ("0", "0.norm"))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert state.put_back() == ()

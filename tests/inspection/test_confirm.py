@@ -13,7 +13,7 @@ from jlab_compress.inspection.confirm import permute, restored, split
 from jlab_compress.inspection.find import find_blocks
 from jlab_compress.slim.conversion import count_units
 from jlab_compress.slim.operators import units_of
-from tests.models import rows, seeded
+from tests.models import mlp, rows, seeded
 
 X = rows(5, 4)
 # Two runs to tell rows apart, a trial, a recorded one, three to see whether the model repeats, two to watch
@@ -161,3 +161,26 @@ def test_a_change_by_itself_leaves_the_function(change):
     assert not torch.equal(changed.wide[0].weight[:9], net.wide[0].weight) or change is split
     assert torch.allclose(changed(X), net(X), rtol=1e-12)
     assert (changed.wide[0].out_features > 9) == (change is split)
+
+
+class Tired(nn.Module):
+    """Fails for good once it is gone, whatever its units are."""
+
+    gone = False
+
+    def __init__(self):
+        super().__init__()
+        self.net = mlp(5, 8, 3)
+
+    def forward(self, x):
+        if Tired.gone:
+            raise RuntimeError("the device is gone")
+        return self.net(x)
+
+
+def test_a_run_that_fails_for_another_reason_is_not_told_as_one_of_the_model(monkeypatch):
+    monkeypatch.setattr(Tired, "gone", False)
+    monkeypatch.setattr(confirm, "permute", lambda *_: setattr(Tired, "gone", True))
+    locked = find_blocks(Tired(), rows(8, 5)).named("net.0").locked
+    failed = "a run to confirm it failed, and so did the unchanged model"
+    assert locked == f"{failed} (RuntimeError: the device is gone); try again"
