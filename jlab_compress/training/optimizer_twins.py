@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
-from jlab_compress.errors import in_words
+from jlab_compress.errors import in_words, raise_lack_of_memory
 from jlab_compress.surroundings import random_states_kept
 
 Target = Callable[[Tensor], Tensor]
@@ -134,6 +134,7 @@ def moved_in_trial(optimizer: Optimizer, names: Mapping[int, str]) -> set[str]:
         with random_states_kept():
             twin.step(closure)
     except Exception as error:
+        raise_lack_of_memory(error)
         raise ValueError(
             f"optimizer: a trial step of {kind} on copies fails ({in_words(error)}), so whether it would "
             f"train the slim model is not known; {advice}"
