@@ -37,7 +37,7 @@ def told_apart(model: nn.Module, calls: Sequence[Call]) -> list[Call]:
     --------
     >>> class Graph(nn.Module):
     ...     def forward(self, features, adjacency):
-    ...         return adjacency @ features
+    ...         return adjacency @ (adjacency @ features).relu()
     >>> [told_apart(Graph(), [Call((torch.randn(9, 2), torch.ones(9, 9)))])[0].whole]
     [frozenset({0, 1})]
     """

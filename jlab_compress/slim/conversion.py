@@ -64,7 +64,8 @@ def fold(slim: nn.Module) -> nn.Module:
     >>> from jlab_compress.slim.weighted import WeightedLinear
     >>> layer = WeightedLinear(2, 1, input_multiplicities=torch.tensor([3.0, 1.0]))
     >>> attach_plan(net := nn.Sequential(layer), Plan(()))
-    >>> type(fold(net)[0]).__name__, bool(torch.equal(fold(net)[0].weight[0, 0], 3 * layer.weight[0, 0]))
+    >>> folded = fold(net)[0]
+    >>> type(folded).__name__, bool(torch.equal(folded.weight[0, 0], 3 * layer.weight_of_one[0, 0]))
     ('Linear', True)
     """
     plan = plan_of(slim)

@@ -191,7 +191,7 @@ class WeightedLinear(nn.Linear, WeightedLayer):
     Examples
     --------
     >>> layer = WeightedLinear(2, 1, bias=False, input_multiplicities=torch.tensor([3.0, 1.0]))
-    >>> _ = nn.init.ones_(layer.weight)
+    >>> _ = nn.init.ones_(layer.weight_of_one)
     >>> layer(torch.ones(1, 2)).item()
     4.0
     """

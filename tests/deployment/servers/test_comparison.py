@@ -96,7 +96,7 @@ def test_mlflow_is_asked_over_http(tmp_path):
         ({"server": "torchserve"}, "server: expected one of triton"),
         ({"server": "mlflow"}, "server: mlflow cannot serve layout .triton."),
         ({"layout": "mlflow", "server": "triton"}, "server: triton cannot serve layout .mlflow."),
-        ({"name": "../net"}, "name: expected letters"),
+        ({"name": "../net"}, "name: expected 1 to 63 letters"),
         ({"layout": "tensorrt"}, "layout: expected one of triton"),
     ],
 )
