@@ -36,9 +36,24 @@ from jlab_compress.compression.fits.aims import AIMS
 from jlab_compress.execution.isolation import undisturbed
 from jlab_compress.fitting.effort import EFFORTS
 from jlab_compress.report import Table
+from jlab_compress.surroundings import fresh
 
 BASELINES = ("greedy", "nnls", "k-means")
 EPOCHS = 20
+SEEN: list[int] = []
+
+
+class Counted(nn.Module):
+    """Notes the rows of every run of a net and of its copies, on which hooks would be silent."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch: Tensor) -> Tensor:
+        SEEN.append(len(batch))
+        out: Tensor = self.net(batch)
+        return out
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,7 @@ def digits_problem() -> Problem:
             optimizer.zero_grad()
             cross_entropy(net(data.inputs[rows]), data.labels[rows]).backward()
             optimizer.step()
-    return Problem("digits 64-1024-10 to 64", net, [data.inputs], 64)
+    return Problem("digits 64-1024-10 to 64", Counted(net), [data.inputs], 64)
 
 
 def encoder_problem() -> Problem:
@@ -75,11 +90,11 @@ def encoder_problem() -> Problem:
     layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
     net = nn.Sequential(nn.Embedding(100, 64), layers, nn.Linear(64, 8)).eval()
     tokens = torch.randint(100, (256, 16), generator=torch.Generator().manual_seed(1))
-    return Problem("encoder, 2 FFNs 256 to 64", net, list(tokens.split(32)), 64)
+    return Problem("encoder, 2 FFNs 256 to 64", Counted(net), list(tokens.split(32)), 64)
 
 
 def work_of(run: Callable[[], Any]) -> float:
-    with FlopCounterMode(display=False) as counter:
+    with fresh(), FlopCounterMode(display=False) as counter:
         run()
     return float(counter.get_total_flops())
 
@@ -99,19 +114,16 @@ def one_pass(problem: Problem) -> None:
 
 def measure(problem: Problem, name: str, effort: str, run: Callable[[], Compression]) -> dict[str, Any]:
     """Run once for the time and once, with the same bits, for the counts."""
-    seen: list[int] = []
     made: list[Compression] = []
     seconds = seconds_of(lambda: made.append(run()))
-    hook = problem.net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
-    try:
-        work = work_of(run)
-    finally:
-        hook.remove()
+    SEEN.clear()
+    work = work_of(run)
+    runs = sum(SEEN) / problem.rows
     return {
         "net": problem.name,
         "aim": name,
         "effort": effort,
-        "runs": sum(seen) / problem.rows,
+        "runs": runs,
         "work": work / work_of(lambda: one_pass(problem)),
         "time": seconds / seconds_of(lambda: one_pass(problem), times=5),
         "seconds": seconds,

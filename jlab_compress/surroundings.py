@@ -81,7 +81,7 @@ def shielded(*, draws: bool = False) -> Callable[[Callable[Given, Made]], Callab
             settings = [lambda: _callers.set(None) and None, *remembered(draws=draws)]
             try:
                 try:
-                    with _fresh():
+                    with fresh():
                         return call(*args, **kwargs)
                 finally:
                     put_back(settings)
@@ -96,8 +96,8 @@ def shielded(*, draws: bool = False) -> Callable[[Callable[Given, Made]], Callab
 
 
 @contextmanager
-def _fresh() -> Iterator[None]:
-    """Compute as in a fresh process."""
+def fresh() -> Iterator[None]:
+    """Compute as in a fresh process; what is entered inside of it does reach into public calls."""
     defaults = Defaults.now()
     token = _callers.set(defaults)
     try:

@@ -1,5 +1,4 @@
 import copy
-import time
 
 import pytest
 import torch
@@ -14,13 +13,6 @@ from tests.models import mlp, repeat_units, rows
 
 X = rows(240, 6)
 NET = mlp(6, 40, 30, 3, activation=nn.Tanh)
-
-
-def slow_between(net):
-    """Return a copy in which the layer between the blocks takes nearly all the time, whatever the machine."""
-    slow = copy.deepcopy(net)
-    slow[2].register_forward_hook(lambda *_: time.sleep(0.004))
-    return slow
 
 
 def narrowed(widths):
@@ -43,8 +35,9 @@ def test_the_budget_is_met_and_the_model_stays(budget):
         assert 0.42 < left <= 0.5
 
 
+@pytest.mark.usefixtures("slow_between")
 def test_time_is_saved_where_the_layers_take_most_of_it():
-    widths = allocate_widths(slow_between(NET), calibration=X, latency=0.3)
+    widths = allocate_widths(NET, calibration=X, latency=0.3)
     assert 0.2 < widths["0"] * widths["2"] / (40 * 30) < 0.35
 
 

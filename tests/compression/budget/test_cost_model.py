@@ -8,7 +8,6 @@ from jlab_compress import compress_baseline, prepare
 from jlab_compress.compression.budget.cost_model import read_cost_model
 from jlab_compress.execution.calls import Call
 from jlab_compress.graph.costs import count_macs, count_parameters
-from tests.compression.budget.test_allocation import slow_between
 from tests.graph.test_costs import ByHand, Fused, Stock, convolutions
 from tests.models import mlp
 from tests.quick import X
@@ -41,9 +40,8 @@ def test_a_cost_is_what_is_counted_after_the_cut(kind):
     assert cost({"0": 40, "2": 30}) == pytest.approx(1.0)
 
 
-def test_milliseconds_fall_with_both_blocks_of_the_layer_that_takes_them():
-    slow = slow_between(NET)
-    prepared = prepare(slow, X)
+def test_milliseconds_fall_with_both_blocks_of_the_layer_that_takes_them(slow_between):
+    prepared = prepare(NET, X)
     cost = read_cost_model(prepared, prepared.blocks, "latency")
     assert cost({"0": 40, "2": 30}) == pytest.approx(1.0)
     assert cost({"0": 20, "2": 30}) == pytest.approx(0.5, abs=0.1)
